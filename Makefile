@@ -1,0 +1,85 @@
+# HIVE's commands. `make help` lists them. Needs Python 3.11 or newer and make, and nothing else.
+
+PYTHON ?= python3
+POETRY_VERSION := 2.5.1
+MIRROR_PLUGIN_VERSION := 0.6.5
+
+POETRY := .poetry/bin/poetry
+BIN := .venv/bin
+TOOLS_READY := .poetry/ready
+READY := .venv/ready
+
+# Poetry gets the index that pip is set up for; the plugin teaches it to use any that pip can.
+PIP_INDEX = $(shell .poetry/bin/python scripts/pip_index.py)
+export POETRY_VIRTUALENVS_IN_PROJECT := true
+export POETRY_VIRTUALENVS_CREATE := true
+export POETRY_NO_INTERACTION := 1
+# A virtual environment that happens to be active is not ours.
+unexport VIRTUAL_ENV
+unexport PYTHONPATH
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench lint types format migrate revision api worker relay scheduler doctor install lock clean
+
+help: ## List the commands
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(READY) ## Start the whole system: servers, migrations, API, relay, worker, scheduler
+	@exec $(BIN)/hive run
+
+test: $(READY) ## Run every test on servers of its own (ARGS="-k name" goes on to pytest)
+	@exec $(BIN)/python scripts/run_tests.py $(ARGS)
+
+bench: $(READY) ## Time the API's calls; starts a server of its own unless URL= names one
+	@exec $(BIN)/python tests/performance/basic_api_benchmark.py $(if $(URL),--url $(URL))
+
+lint: $(READY) ## Check style and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+types: $(READY) ## Check types
+	@$(BIN)/mypy
+
+format: $(READY) ## Bring the code into form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+migrate: $(READY) ## Bring the database to the newest revision
+	@exec $(BIN)/hive migrate
+
+revision: $(READY) ## Write a revision from the models: make revision M="Add labels"
+	@test -n "$(M)" || { echo 'Say what it does: make revision M="Add labels"' >&2; exit 1; }
+	@exec $(BIN)/alembic revision --autogenerate -m "$(M)"
+
+api worker relay scheduler doctor: $(READY)
+	@exec $(BIN)/hive $@
+api: ## Run one API process
+worker: ## Run a worker for background jobs
+relay: ## Run a relay for events and jobs
+scheduler: ## Run the scheduler for jobs that come by the clock
+doctor: ## Say what is configured and whether each part answers
+
+install: $(READY) ## Install what is missing and start nothing
+
+lock: $(TOOLS_READY) ## Resolve the dependencies anew
+	@POETRY_PYPI_MIRROR_URL="$(PIP_INDEX)" $(POETRY) lock
+
+clean: ## Remove what was installed here; data stays
+	@rm -rf .poetry .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
+
+$(TOOLS_READY): Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "HIVE needs Python 3.11 or newer; $(PYTHON) is not. Try: make PYTHON=python3.12 …" >&2; exit 1; }
+	@echo "Installing Poetry $(POETRY_VERSION) into .poetry …"
+	@rm -rf .poetry
+	@$(PYTHON) -m venv .poetry \
+		|| { echo "Python's venv module is missing; Debian and Ubuntu have it as python3-venv." >&2; exit 1; }
+	@.poetry/bin/python -m pip install --quiet --disable-pip-version-check \
+		"poetry==$(POETRY_VERSION)" "poetry-plugin-pypi-mirror==$(MIRROR_PLUGIN_VERSION)"
+	@touch $@
+
+$(READY): $(TOOLS_READY) pyproject.toml poetry.lock
+	@echo "Installing HIVE into .venv …"
+	@POETRY_PYPI_MIRROR_URL="$(PIP_INDEX)" $(POETRY) sync --quiet
+	@touch $@

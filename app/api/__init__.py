@@ -1,0 +1,1 @@
+"""HTTP: declarations that translate between requests and services."""

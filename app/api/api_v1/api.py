@@ -1,0 +1,20 @@
+"""All routes of version 1."""
+
+from fastapi import APIRouter
+
+from app.api import health
+from app.api.api_v1 import auth, dashboard, debug, events, tasks, users, websocket
+from app.api.problems import EVERY_ROUTE
+from app.dependencies import StrictParameters
+
+
+def build_router(*, with_debug: bool) -> APIRouter:
+    """The routes below `/api/v1`. Those for trying things out stay away from production."""
+    router = APIRouter(responses=EVERY_ROUTE, dependencies=[StrictParameters])
+    routers = [auth.router, users.router, tasks.router, events.router, dashboard.router, health.router]
+    for each in routers + ([debug.router] if with_debug else []):
+        router.include_router(each)
+    return router
+
+
+socket_router = websocket.router

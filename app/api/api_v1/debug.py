@@ -1,0 +1,32 @@
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, status
+from pydantic import BaseModel
+
+from app.api.problems import responses
+from app.dependencies import CurrentAdmin, SessionDep
+from app.events.jobs import JobName, ask_for_job
+from app.schemas.fields import Line, Strict
+
+router = APIRouter(prefix="/debug", tags=["debug"])
+
+
+class TestJobRequest(Strict):
+    message: Line = "HIVE's worker is alive"
+
+
+class TestJobResponse(BaseModel):
+    task_id: UUID
+
+
+DEFAULT_REQUEST = TestJobRequest()
+
+
+@router.post("/run_test_celery_task", status_code=status.HTTP_202_ACCEPTED, responses=responses(401, 403))
+async def run_test_celery_task(
+    _admin: CurrentAdmin, session: SessionDep, body: Annotated[TestJobRequest, Body()] = DEFAULT_REQUEST
+) -> TestJobResponse:
+    """Have a worker print a message. The answer is the id of the Celery task."""
+    job = await ask_for_job(session, JobName.TEST, message=body.message)
+    return TestJobResponse(task_id=job.id)

@@ -1,0 +1,114 @@
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response, status
+
+from app.api.paging import link_next_page
+from app.api.problems import responses
+from app.dependencies import AssignmentServiceDep, CurrentUser, PagerDep, TaskServiceDep
+from app.events.types import Envelope
+from app.models import TaskStatus
+from app.schemas.fields import PageQuery
+from app.schemas.task import (
+    TaskAssign,
+    TaskCreate,
+    TaskDeletedResponse,
+    TaskListQuery,
+    TaskResponse,
+    TaskStatusUpdate,
+    TaskUpdate,
+)
+from app.services.workflow import TRANSITIONS
+
+router = APIRouter(prefix="/tasks", tags=["tasks"])
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(401))
+async def create_task(body: TaskCreate, actor: CurrentUser, tasks: TaskServiceDep, response: Response) -> TaskResponse:
+    """Make a task: a draft that only its owner sees, or an available one."""
+    task = await tasks.create(actor, body)
+    response.headers["Location"] = f"/api/v1/tasks/{task.id}"
+    return TaskResponse.model_validate(task)
+
+
+@router.get("", responses=responses(401))
+async def list_tasks(
+    query: Annotated[TaskListQuery, Query()],
+    actor: CurrentUser,
+    tasks: TaskServiceDep,
+    pager: PagerDep,
+    request: Request,
+    response: Response,
+) -> list[TaskResponse]:
+    """The tasks that one may see. Further pages are in the `Link` header."""
+    page = await tasks.list_visible(actor, query, pager)
+    link_next_page(request, response, page)
+    return [TaskResponse.model_validate(task) for task in page.items]
+
+
+@router.get("/workflow", responses=responses(401))
+async def get_workflow(_actor: CurrentUser) -> dict[TaskStatus, list[TaskStatus]]:
+    """Which states may follow each state."""
+    return {current: list(allowed) for current, allowed in TRANSITIONS.items()}
+
+
+@router.get("/{task_id}", responses=responses(401, 404))
+async def get_task(task_id: UUID, actor: CurrentUser, tasks: TaskServiceDep) -> TaskResponse:
+    return TaskResponse.model_validate(await tasks.get(actor, task_id))
+
+
+@router.put("/{task_id}", responses=responses(401, 403, 404))
+@router.patch("/{task_id}", responses=responses(401, 403, 404))
+async def update_task(task_id: UUID, body: TaskUpdate, actor: CurrentUser, tasks: TaskServiceDep) -> TaskResponse:
+    """Change what is given, and nothing else."""
+    return TaskResponse.model_validate(await tasks.update(actor, task_id, body))
+
+
+@router.delete("/{task_id}", responses=responses(401, 403, 404))
+async def delete_task(task_id: UUID, actor: CurrentUser, tasks: TaskServiceDep) -> TaskDeletedResponse:
+    await tasks.delete(actor, task_id)
+    return TaskDeletedResponse()
+
+
+@router.post("/{task_id}/assign", responses=responses(401, 403, 404, 409))
+async def assign_task(
+    task_id: UUID, body: TaskAssign, actor: CurrentUser, assignments: AssignmentServiceDep
+) -> TaskResponse:
+    """Give the task to a user; it's in progress then."""
+    return TaskResponse.model_validate(await assignments.assign(actor, task_id, body.user_id))
+
+
+@router.delete("/{task_id}/assign", responses=responses(401, 403, 404, 409))
+async def unassign_task(task_id: UUID, actor: CurrentUser, assignments: AssignmentServiceDep) -> TaskResponse:
+    """Take the task back from its holder; it's available again."""
+    return TaskResponse.model_validate(await assignments.unassign(actor, task_id))
+
+
+@router.post("/{task_id}/claim", responses=responses(401, 404, 409))
+async def claim_task(task_id: UUID, actor: CurrentUser, assignments: AssignmentServiceDep) -> TaskResponse:
+    """Take an available task for oneself. One caller wins; the others learn who."""
+    return TaskResponse.model_validate(await assignments.claim(actor, task_id))
+
+
+@router.put("/{task_id}/status", responses=responses(401, 403, 404, 409))
+async def change_task_status(
+    task_id: UUID, body: TaskStatusUpdate, actor: CurrentUser, tasks: TaskServiceDep
+) -> TaskResponse:
+    """One step of the workflow."""
+    return TaskResponse.model_validate(await tasks.change_status(actor, task_id, body.status))
+
+
+@router.get("/{task_id}/history", responses=responses(401, 404))
+async def get_task_history(
+    task_id: UUID,
+    query: Annotated[PageQuery, Query()],
+    actor: CurrentUser,
+    tasks: TaskServiceDep,
+    pager: PagerDep,
+    request: Request,
+    response: Response,
+) -> list[Envelope]:
+    """The events of the task, newest first. Further pages are in the `Link` header."""
+    page = await tasks.history(actor, task_id, query, pager)
+    link_next_page(request, response, page)
+    return [Envelope.of(event) for event in page.items]

@@ -1,0 +1,73 @@
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.paging import link_next_page
+from app.api.problems import responses
+from app.dependencies import CurrentUser, PagerDep, PresenceDep, UserServiceDep
+from app.models import User
+from app.schemas.fields import PageQuery
+from app.schemas.user import DeactivatedResponse, UserProfile, UserResponse, UserUpdate
+from app.websockets.presence import Presence
+
+router = APIRouter(prefix="/users", tags=["users"])
+
+
+@router.get("/me", responses=responses(401))
+async def get_me(actor: CurrentUser, users: UserServiceDep) -> UserResponse:
+    """One's own account."""
+    return UserResponse.model_validate(await users.get(actor.id))
+
+
+@router.put("/me", responses=responses(401, 403, 409))
+@router.patch("/me", responses=responses(401, 403, 409))
+async def update_me(body: UserUpdate, actor: CurrentUser, users: UserServiceDep) -> UserResponse:
+    """Change what is given of one's own account."""
+    return UserResponse.model_validate(await users.update(actor, body))
+
+
+@router.delete("/me", responses=responses(401))
+async def deactivate_me(actor: CurrentUser, users: UserServiceDep) -> DeactivatedResponse:
+    """Deactivate one's own account, end its sessions and release its tasks."""
+    await users.deactivate(actor)
+    return DeactivatedResponse()
+
+
+@router.get("", responses=responses(401))
+async def list_users(
+    query: Annotated[PageQuery, Query()],
+    _actor: CurrentUser,
+    users: UserServiceDep,
+    pager: PagerDep,
+    presence: PresenceDep,
+    request: Request,
+    response: Response,
+) -> list[UserProfile]:
+    """The directory, by name. Further pages are in the `Link` header."""
+    page = await users.list_active(query, pager)
+    link_next_page(request, response, page)
+    return [_profile(user, presence) for user in page.items]
+
+
+@router.get("/online", responses=responses(401))
+async def list_online_users(_actor: CurrentUser, users: UserServiceDep, presence: PresenceDep) -> list[UserProfile]:
+    """Who is online now."""
+    return [_profile(user, presence) for user in await users.list_by_ids(presence.online())]
+
+
+@router.get("/{user_id}", responses=responses(401, 404))
+async def get_user(user_id: UUID, _actor: CurrentUser, users: UserServiceDep, presence: PresenceDep) -> UserProfile:
+    """One entry of the directory."""
+    return _profile(await users.get(user_id), presence)
+
+
+def _profile(user: User, presence: Presence) -> UserProfile:
+    return UserProfile(
+        id=user.id,
+        display_name=user.display_name,
+        role=user.role,
+        skills=user.skills,
+        impact_score=user.impact_score,
+        online=user.id in presence.online(),
+    )

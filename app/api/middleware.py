@@ -1,0 +1,116 @@
+"""What wraps every request, as plain ASGI: a request id with its log line, body limit, slashes at the end."""
+
+import re
+import time
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils.compat import uuid7
+
+from app.api.problems import FRAMEWORK_CODES, INTERNAL_ERROR, problem_response
+
+MAX_BODY_BYTES = 1024 * 1024
+_ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+
+log = structlog.stdlib.get_logger("hive.request")
+
+
+class RequestContext:
+    """Gives each request an id (the caller's own `X-Request-ID` if it's a decent one), logs it, and answers for
+    what nobody caught.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope["hive_request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        if scope["type"] == "websocket":
+            await self.app(scope, receive, send)
+            return
+        await self._serve(scope, receive, send, request_id)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request failed", method=scope["method"], path=scope["path"])
+            if status:
+                # Half an answer is out; only a broken connection can tell the client that it's not whole.
+                raise
+            response = problem_response(500, "internal_error", INTERNAL_ERROR, request_id=request_id)
+            await response(scope, receive, send_with_id)
+        duration = round((time.perf_counter() - started) * 1000, 1)
+        log.info("request", method=scope["method"], path=scope["path"], status=status, ms=duration)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _ACCEPTABLE_ID.fullmatch(value):
+            return str(value.decode("ascii"))
+    return str(uuid7())
+
+
+class TrailingSlash:
+    """Lets each path be written with and without a slash at its end, without a redirect."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in {"http", "websocket"} and len(scope["path"]) > 1 and scope["path"].endswith("/"):
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
+        await self.app(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses bodies over 1 MiB: at once when the length is announced, else while they come in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if _announced_length(scope) > MAX_BODY_BYTES:
+            code, detail = FRAMEWORK_CODES[413]
+            request_id = scope.get("hive_request_id")
+            response = problem_response(413, code, detail, request_id=request_id, headers={"Connection": "close"})
+            await response(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY_BYTES:
+                raise HTTPException(413)
+            return message
+
+        await self.app(scope, receive_within_limit, send)
+
+
+def _announced_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0

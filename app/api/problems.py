@@ -1,0 +1,156 @@
+"""Every error as `application/problem+json` (RFC 9457), and how the OpenAPI document tells of them."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.core.errors import HiveError
+
+MEDIA_TYPE = "application/problem+json"
+INTERNAL_ERROR = "Something went wrong on our side; the request id helps to find it."
+# What the framework itself answers with.
+FRAMEWORK_CODES = {
+    400: ("malformed_request", "The request can't be read."),
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not know the method."),
+    413: ("body_too_large", "The body is larger than 1 MiB."),
+}
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class FieldError(BaseModel):
+    """One fault of the input. `pointer` is its place (RFC 6901) in the part of the request that `in` names."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    pointer: str
+    where: str = Field(alias="in", description="`body`, `query`, `path`, `header` or `cookie`")
+    code: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """An error. Some carry further members that say more, such as `allowed` or `holder`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None = None
+    errors: list[FieldError] | None = None
+
+
+def problem_response(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    request_id: str | None,
+    headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, object] | None = None,
+) -> Response:
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+        **(extra or {}),
+    }
+    # ASCII, so that a lone surrogate in a field's name can be told back and not fail to encode.
+    content = json.dumps(body, default=str).encode("ascii")
+    return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI entries of these error answers, besides those that every route can give."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+EVERY_ROUTE = responses(413, 422, 500, 503)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(HiveError, _answer_hive_error)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+
+
+def _request_id(request: Request) -> str | None:
+    return request.scope.get("hive_request_id")
+
+
+def _answer_hive_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HiveError)
+    return problem_response(
+        error.status_code,
+        error.error_code,
+        error.detail,
+        request_id=_request_id(request),
+        headers=error.headers,
+        extra=error.extra,
+    )
+
+
+def _answer_validation_error(request: Request, error: Exception) -> Response:
+    """Name each fault and its place, and never echo the input: it may be a password."""
+    assert isinstance(error, RequestValidationError)
+    faults = [_field_error(fault).model_dump(by_alias=True) for fault in error.errors()]
+    return problem_response(
+        422,
+        "invalid_request",
+        "The request is not valid; `errors` says where.",
+        request_id=_request_id(request),
+        extra={"errors": faults},
+    )
+
+
+def _field_error(fault: Mapping[str, Any]) -> FieldError:
+    where, *path = fault["loc"]
+    if fault["type"] == "json_invalid":
+        # Its location is an offset in the text, which is no place in a document.
+        return FieldError(pointer="", where="body", code="json_invalid", detail="The body is not valid JSON.")
+    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    pointer = "".join(f"/{step}" for step in steps)
+    return FieldError(pointer=pointer, where=str(where), code=fault["type"], detail=fault["msg"])
+
+
+def _answer_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    request_id = _request_id(request)
+    if error.status_code == 400 and request.scope.get("route") is not None:
+        # FastAPI's word for a body that it could not decode, which is malformed input like any other.
+        fault = FieldError(pointer="", where="body", code="unreadable", detail="The body can't be decoded.")
+        return problem_response(
+            422,
+            "invalid_request",
+            fault.detail,
+            request_id=request_id,
+            extra={"errors": [fault.model_dump(by_alias=True)]},
+        )
+    if error.status_code == 401:
+        return problem_response(
+            401,
+            "unauthorized",
+            "A valid access token is needed.",
+            request_id=request_id,
+            headers=error.headers,
+        )
+    fallback = (HTTPStatus(error.status_code).name.lower(), HTTPStatus(error.status_code).phrase + ".")
+    code, detail = FRAMEWORK_CODES.get(error.status_code, fallback)
+    return problem_response(error.status_code, code, detail, request_id=request_id, headers=error.headers)

@@ -1,0 +1,63 @@
+"""Where PostgreSQL and Redis are: the ones that the settings name, or the embedded ones, joined or started."""
+
+from dataclasses import dataclass
+
+from app import embedded
+from app.config import ConfigurationError, Settings
+from app.database import asyncpg_dsn
+
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """The addresses of the servers behind HIVE, as their providers write them."""
+
+    database_url: str
+    redis_url: str
+
+
+def find_backing(settings: Settings) -> Backing:
+    """The servers of these settings. Embedded ones live at least as long as this process. Blocks while they start.
+
+    Raises:
+        ConfigurationError: an address can't be read.
+        EmbeddedError: an embedded server doesn't start.
+    """
+    backing = locate_backing(settings)
+    if settings.needs_embedded_postgres or settings.needs_embedded_valkey:
+        embedded.join(
+            settings.data_dir,
+            postgres=settings.needs_embedded_postgres,
+            valkey=settings.needs_embedded_valkey,
+            durable=settings.hive_embedded_durable,
+        )
+    return backing
+
+
+def locate_backing(settings: Settings) -> Backing:
+    """The same addresses, without starting anything."""
+    database = settings.database_url
+    redis = settings.redis_url
+    return Backing(
+        database_url=_checked_database(database.get_secret_value())
+        if database
+        else embedded.database_url(settings.data_dir),
+        redis_url=_checked_redis("REDIS_URL", redis.get_secret_value())
+        if redis
+        else embedded.redis_url(settings.data_dir),
+    )
+
+
+def _checked_database(url: str) -> str:
+    try:
+        asyncpg_dsn(url)
+    except ValueError as error:
+        raise ConfigurationError(f"DATABASE_URL can't be used: {error}.") from error
+    return url
+
+
+def _checked_redis(name: str, url: str) -> str:
+    if not url.startswith(REDIS_SCHEMES):
+        raise ConfigurationError(f"{name} must begin with one of {', '.join(REDIS_SCHEMES)}.")
+    return url

@@ -1,0 +1,239 @@
+"""The `hive` command."""
+
+import asyncio
+import getpass
+import socket
+import subprocess
+import sys
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from app import embedded
+from app.backing import find_backing, locate_backing
+from app.config import ConfigurationError, Settings, load_settings
+from app.supervisor import Part, Supervisor
+
+app = typer.Typer(
+    help="HIVE: real-time task coordination.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Its stacks show local variables, and with them secrets.
+    pretty_exceptions_enable=False,
+)
+user_app = typer.Typer(help="Accounts.", no_args_is_help=True)
+app.add_typer(user_app, name="user")
+
+PORT_IS_BUSY = 78
+
+
+class CommandError(Exception):
+    """A command can't do its work; the message is one sentence."""
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """End with exit code 1 and one sentence instead of a stack, for what a user of the command can mend."""
+    try:
+        yield
+    except (ConfigurationError, embedded.EmbeddedError, CommandError) as error:
+        typer.echo(f"hive: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def run() -> None:
+    """Start the whole system as one program: servers, migrations, API, relay, worker, scheduler."""
+    with _one_sentence():
+        settings = load_settings()
+        _require_free_port(settings)
+        find_backing(settings)
+        _run_migrations()
+        try:
+            exit_code = _supervise(settings)
+        finally:
+            embedded.leave()
+        raise typer.Exit(exit_code)
+
+
+def _run_migrations() -> None:
+    # In a process of its own, so that this one stays small for as long as the system runs.
+    if subprocess.run(_hive("migrate"), check=False).returncode != 0:
+        raise CommandError("the database is not migrated, so nothing was started.")
+
+
+def _supervise(settings: Settings) -> int:
+    parts = [
+        Part("api", _hive("api"), fatal_exit_codes=frozenset({PORT_IS_BUSY})),
+        Part("relay", _hive("relay")),
+        Part("worker", _hive("worker")),
+        Part("scheduler", _hive("scheduler")),
+    ]
+    address = f"http://{_reachable(settings.host)}:{settings.port}"
+    supervisor = Supervisor(parts, lambda line: typer.echo(f"hive: {line}", err=True))
+    supervisor.when(
+        lambda: _answers(f"{address}/health"),
+        lambda: typer.echo(f"HIVE is at {address} (try {address}/docs). Ctrl-C stops it."),
+    )
+    return supervisor.run()
+
+
+@app.command()
+def api() -> None:
+    """Run one API process."""
+    import uvicorn  # noqa: PLC0415  # Each command loads only what it needs; the supervisor stays small.
+
+    from app.core.logging import configure_logging  # noqa: PLC0415
+    from app.main import create_app  # noqa: PLC0415
+
+    with _one_sentence():
+        settings = load_settings()
+        configure_logging(settings, "api")
+        find_backing(settings)
+        listener = _listen(settings)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=5,
+        ws_max_size=64 * 1024,
+        # Compression would double the memory of each socket.
+        ws_per_message_deflate=False,
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    raise typer.Exit(0 if server.started else 1)
+
+
+@app.command()
+def relay() -> None:
+    """Run a relay: it publishes events and sends jobs. One is active at a time, others stand by."""
+    from app.relay_process import run_relay  # noqa: PLC0415
+
+    with _one_sentence():
+        settings = load_settings()
+        backing = find_backing(settings)
+    asyncio.run(run_relay(settings, backing))
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker for background jobs."""
+    from celery.exceptions import SecurityWarning  # noqa: PLC0415
+
+    from app.workers.celery_app import celery_app  # noqa: PLC0415
+
+    with _one_sentence():
+        settings = load_settings()
+        find_backing(settings)
+    # HIVE is meant to work as root too, in a container for example, and takes no pickled messages.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    celery_app.start(["--quiet", "worker", "--loglevel", settings.log_level, "--without-mingle", "--without-gossip"])
+
+
+@app.command()
+def scheduler() -> None:
+    """Run the scheduler, which asks for jobs at their times."""
+    from app.workers.celery_app import celery_app  # noqa: PLC0415
+
+    with _one_sentence():
+        settings = load_settings()
+        find_backing(settings)
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    celery_app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", ""])
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest revision."""
+    from app.core.logging import configure_logging  # noqa: PLC0415
+    from app.migrate import MigrationError  # noqa: PLC0415
+    from app.migrate import migrate as run_migrations  # noqa: PLC0415
+
+    with _one_sentence():
+        settings = load_settings()
+        configure_logging(settings, "migrate")
+        try:
+            run_migrations(settings)
+        except MigrationError as error:
+            raise CommandError(str(error)) from error
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is configured, and whether each part answers."""
+    from app.doctor import examine  # noqa: PLC0415
+
+    with _one_sentence():
+        settings = load_settings()
+        backing = locate_backing(settings)
+    is_well = asyncio.run(examine(settings, backing, typer.echo))
+    raise typer.Exit(0 if is_well else 1)
+
+
+@user_app.command("create")
+def create_user(
+    email: Annotated[str, typer.Argument(help="The address to sign in with.")],
+    name: Annotated[str, typer.Option(help="The name that others see.")] = "",
+    admin: Annotated[bool, typer.Option("--admin", help="May do everything.")] = False,  # noqa: FBT002  # typer's flags.
+) -> None:
+    """Make an account. The password is asked for, or read from standard input."""
+    from app.accounts import create_account  # noqa: PLC0415
+
+    with _one_sentence():
+        settings = load_settings()
+        backing = find_backing(settings)
+        password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+        try:
+            asyncio.run(create_account(backing.database_url, email=email, name=name, password=password, is_admin=admin))
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+    typer.echo(f"Created {'admin' if admin else 'user'} {email}.")
+
+
+def _hive(command: str) -> list[str]:
+    return [sys.executable, "-m", "app.cli", command]
+
+
+def _require_free_port(settings: Settings) -> None:
+    _listen(settings).close()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The listening socket of the API.
+
+    Raises:
+        CommandError: another program has the port, or the address is none of this machine's.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        place = f"{settings.host}:{settings.port}"
+        raise CommandError(f"can't listen on {place}: {error.strerror or error}. Set HOST or PORT.") from error
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104  # Read, not bound.
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=0.5) as answer:  # noqa: S310  # The address is our own.
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

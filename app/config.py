@@ -1,0 +1,201 @@
+"""Settings: the one place that reads the environment and `.env`."""
+
+import json
+import os
+import secrets
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIN_SECRET_LENGTH = 32
+# Values that stand in this repository, so that everybody knows them.
+PUBLISHED_SECRETS = frozenset(
+    {
+        "test-only-secret-key-that-protects-nothing-at-all",
+        "test-only-jwt-secret-key-that-protects-nothing-at-all",
+    }
+)
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+class ConfigurationError(Exception):
+    """The settings can't be used; the message is one sentence for whoever starts HIVE."""
+
+
+class Environment(StrEnum):
+    DEVELOPMENT = "development"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class Settings(BaseSettings):
+    """What can be set, with its default. `.env.example` explains each one."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    environment: Environment = Environment.DEVELOPMENT
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    log_level: LogLevel = "INFO"
+    hive_data_dir: Path = Path(".hive")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+
+    database_url: SecretStr | None = None
+    database_pool_size: int = Field(default=10, ge=1, le=200)
+    redis_url: SecretStr | None = None
+    celery_broker_url: SecretStr | None = None
+    celery_result_backend: SecretStr | None = None
+    worker_concurrency: int = Field(default=2, ge=1, le=64)
+
+    secret_key: SecretStr | None = None
+    jwt_secret_key: SecretStr | None = None
+    access_token_minutes: int = Field(default=60, ge=1, le=24 * 60)
+
+    hive_embedded_durable: bool = True
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _strong_secrets_in_production(self) -> "Settings":
+        if self.environment is Environment.PRODUCTION:
+            for name in ("secret_key", "jwt_secret_key"):
+                _refuse_weak_secret(name.upper(), getattr(self, name))
+        return self
+
+    @property
+    def is_production(self) -> bool:
+        return self.environment is Environment.PRODUCTION
+
+    @property
+    def needs_embedded_postgres(self) -> bool:
+        return self.database_url is None
+
+    @property
+    def needs_embedded_valkey(self) -> bool:
+        return self.redis_url is None
+
+    @cached_property
+    def data_dir(self) -> Path:
+        return self.hive_data_dir.expanduser().resolve()
+
+    @property
+    def signing_key(self) -> str:
+        """Signs what HIVE hands out and takes back, such as the cursors of lists."""
+        return _given(self.secret_key, "SECRET_KEY")
+
+    @property
+    def jwt_key(self) -> str:
+        return _given(self.jwt_secret_key, "JWT_SECRET_KEY")
+
+    def celery_urls(self, redis_url: str) -> tuple[str, str]:
+        """Broker and result backend, each the one that is set or else `redis_url` in Celery's words."""
+        derived = _in_celery_words(redis_url)
+        broker = self.celery_broker_url.get_secret_value() if self.celery_broker_url else derived
+        backend = self.celery_result_backend.get_secret_value() if self.celery_result_backend else derived
+        return broker, backend
+
+
+def load_settings() -> Settings:
+    """Read the settings; outside production, make the secrets that are missing and keep them.
+
+    Raises:
+        ConfigurationError: a value can't be used, or production lacks a strong secret.
+    """
+    try:
+        settings = Settings()
+        if settings.is_production or (settings.secret_key and settings.jwt_secret_key):
+            return settings
+        kept = _kept_secrets(settings.data_dir)
+        return settings.model_copy(
+            update={
+                "secret_key": settings.secret_key or SecretStr(kept["SECRET_KEY"]),
+                "jwt_secret_key": settings.jwt_secret_key or SecretStr(kept["JWT_SECRET_KEY"]),
+            }
+        )
+    except ValidationError as error:
+        raise ConfigurationError(_in_one_sentence(error)) from error
+    except OSError as error:
+        raise ConfigurationError(f"The secrets in HIVE_DATA_DIR can't be kept: {error}.") from error
+
+
+def _refuse_weak_secret(name: str, secret: SecretStr | None) -> None:
+    if secret is None or not secret.get_secret_value():
+        raise ValueError(f"{name} is missing; production needs one of at least {MIN_SECRET_LENGTH} characters")
+    if secret.get_secret_value() in PUBLISHED_SECRETS:
+        raise ValueError(f"{name} is a value that stands in HIVE's repository")
+    if len(secret.get_secret_value()) < MIN_SECRET_LENGTH:
+        raise ValueError(f"{name} is shorter than {MIN_SECRET_LENGTH} characters")
+
+
+def _given(secret: SecretStr | None, name: str) -> str:
+    if secret is None:
+        raise ConfigurationError(f"{name} is not set.")
+    return secret.get_secret_value()
+
+
+def _kept_secrets(data_dir: Path) -> dict[str, str]:
+    """The secrets of this data folder, made when they are first asked for.
+
+    Several programs may start at once, so the file appears whole or not at all, and the first one wins.
+    """
+    path = data_dir / "secrets.json"
+    if not path.exists():
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = data_dir / f".secrets-{os.getpid()}-{secrets.token_hex(4)}"
+        made = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "JWT_SECRET_KEY")}
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(made, file)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            # Another process was first; its secrets are the ones that count.
+            pass
+        finally:
+            draft.unlink()
+    try:
+        found: dict[str, str] = json.loads(path.read_text())
+        return {name: found[name] for name in ("SECRET_KEY", "JWT_SECRET_KEY")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{path} is damaged; restore it, or delete it and all sessions end.") from error
+
+
+def _in_celery_words(redis_url: str) -> str:
+    """Translate a redis-py URL to the dialect that Celery's transport and result backend read."""
+    parts = urlsplit(redis_url)
+    options = dict(parse_qsl(parts.query))
+    if parts.scheme == "unix":
+        query = {"virtual_host": options.pop("db", "0"), **options}
+        return f"redis+socket://{parts.path}?{urlencode(query)}"
+    if parts.scheme == "rediss":
+        # redis-py checks certificates unless told otherwise; Celery refuses to start until it is told.
+        options.setdefault("ssl_cert_reqs", "required")
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(options), ""))
+
+
+def _in_one_sentence(error: ValidationError) -> str:
+    faults = []
+    for fault in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in fault["loc"]).upper()
+        message = fault["msg"].removeprefix("Value error, ")
+        faults.append(f"{name}: {message}" if name else message)
+    return "HIVE can't start with these settings: " + "; ".join(faults) + "."

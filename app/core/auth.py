@@ -1,0 +1,69 @@
+"""From a token, or an address and a password, to the account behind it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import Unauthorized
+from app.core.permissions import Actor
+from app.core.security import InvalidToken, password_matches, read_token
+from app.database import Database
+from app.models import User
+
+
+class InvalidCredentials(Unauthorized):
+    def __init__(self) -> None:
+        super().__init__("The e-mail address or the password is wrong.", code="invalid_credentials")
+
+
+class NotSignedIn(Unauthorized):
+    """The same answer for every fault of a token, so that it tells nothing about what was tried."""
+
+    def __init__(self) -> None:
+        super().__init__("A valid access token is needed.")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who the token speaks for, and until when."""
+
+    actor: Actor
+    expires_at: datetime
+
+
+async def authenticate(session: AsyncSession, token: str, *, key: str) -> SignedIn:
+    """Who the token speaks for. A deactivated account's token is dead at once.
+
+    Raises:
+        NotSignedIn: the token is not valid, or its account no longer active.
+    """
+    try:
+        access = read_token(token, key=key)
+    except InvalidToken:
+        raise NotSignedIn from None
+    is_admin = await session.scalar(select(User.is_admin).where(User.id == access.user_id, User.is_active))
+    if is_admin is None:
+        raise NotSignedIn
+    return SignedIn(Actor(access.user_id, is_admin=is_admin), access.expires_at)
+
+
+async def check_credentials(database: Database, email: str, password: str) -> Actor:
+    """Whose address and password these are. No connection is held while the password is checked.
+
+    Raises:
+        InvalidCredentials: after the same time whether or not there is such an account.
+    """
+    password_hash = None
+    found = None
+    # PostgreSQL can't be asked for a text that it can't hold, and there is no account with such an address.
+    if email.isascii() and email.isprintable():
+        async with database.unit_of_work() as session:
+            matching = select(User).where(func.lower(User.email) == func.lower(email), User.is_active)
+            found = await session.scalar(matching)
+    if found is not None:
+        password_hash = found.password_hash
+    if not await password_matches(password, password_hash) or found is None:
+        raise InvalidCredentials
+    return Actor.of(found)

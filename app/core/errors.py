@@ -1,0 +1,136 @@
+"""Errors that carry their own answer, and the database's errors in the same words.
+
+A service raises a `HiveError` leaf that lives beside it and names the fact; the API turns any of them into
+`application/problem+json`. What the database refuses is translated here, by constraint name and SQLSTATE.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+
+class HiveError(Exception):
+    """An answer other than success.
+
+    `status` is the HTTP status, `code` stable and for programs, `detail` a sentence for people, `extra` further
+    members of the problem document, `headers` what the HTTP answer has to carry.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **extra: object,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status_code = status or self.status
+        self.error_code = code or self.code
+        self.headers = dict(headers or {})
+        self.extra = extra
+
+
+class NotFound(HiveError):
+    status = 404
+    code = "not_found"
+
+
+class Forbidden(HiveError):
+    status = 403
+    code = "forbidden"
+
+
+class Unauthorized(HiveError):
+    status = 401
+    code = "unauthorized"
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail, code=code, headers={"WWW-Authenticate": "Bearer"})
+
+
+class Conflict(HiveError):
+    status = 409
+    code = "conflict"
+
+
+class MalformedInput(HiveError):
+    """Input that is refused outside of pydantic's reach; `field` and `where` name the culprit."""
+
+    status = 422
+    code = "invalid_request"
+
+    def __init__(self, detail: str, *, field: str, where: str, code: str) -> None:
+        error = {"pointer": f"/{field}", "in": where, "code": code, "detail": detail}
+        super().__init__(detail, errors=[error])
+
+
+class ServiceUnavailable(HiveError):
+    status = 503
+    code = "service_unavailable"
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail, code=code, headers={"Retry-After": "1"})
+
+
+# The naming convention of the models makes these names certain.
+CONSTRAINT_ERRORS: dict[str, tuple[int, str, str]] = {
+    "uq_users_email_lower": (409, "email_taken", "An account with this e-mail address exists already."),
+    "uq_user_task_associations_open": (409, "already_claimed", "Somebody else holds this task."),
+    "fk_tasks_owner_id_users": (404, "user_not_found", "There is no such user."),
+    "fk_tasks_assignee_id_users": (404, "user_not_found", "There is no such user."),
+}
+
+UNAVAILABLE = "The database can't be reached at the moment; try again shortly."
+SQLSTATE_ERRORS: dict[str, tuple[int, str, str]] = {
+    "40001": (503, "try_again", "Somebody changed the same data at the same time; try again."),
+    "40P01": (503, "try_again", "Somebody changed the same data at the same time; try again."),
+    "55P03": (503, "try_again", "Somebody else is changing this; try again."),
+    "57014": (503, "too_slow", "The database took too long to answer; try again."),
+    "25006": (503, "database_read_only", "The database takes no changes at the moment."),
+    "53100": (503, "database_full", "The database has no space left."),
+    "22P05": (422, "invalid_text", "A text has a character that can't be stored."),
+    "22021": (422, "invalid_text", "A text has a character that can't be stored."),
+}
+# Class 08 is a lost connection, 53 a server without resources, 57P a server that goes down or comes up.
+UNAVAILABLE_CLASSES = ("08", "53", "57P", "58", "28", "3D")
+CONSTRAINT_CLASS = "23"
+
+
+def from_database(error: Exception) -> HiveError | None:
+    """The answer for what the database (or the way to it) raised; None when it is no fault of theirs.
+
+    asyncpg's outage errors can be plain `OSError`s, also below SQLAlchemy, so those count as well.
+    """
+    if isinstance(error, (OSError, PoolTimeout)):
+        return ServiceUnavailable(UNAVAILABLE, code="database_unavailable")
+    if not isinstance(error, DBAPIError):
+        return _from_driver(error)
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return ServiceUnavailable(UNAVAILABLE, code="database_unavailable")
+    # The driver's own exception is the cause of the one that SQLAlchemy's adapter raises.
+    return _from_driver(getattr(error.orig, "__cause__", None) or error.orig)
+
+
+def _from_driver(error: BaseException | None) -> HiveError | None:
+    sqlstate = getattr(error, "sqlstate", None)
+    if not isinstance(sqlstate, str):
+        return None
+    constraint = getattr(error, "constraint_name", None)
+    found = CONSTRAINT_ERRORS.get(constraint or "") or SQLSTATE_ERRORS.get(sqlstate)
+    if found is None and sqlstate.startswith(UNAVAILABLE_CLASSES):
+        found = (503, "database_unavailable", UNAVAILABLE)
+    if found is None and sqlstate.startswith(CONSTRAINT_CLASS):
+        found = (409, "conflict", "The change contradicts what is stored.")
+    if found is None:
+        return None
+    status, code, detail = found
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return HiveError(detail, status=status, code=code, headers=headers)

@@ -1,0 +1,85 @@
+"""One log for HIVE and its libraries: JSON lines in production, readable text elsewhere, never a secret."""
+
+import logging
+import logging.config
+import re
+
+import structlog
+from structlog.types import EventDict, Processor, WrappedLogger
+
+from app.config import Settings
+
+# uvicorn logs a socket's whole path, and a browser's socket carries its token there.
+_SECRET_IN_TEXT = re.compile(
+    r"((?:token|password|secret|authorization)[\"']?\s*[=:]\s*[\"']?)(?:Bearer\s+)?[^\s&\"',}]+",
+    re.IGNORECASE,
+)
+_SECRET_KEYS = frozenset({"token", "access_token", "password", "secret", "authorization"})
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Blank out tokens, passwords and secrets, whoever logged them."""
+    for key, value in event.items():
+        if key in _SECRET_KEYS:
+            event[key] = "…"
+        elif isinstance(value, str):
+            event[key] = _SECRET_IN_TEXT.sub(r"\1…", value)
+    return event
+
+
+def configure_logging(settings: Settings, process: str) -> None:
+    """Send all logs of this process, its libraries' too, through structlog to stderr.
+
+    `process` is the part that speaks: `api`, `relay`, `worker`, …
+    """
+
+    def name_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {"process": process, **event}
+
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        name_process,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    logging.config.dictConfig(_standard_library(settings, shared))
+    # uvicorn's access log prints the query string; HIVE's own middleware logs each request instead.
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = name != "uvicorn.access"
+
+
+def _standard_library(settings: Settings, shared: list[Processor]) -> dict[str, object]:
+    final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if settings.is_production:
+        final += [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer()]
+    else:
+        # The prettier way to print a stack shows local variables, and with them secrets.
+        plain = structlog.dev.plain_traceback
+        final += [redact, structlog.dev.ConsoleRenderer(colors=False, exception_formatter=plain)]
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "hive": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": shared,
+                "processors": final,
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "hive"}},
+        "root": {"handlers": ["stderr"], "level": settings.log_level},
+        "loggers": {
+            "uvicorn.error": {"level": "WARNING" if settings.log_level == "INFO" else settings.log_level},
+            "alembic": {"level": "WARNING" if settings.log_level == "INFO" else settings.log_level},
+        },
+    }

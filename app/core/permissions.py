@@ -1,0 +1,107 @@
+"""Who may see and do what: the one place that decides it, for REST, sockets and jobs alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import Select, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import Forbidden, NotFound
+from app.models import Event, Task, TaskStatus, User
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Whoever asks: the part of an account that permissions depend on."""
+
+    id: UUID
+    is_admin: bool = False
+
+    @classmethod
+    def of(cls, user: User) -> "Actor":
+        return cls(id=user.id, is_admin=user.is_admin)
+
+
+class Permission(StrEnum):
+    """What can be done to a task that one sees: `task:<verb>`."""
+
+    TASK_VIEW = "task:view"
+    TASK_EDIT = "task:edit"
+    TASK_DELETE = "task:delete"
+    TASK_ASSIGN = "task:assign"
+    TASK_UNASSIGN = "task:unassign"
+    TASK_CHANGE_STATUS = "task:change_status"
+    TASK_CLAIM = "task:claim"
+
+
+ANYBODY = frozenset({Permission.TASK_VIEW, Permission.TASK_CLAIM})
+ASSIGNEE = ANYBODY | {Permission.TASK_UNASSIGN, Permission.TASK_CHANGE_STATUS}
+OWNER = frozenset(Permission)
+
+# The draft's own audience is its owner; a published task is everybody's to see.
+Audience = Sequence[UUID] | None
+
+
+class TaskNotFound(NotFound):
+    code = "task_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such task.")
+
+
+class PermissionDenied(Forbidden):
+    def __init__(self, permission: Permission) -> None:
+        super().__init__(f"You may not do this to the task ({permission}).", permission=permission)
+
+
+def permissions_on(actor: Actor, task: Task) -> frozenset[Permission]:
+    """What the actor may do to a task; nothing at all means that they may not know of it."""
+    if actor.is_admin or task.owner_id == actor.id:
+        return OWNER
+    if task.status is TaskStatus.DRAFT:
+        return frozenset()
+    return ASSIGNEE if task.assignee_id == actor.id else ANYBODY
+
+
+def select_visible_tasks(actor: Actor) -> Select[Task]:
+    """Every list and search of tasks starts from here."""
+    if actor.is_admin:
+        return select(Task)
+    return select(Task).where(or_(Task.status != TaskStatus.DRAFT, Task.owner_id == actor.id))
+
+
+async def access_task(
+    session: AsyncSession, actor: Actor, task_id: UUID, permission: Permission, *, lock: bool = False
+) -> Task:
+    """The task, if the actor may do this to it. `lock` keeps others from changing it until the transaction ends.
+
+    Raises:
+        TaskNotFound: there is none, or none that the actor may know of.
+        PermissionDenied: they see it, and may not do this.
+    """
+    statement = select(Task).where(Task.id == task_id).execution_options(populate_existing=True)
+    task = await session.scalar(statement.with_for_update() if lock else statement)
+    granted = permissions_on(actor, task) if task else frozenset()
+    if task is None or not granted:
+        raise TaskNotFound
+    if permission not in granted:
+        raise PermissionDenied(permission)
+    return task
+
+
+def audience_of(task: Task) -> Audience:
+    """Who may read an event about the task as it stands, besides admins."""
+    return [task.owner_id] if task.status is TaskStatus.DRAFT else None
+
+
+def may_read_event(actor: Actor, audience: Audience) -> bool:
+    return actor.is_admin or audience is None or actor.id in audience
+
+
+def select_visible_events(actor: Actor) -> Select[Event]:
+    """`may_read_event` as SQL."""
+    if actor.is_admin:
+        return select(Event)
+    return select(Event).where(or_(Event.audience.is_(None), Event.audience.contains([actor.id])))

@@ -1,0 +1,73 @@
+"""Passwords and tokens, without a database: hashing, checking, issuing, reading."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+import jwt
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+from uuid_utils.compat import uuid7
+
+T = TypeVar("T")
+
+ALGORITHM = "HS256"
+AUDIENCE = "hive:access"
+REQUIRED_CLAIMS = ["exp", "iat", "sub", "jti", "aud"]
+
+# OWASP's parameters for argon2id: about 20 ms and 19 MiB a hash.
+_passwords = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19456, parallelism=1),))
+# One thread: hashing releases the GIL and would otherwise take the cores from the requests.
+_hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="argon2")
+# What an unknown address is checked against, so that it takes as long as a known one.
+_NOBODYS_HASH = _passwords.hash("no account has this password")
+
+
+async def hash_password(password: str) -> str:
+    """An argon2id hash in its own format (`$argon2id$v=19$…`). Takes tens of milliseconds, off the event loop."""
+    return await _in_hashing_thread(lambda: _passwords.hash(password))
+
+
+async def password_matches(password: str, password_hash: str | None) -> bool:
+    """Whether the password is the hashed one; without a hash, False after the same time."""
+    matches = await _in_hashing_thread(lambda: _passwords.verify(password, password_hash or _NOBODYS_HASH))
+    return matches and password_hash is not None
+
+
+async def _in_hashing_thread(work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_hashing, work)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What a valid token says: whose it is and until when it holds."""
+
+    user_id: UUID
+    expires_at: datetime
+
+
+class InvalidToken(Exception):
+    """The token is not one of ours, or it has run out."""
+
+
+def issue_token(user_id: UUID, *, key: str, lifetime: timedelta) -> str:
+    now = datetime.now(UTC)
+    claims = {"sub": str(user_id), "iat": now, "exp": now + lifetime, "jti": str(uuid7()), "aud": AUDIENCE}
+    return jwt.encode(claims, key, algorithm=ALGORITHM)
+
+
+def read_token(token: str, *, key: str) -> AccessToken:
+    """The token's content, if its signature, audience, algorithm and time are right.
+
+    Raises:
+        InvalidToken: anything is wrong with it; the caller need not know what.
+    """
+    try:
+        claims = jwt.decode(token, key, algorithms=[ALGORITHM], audience=AUDIENCE, options={"require": REQUIRED_CLAIMS})
+        return AccessToken(UUID(claims["sub"]), datetime.fromtimestamp(claims["exp"], UTC))
+    except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise InvalidToken from error

@@ -1,0 +1,152 @@
+"""The way to PostgreSQL: engine, sessions, transactions. No other module says "commit"."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+from sqlalchemy import event, exc, func, select
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from app.core.errors import from_database
+
+# Set on a session's `info` by whoever wrote something that the relay should carry on after the commit.
+WAKES_RELAY = "wakes_relay"
+
+SERVER_SETTINGS = {
+    "timezone": "UTC",
+    "statement_timeout": "15s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "30s",
+}
+# Options that libpq reads itself and a server would refuse as unknown settings.
+LIBPQ_CLIENT_OPTIONS = frozenset(
+    {
+        "channel_binding",
+        "client_encoding",
+        "connect_timeout",
+        "fallback_application_name",
+        "gssencmode",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "load_balance_hosts",
+        "pool_timeout",
+        "require_auth",
+        "sslcompression",
+        "sslcrldir",
+        "sslsni",
+        "tcp_user_timeout",
+    }
+)
+
+
+def asyncpg_dsn(url: str) -> str:
+    """The URL as asyncpg takes it: any of the usual schemes, and without what only libpq understands."""
+    parts = urlsplit(url)
+    if parts.scheme.partition("+")[0] not in {"postgres", "postgresql"}:
+        raise ValueError("DATABASE_URL must begin with postgresql://")
+    options = [(key, value) for key, value in parse_qsl(parts.query) if key not in LIBPQ_CLIENT_OPTIONS]
+    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(options), ""))
+
+
+def create_engine(url: str, *, application: str, pool_size: int | None = None) -> AsyncEngine:
+    """An engine that connects on first use; without `pool_size`, each use is a connection of its own."""
+    dsn = asyncpg_dsn(url)
+    settings = {**SERVER_SETTINGS, "application_name": f"hive {application}"}
+
+    async def connect(*_: Any, **__: Any) -> asyncpg.Connection:
+        # asyncpg reads the provider's options itself, such as sslmode, which SQLAlchemy's URL would lose.
+        return await asyncpg.connect(dsn, server_settings=settings, timeout=3)
+
+    pool: dict[str, Any] = (
+        {"poolclass": NullPool}
+        if pool_size is None
+        else {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 3, "pool_recycle": 1800}
+    )
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, **pool)
+    event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
+    return engine
+
+
+def _refuse_closed_connection(connection: DBAPIConnection, _entry: ConnectionPoolEntry, _proxy: object) -> None:
+    # asyncpg knows when the server hung up. Asking it costs nothing, unlike a ping before each use,
+    # and keeps requests from meeting the connections that a restart of the server has left in the pool.
+    if connection.driver_connection.is_closed():
+        raise exc.DisconnectionError
+
+
+class Database:
+    """A source of transactions, all to one database."""
+
+    def __init__(
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        *,
+        engine: AsyncEngine | None = None,
+        wake_relay: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._sessions = sessions
+        self._engine = engine
+        self.wake_relay = wake_relay
+
+    @classmethod
+    def connect(cls, url: str, *, application: str, pool_size: int | None = None) -> "Database":
+        engine = create_engine(url, application=application, pool_size=pool_size)
+        return cls(async_sessionmaker(engine, expire_on_commit=False), engine=engine)
+
+    @asynccontextmanager
+    async def unit_of_work(self) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            HiveError: the database refused something or is away, said as the answer to give.
+        """
+        with _errors_translated():
+            async with self._sessions() as session:
+                yield session
+                await session.commit()
+        if session.info.pop(WAKES_RELAY, False):
+            self.wake_relay()
+
+    @asynccontextmanager
+    async def exclusively(self, lock: int) -> AsyncIterator["Database | None"]:
+        """Hold an advisory lock; None when somebody else holds it.
+
+        The database that is given works on the one connection that holds the lock: who loses the lock can
+        write nothing more.
+
+        Raises:
+            HiveError: as `unit_of_work` does.
+        """
+        assert self._engine is not None
+        with _errors_translated():
+            async with self._engine.connect() as connection:
+                is_ours = await connection.scalar(select(func.pg_try_advisory_lock(lock)))
+                await connection.commit()
+                if not is_ours:
+                    yield None
+                    return
+                try:
+                    yield Database(async_sessionmaker(connection, expire_on_commit=False))
+                finally:
+                    # The lock goes with the connection, which must not return to the pool with it.
+                    await connection.invalidate()
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._engine.dispose()
+
+
+@contextmanager
+def _errors_translated() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if translated := from_database(error):
+            raise translated from error
+        raise

@@ -1,0 +1,128 @@
+"""Every `Annotated` alias that endpoints declare their needs with, and nothing else."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+from fastapi.security import OAuth2PasswordBearer
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
+
+from app.config import Settings
+from app.core.auth import NotSignedIn, authenticate
+from app.core.errors import Forbidden, MalformedInput
+from app.core.permissions import Actor
+from app.database import Database
+from app.services import AssignmentService, ChatService, DashboardService, TaskService, UserService
+from app.services.pages import CursorCodec, Pager
+from app.state import State
+from app.websockets.presence import Presence
+
+bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", auto_error=False)
+
+
+def get_state(connection: HTTPConnection) -> State:
+    state: State = connection.app.state.hive
+    return state
+
+
+StateDep = Annotated[State, Depends(get_state)]
+
+
+def get_settings(state: StateDep) -> Settings:
+    return state.settings
+
+
+def get_database(state: StateDep) -> Database:
+    return state.database
+
+
+def get_presence(state: StateDep) -> Presence:
+    return state.presence
+
+
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+DatabaseDep = Annotated[Database, Depends(get_database)]
+PresenceDep = Annotated[Presence, Depends(get_presence)]
+
+
+async def get_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
+    async with database.unit_of_work() as session:
+        yield session
+
+
+# The scope is the whole point: with FastAPI's default one, the transaction would be committed after the answer
+# is sent, and a client would hold a 201 for a commit that then fails. Use this alias only, for a second
+# declaration with another scope would be a second session.
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+
+
+async def get_current_user(
+    session: SessionDep, settings: SettingsDep, token: Annotated[str | None, Depends(bearer)]
+) -> Actor:
+    if token is None:
+        raise NotSignedIn
+    return (await authenticate(session, token, key=settings.jwt_key)).actor
+
+
+CurrentUser = Annotated[Actor, Depends(get_current_user)]
+
+
+class AdminsOnly(Forbidden):
+    code = "admins_only"
+
+    def __init__(self) -> None:
+        super().__init__("Only an admin may do this.")
+
+
+async def get_current_admin(actor: CurrentUser) -> Actor:
+    if not actor.is_admin:
+        raise AdminsOnly
+    return actor
+
+
+CurrentAdmin = Annotated[Actor, Depends(get_current_admin)]
+
+
+def get_user_service(session: SessionDep) -> UserService:
+    return UserService(session)
+
+
+def get_task_service(session: SessionDep) -> TaskService:
+    return TaskService(session)
+
+
+def get_assignment_service(session: SessionDep) -> AssignmentService:
+    return AssignmentService(session)
+
+
+def get_dashboard_service(session: SessionDep) -> DashboardService:
+    return DashboardService(session)
+
+
+def get_chat_service(session: SessionDep) -> ChatService:
+    return ChatService(session)
+
+
+def get_pager(session: SessionDep, settings: SettingsDep) -> Pager:
+    return Pager(session, CursorCodec(settings.signing_key))
+
+
+UserServiceDep = Annotated[UserService, Depends(get_user_service)]
+TaskServiceDep = Annotated[TaskService, Depends(get_task_service)]
+AssignmentServiceDep = Annotated[AssignmentService, Depends(get_assignment_service)]
+DashboardServiceDep = Annotated[DashboardService, Depends(get_dashboard_service)]
+PagerDep = Annotated[Pager, Depends(get_pager)]
+
+
+async def refuse_unknown_parameters(request: Request) -> None:
+    """Refuse query parameters that the route doesn't have. Where it has some, their model refuses the others."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute) or route.dependant.query_params:
+        return
+    for name in request.query_params:
+        raise MalformedInput("There is no such parameter.", field=name, where="query", code="extra_forbidden")
+
+
+StrictParameters = Depends(refuse_unknown_parameters)

@@ -1,0 +1,65 @@
+"""A published event on its way to the readers: encoded once, with what decides who gets it."""
+
+import json
+from dataclasses import dataclass
+from uuid import UUID
+
+from redis.typing import EncodableT, FieldT
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.permissions import Audience
+from app.events.types import Envelope, EventType
+from app.models import Event, EventLog
+
+# redis-py's own type for the fields that it writes; those that it reads are texts.
+StreamFields = dict[FieldT, EncodableT]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedEvent:
+    """`text` is the envelope as JSON; the rest is for HIVE's own processes. `seq` is None for what is live only."""
+
+    seq: int | None
+    type: EventType
+    actor_id: UUID
+    audience: Audience
+    text: str
+
+    @classmethod
+    def of(cls, event: Event) -> "PublishedEvent":
+        envelope = Envelope.of(event)
+        return cls(event.seq, envelope.type, event.actor_id, event.audience, envelope.model_dump_json())
+
+    def to_stream(self) -> StreamFields:
+        audience = None if self.audience is None else [str(user_id) for user_id in self.audience]
+        header = {"type": self.type, "actor": str(self.actor_id), "audience": audience}
+        return {"header": json.dumps(header), "event": self.text}
+
+    @classmethod
+    def from_stream(cls, entry_id: str, fields: dict[str, str]) -> "PublishedEvent":
+        header = json.loads(fields["header"])
+        audience = header["audience"]
+        return cls(
+            seq=int(entry_id.partition("-")[0]),
+            type=EventType(header["type"]),
+            actor_id=UUID(header["actor"]),
+            audience=None if audience is None else [UUID(user_id) for user_id in audience],
+            text=fields["event"],
+        )
+
+
+def stream_key(epoch: UUID) -> str:
+    """The Redis stream of one history. Its entries have the ids `<seq>-0`, so that a position in it is a `seq`."""
+    return f"hive:events:{epoch}"
+
+
+async def read_log(session: AsyncSession) -> EventLog:
+    """The state of the log; what it counts is true for this moment."""
+    return await session.get_one(EventLog, 1, populate_existing=True)
+
+
+async def read_published(session: AsyncSession, *, after: int, limit: int) -> list[PublishedEvent]:
+    """The events that follow `after`, in order."""
+    statement = select(Event).where(Event.seq > after).order_by(Event.seq).limit(limit)
+    return [PublishedEvent.of(event) for event in await session.scalars(statement)]

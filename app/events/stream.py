@@ -1,0 +1,96 @@
+"""Following the log live, in one process: Redis says it quickly, PostgreSQL says it surely."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+
+from app.core.errors import HiveError
+from app.core.redis import REDIS_FAILURES
+from app.database import Database
+from app.events.published import PublishedEvent, read_log, read_published, stream_key
+
+BLOCK_MILLISECONDS = 1_000
+BATCH = 500
+RETRY_SECONDS = 0.5
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class EventStream:
+    """Gives every published event once and in order, from the moment that it's followed.
+
+    The entries of the Redis stream are numbered as the events are, so the position in one is the position in the
+    other. Whatever the stream lacks (it was trimmed, flushed, or is away) is read from PostgreSQL.
+    """
+
+    def __init__(self, database: Database, redis: Redis) -> None:
+        self._database = database
+        self._redis = redis
+        self._key = ""
+        self.position = 0
+
+    async def follow(self) -> AsyncIterator[Sequence[PublishedEvent]]:
+        await self._begin()
+        while True:
+            events = await self._next()
+            if events:
+                yield events
+
+    async def _begin(self) -> None:
+        while True:
+            try:
+                async with self._database.unit_of_work() as session:
+                    state = await read_log(session)
+                    self._key, self.position = stream_key(state.epoch), state.last_seq
+                    return
+            except HiveError as error:
+                log.warning("waiting for the database", reason=error.detail)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _next(self) -> Sequence[PublishedEvent]:
+        try:
+            entries = await self._read_stream()
+        except REDIS_FAILURES as error:
+            log.warning("reading events from the database, for Redis is away", reason=str(error))
+            await asyncio.sleep(RETRY_SECONDS)
+            return await self._read_log()
+        if not entries or entries[0].seq != self.position + 1:
+            return await self._read_log()
+        self.position = entries[-1].seq or self.position
+        return entries
+
+    async def _read_stream(self) -> list[PublishedEvent]:
+        """The next entries without a gap between them; nothing after a second without any."""
+        found: Any = await self._redis.xread({self._key: f"{self.position}-0"}, count=BATCH, block=BLOCK_MILLISECONDS)
+        entries: list[PublishedEvent] = []
+        for entry_id, fields in _entries(found):
+            event = PublishedEvent.from_stream(entry_id, fields)
+            if entries and event.seq != (entries[-1].seq or 0) + 1:
+                break
+            entries.append(event)
+        return entries
+
+    async def _read_log(self) -> Sequence[PublishedEvent]:
+        try:
+            async with self._database.unit_of_work() as session:
+                events = await read_published(session, after=self.position, limit=BATCH)
+        except HiveError as error:
+            log.warning("waiting for the database", reason=error.detail)
+            await asyncio.sleep(RETRY_SECONDS)
+            return ()
+        if events:
+            self.position = events[-1].seq or self.position
+        return events
+
+
+def _entries(found: Any) -> list[tuple[str, dict[str, str]]]:
+    """The entries of the one stream in an XREAD reply, whose shape depends on the protocol's version."""
+    if not found:
+        return []
+    streams = list(found.values()) if isinstance(found, dict) else [entries for _, entries in found]
+    entries = streams[0]
+    # RESP3 wraps the list of entries in another one.
+    return list(entries[0]) if entries and isinstance(entries[0], list) else list(entries)

@@ -1,0 +1,100 @@
+"""Whether all parts of the system are there, one check each."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import cache
+
+from sqlalchemy import func, select, text
+
+from app.core.errors import HiveError, ServiceUnavailable
+from app.core.redis import REDIS_FAILURES
+from app.migrate import newest_revision
+from app.models import Event
+from app.schemas.health import Check, ReadyResponse
+from app.state import State
+
+WORKERS_KEY = "hive:workers"
+WORKER_SEEN_SECONDS = 30
+LAG_SECONDS = 10
+CHECK_SECONDS = 3.0
+
+
+class NotReady(ServiceUnavailable):
+    def __init__(self, checks: dict[str, Check]) -> None:
+        missing = ", ".join(name for name, check in checks.items() if not check.ok)
+        super().__init__(f"Not all parts of HIVE are there: {missing}.", code="not_ready")
+        self.checks = checks
+        self.extra = {"checks": {name: check.model_dump() for name, check in checks.items()}}
+
+
+async def check_readiness(state: State) -> ReadyResponse:
+    """Look at every part at once.
+
+    Raises:
+        NotReady: with the same checks, when one of them fails.
+    """
+    kinds: dict[str, Callable[[State], Awaitable[Check]]] = {
+        "database": _check_database,
+        "redis": _check_redis,
+        "migrations": _check_migrations,
+        "worker": _check_worker,
+        "relay": _check_relay,
+    }
+    found = await asyncio.gather(*(_in_time(check(state)) for check in kinds.values()))
+    checks = dict(zip(kinds, found, strict=True))
+    if not all(check.ok for check in found):
+        raise NotReady(checks)
+    return ReadyResponse(checks=checks)
+
+
+async def _in_time(check: Awaitable[Check]) -> Check:
+    try:
+        return await asyncio.wait_for(check, CHECK_SECONDS)
+    except TimeoutError:
+        return Check(ok=False, detail=f"no answer within {CHECK_SECONDS:g} seconds")
+    except HiveError as error:
+        return Check(ok=False, detail=error.detail)
+    except REDIS_FAILURES:
+        return Check(ok=False, detail="Redis can't be reached.")
+
+
+async def _check_database(state: State) -> Check:
+    async with state.database.unit_of_work() as session:
+        await session.execute(select(1))
+    return Check(ok=True, detail="answers")
+
+
+async def _check_redis(state: State) -> Check:
+    await state.redis.ping()
+    return Check(ok=True, detail="answers")
+
+
+async def _check_migrations(state: State) -> Check:
+    async with state.database.unit_of_work() as session:
+        if await session.scalar(text("SELECT to_regclass('alembic_version') IS NULL")):
+            return Check(ok=False, detail="not migrated yet")
+        current = await session.scalar(text("SELECT version_num FROM alembic_version"))
+    newest = _newest_revision()
+    return Check(ok=current == newest, detail=f"at {current}" if current == newest else f"at {current}, not {newest}")
+
+
+async def _check_worker(state: State) -> Check:
+    seen = await state.redis.zrange(WORKERS_KEY, 0, 0, desc=True, withscores=True)
+    age = time.time() - float(seen[0][1]) if seen else None
+    if age is None or age > WORKER_SEEN_SECONDS:
+        return Check(ok=False, detail=f"no worker seen for {WORKER_SEEN_SECONDS} seconds")
+    return Check(ok=True, detail=f"seen {max(age, 0):.0f} s ago")
+
+
+async def _check_relay(state: State) -> Check:
+    async with state.database.unit_of_work() as session:
+        oldest = await session.scalar(select(func.min(Event.created_at)).where(Event.seq.is_(None)))
+    lag = (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
+    return Check(ok=lag < LAG_SECONDS, detail=f"lag {max(lag, 0):.1f} s")
+
+
+@cache
+def _newest_revision() -> str:
+    return newest_revision()

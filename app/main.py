@@ -1,0 +1,153 @@
+"""The API process: middleware, error answers, routes, and what runs beside the requests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from app import __version__
+from app.api import health
+from app.api.api_v1.api import build_router, socket_router
+from app.api.documentation import document_problems, serve_docs
+from app.api.middleware import BodyLimit, RequestContext, TrailingSlash
+from app.api.problems import EVERY_ROUTE, install_problem_handlers
+from app.backing import find_backing
+from app.config import Settings, load_settings
+from app.core.auth import SignedIn, authenticate
+from app.core.logging import configure_logging
+from app.core.permissions import Actor
+from app.core.redis import connect_redis
+from app.database import Database
+from app.dependencies import StrictParameters
+from app.events.stream import EventStream
+from app.events.wakeup import RelayWaker
+from app.services import ChatService
+from app.state import State
+from app.websockets.connection import CloseCode
+from app.websockets.connection_manager import ConnectionManager
+from app.websockets.conversation import SocketServer
+from app.websockets.presence import Presence
+from app.workers.carrier import CeleryCarrier
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application. It touches no server before its lifespan begins."""
+    app = FastAPI(
+        title="HIVE",
+        summary="Real-time task coordination: nothing is lost, nothing is doubled, nothing to set up.",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings
+    install_problem_handlers(app)
+    app.include_router(build_router(with_debug=not settings.is_production), prefix="/api/v1")
+    app.include_router(health.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
+    app.include_router(socket_router)
+    app.include_router(socket_router, prefix="/api/v1")
+    serve_docs(app)
+    document_problems(app)
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit)
+    app.add_middleware(TrailingSlash)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["Link", "Location", "ETag", "Retry-After", "X-Request-ID"],
+    )
+    app.add_middleware(RequestContext)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    configure_logging(settings, "api")
+    backing = await asyncio.to_thread(find_backing, settings)
+    async with AsyncExitStack() as stack:
+        redis = connect_redis(backing.redis_url)
+        stack.push_async_callback(redis.aclose)
+        database = Database.connect(backing.database_url, application="api", pool_size=settings.database_pool_size)
+        stack.push_async_callback(database.close)
+        waker = RelayWaker(redis)
+        database.wake_relay = waker.wake
+        carrier = CeleryCarrier(settings, backing.redis_url)
+        stack.push_async_callback(asyncio.to_thread, carrier.close)
+        state = build_state(settings, database, redis_url=backing.redis_url)
+        app.state.hive = state
+        connections = state.sockets.connections
+        stack.push_async_callback(state.redis.aclose)
+        stack.push_async_callback(state.presence.leave)
+        await stack.enter_async_context(_in_background(waker.run()))
+        await stack.enter_async_context(_in_background(state.presence.run()))
+        await stack.enter_async_context(_in_background(_fan_out(EventStream(database, redis), connections)))
+        await stack.enter_async_context(_in_background(_log_carrier(carrier)))
+        yield
+        connections.end_all(CloseCode.SERVICE_RESTART)
+
+
+def build_state(settings: Settings, database: Database, *, redis_url: str) -> State:
+    """Put together what the requests and sockets of one process share."""
+    redis = connect_redis(redis_url)
+    connections = ConnectionManager()
+    presence = Presence(redis, connections)
+
+    async def sign_in(token: str) -> SignedIn:
+        async with database.unit_of_work() as session:
+            return await authenticate(session, token, key=settings.jwt_key)
+
+    async def say(actor: Actor, message: str) -> None:
+        async with database.unit_of_work() as session:
+            await ChatService(session).say(actor, message)
+
+    sockets = SocketServer(connections, presence, sign_in, say, frozenset(settings.cors_origins))
+    return State(settings, database, redis, presence, sockets)
+
+
+async def _fan_out(stream: EventStream, connections: ConnectionManager) -> None:
+    async for events in stream.follow():
+        for event in events:
+            connections.deliver(event)
+
+
+async def _log_carrier(carrier: CeleryCarrier) -> None:
+    """Say once whether jobs would run now. Nothing depends on it: they wait in their rows until they can."""
+    found = await asyncio.to_thread(carrier.look)
+    log.info("looked for the job queue", broker_answers=found.broker_answers, workers=found.workers)
+
+
+@asynccontextmanager
+async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(_report_fault(work))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _report_fault(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("a background task of the API broke")
+        raise
+
+
+def __getattr__(name: str) -> FastAPI:
+    # `uvicorn app.main:app` finds its application here, and importing the module alone reads no settings.
+    if name == "app":
+        settings = load_settings()
+        configure_logging(settings, "api")
+        return create_app(settings)
+    raise AttributeError(name)

@@ -1,0 +1,22 @@
+"""Every table. Importing this package is enough for Alembic's autogenerate to see them all."""
+
+from app.models.base import Base
+from app.models.event import Event, EventLog
+from app.models.job import Job, JobState
+from app.models.task import HELD_STATUSES, Task, TaskPriority, TaskStatus
+from app.models.user import User
+from app.models.user_task_association import UserTaskAssociation
+
+__all__ = [
+    "HELD_STATUSES",
+    "Base",
+    "Event",
+    "EventLog",
+    "Job",
+    "JobState",
+    "Task",
+    "TaskPriority",
+    "TaskStatus",
+    "User",
+    "UserTaskAssociation",
+]

@@ -1,0 +1,52 @@
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Identified
+
+
+class Event(Identified, Base):
+    """One change, written in its transaction. It has no foreign keys: the log outlives what it tells of."""
+
+    __tablename__ = "events"
+
+    # The order of writing. Two changes of one task are in the right order here, for the second waited
+    # for the first one's lock; it's not the order of becoming visible, which is why there is a `seq`.
+    position: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
+    # Given by the relay at publication: rising, without gaps.
+    seq: Mapped[int | None] = mapped_column(unique=True)
+    type: Mapped[str]
+    actor_id: Mapped[UUID]
+    actor_type: Mapped[str] = mapped_column(server_default="user")
+    task_id: Mapped[UUID | None]
+    task_version: Mapped[int | None]
+    # Who may read it besides admins: null means everybody who is signed in.
+    audience: Mapped[list[UUID] | None]
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        CheckConstraint("(task_id IS NULL) = (task_version IS NULL)", name="task_with_version"),
+        Index("uq_events_task_id_task_version", "task_id", "task_version", unique=True),
+        Index("ix_events_unpublished", "position", postgresql_where=text("seq IS NULL")),
+    )
+
+
+class EventLog(Base):
+    """The one row that counts the log.
+
+    `last_seq` is the last number given; what is after `published_seq` has yet to reach the stream.
+    """
+
+    __tablename__ = "event_log"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    # Names this history. A database that was made anew has another one, and an old stream is not mistaken for its.
+    epoch: Mapped[UUID] = mapped_column(server_default=func.gen_random_uuid())
+    last_seq: Mapped[int] = mapped_column(server_default=text("0"))
+    published_seq: Mapped[int] = mapped_column(server_default=text("0"))
+
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)

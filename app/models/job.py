@@ -1,0 +1,38 @@
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Index, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Identified, Vocabulary, one_of
+
+
+class JobState(StrEnum):
+    WAITING = "waiting"  # Asked for, or to be tried again; the relay sends it once `run_after` has come.
+    SENT = "sent"  # Given to Celery; sent again when it's not done by `run_after`.
+    DONE = "done"
+    DEAD = "dead"  # Failed too often; `last_error` says how.
+
+
+class Job(Identified, Base):
+    """Work that was asked for in the transaction that needs it. This row is the truth, Celery the carrier."""
+
+    __tablename__ = "jobs"
+
+    name: Mapped[str]
+    arguments: Mapped[dict[str, Any]]
+    state: Mapped[JobState] = mapped_column(Vocabulary(JobState), server_default=JobState.WAITING)
+    sends: Mapped[int] = mapped_column(server_default=text("0"))
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    run_after: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    done_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        one_of("state", JobState),
+        CheckConstraint("(done_at IS NOT NULL) = (state = 'done')", name="done_at_when_done"),
+        Index("ix_jobs_due", "run_after", postgresql_where=text("state IN ('waiting', 'sent')")),
+        Index("ix_jobs_finished", "done_at", postgresql_where=text("state = 'done'")),
+    )

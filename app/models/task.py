@@ -1,0 +1,95 @@
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    Computed,
+    ForeignKey,
+    Index,
+    SmallInteger,
+    func,
+    literal_column,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Identified, Timestamped, Vocabulary, one_of
+
+
+class TaskStatus(StrEnum):
+    DRAFT = "draft"
+    AVAILABLE = "available"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+
+
+class TaskPriority(StrEnum):
+    """In the order of urgency."""
+
+    URGENT = "urgent"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+HELD_STATUSES = (TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED)
+
+# As PostgreSQL spells it back, so that autogenerate sees no difference.
+_PRIORITY_RANK = (
+    "CASE priority WHEN 'urgent'::text THEN 1 WHEN 'high'::text THEN 2 WHEN 'medium'::text THEN 3 ELSE 4 END"
+)
+
+
+class Task(Identified, Timestamped, Base):
+    """A piece of work. It has a holder (`assignee_id`) exactly while it's in progress or completed."""
+
+    __tablename__ = "tasks"
+
+    title: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    status: Mapped[TaskStatus] = mapped_column(Vocabulary(TaskStatus), server_default=TaskStatus.DRAFT)
+    category: Mapped[str] = mapped_column(server_default="general")
+    priority: Mapped[TaskPriority] = mapped_column(Vocabulary(TaskPriority), server_default=TaskPriority.MEDIUM)
+    priority_rank: Mapped[int] = mapped_column(SmallInteger, Computed(_PRIORITY_RANK, persisted=True))
+    impact_points: Mapped[int] = mapped_column(server_default=text("0"))
+    due_at: Mapped[datetime | None]
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    assignee_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    completed_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+
+    __table_args__ = (
+        one_of("status", TaskStatus),
+        one_of("priority", TaskPriority),
+        CheckConstraint("impact_points >= 0", name="impact_points_not_negative"),
+        CheckConstraint(
+            "(assignee_id IS NOT NULL) = (status IN ('in_progress', 'completed'))",
+            name="held_while_worked_on",
+        ),
+        CheckConstraint("(completed_at IS NOT NULL) = (status = 'completed')", name="completed_at_when_completed"),
+        # One for each order of the list (the id breaks ties), read in both directions.
+        Index(None, "created_at", "id"),
+        Index(None, "updated_at", "id"),
+        Index(None, "due_at", "id"),
+        Index(None, "priority_rank", "id"),
+        # As `search_vector` says it; PostgreSQL uses the index for exactly this expression.
+        Index(
+            "ix_tasks_search",
+            text("to_tsvector('simple'::regconfig, (title || ' '::text) || description)"),
+            postgresql_using="gin",
+        ),
+        # And for the filters that pick few of many.
+        Index(None, "owner_id", "created_at", "id"),
+        Index(None, "assignee_id", "created_at", "id"),
+        Index(None, "status", "created_at", "id"),
+        Index(None, "category", "created_at", "id"),
+    )
+
+
+def search_vector() -> ColumnElement[object]:
+    """The words of a task's title and description, as the search index has them."""
+    return func.to_tsvector(
+        literal_column("'simple'::regconfig"), Task.title + literal_column("' '") + Task.description
+    )

@@ -1,0 +1,39 @@
+"""The process in which a relay runs."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+
+from app.backing import Backing
+from app.config import Settings
+from app.core.logging import configure_logging
+from app.core.redis import connect_redis
+from app.database import Database
+from app.events.due_jobs import DueJob
+from app.events.relay import Relay
+from app.workers.carrier import CeleryCarrier
+
+
+async def run_relay(settings: Settings, backing: Backing) -> None:
+    """Relay until SIGTERM or SIGINT."""
+    configure_logging(settings, "relay")
+    database = Database.connect(backing.database_url, application="relay", pool_size=2)
+    redis = connect_redis(backing.redis_url)
+    carrier = CeleryCarrier(settings, backing.redis_url)
+
+    async def send_jobs(jobs: Sequence[DueJob]) -> None:
+        await asyncio.to_thread(carrier.send, jobs)
+
+    relaying = asyncio.create_task(Relay(database, redis, send_jobs).run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, relaying.cancel)
+    try:
+        await asyncio.gather(relaying, return_exceptions=False)
+    except asyncio.CancelledError:
+        # Told to stop; whatever it was at, the rows say how far it came.
+        pass
+    finally:
+        await asyncio.to_thread(carrier.close)
+        await redis.aclose()
+        await database.close()

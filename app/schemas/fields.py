@@ -1,0 +1,94 @@
+"""The kinds of values that come in from outside, each refusing what can't be stored or shown."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import email_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+from pydantic_core import PydanticCustomError
+
+# PostgreSQL can't store NUL, and other control characters only ever serve to deceive a reader or a log.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_LINE_BREAK = re.compile(r"[\t\r\n\u2028\u2029]")
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(3000, 1, 1, tzinfo=UTC)
+
+
+class Strict(BaseModel):
+    """The base of every body and every set of query parameters: what isn't known is refused by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _refuse_control_characters(text: str) -> str:
+    if _CONTROL.search(text):
+        raise PydanticCustomError("invalid_text", "Control characters and lone surrogates are not allowed.")
+    return text
+
+
+def _refuse_line_breaks(text: str) -> str:
+    if _LINE_BREAK.search(text):
+        raise PydanticCustomError("invalid_text", "Line breaks and tabs are not allowed here.")
+    return text
+
+
+def _require_text(value: Any) -> Any:
+    # Numbers would be read as seconds since 1970, and a date would silently be midnight somewhere.
+    if isinstance(value, str) and "T" not in value.upper().replace(" ", "T", 1):
+        raise PydanticCustomError("invalid_datetime", "A time has a date, a time of day and an offset (RFC 3339).")
+    if not isinstance(value, (str, datetime)):
+        raise PydanticCustomError("invalid_datetime", "A time is a text as RFC 3339 has it.")
+    return value
+
+
+def _in_range(moment: datetime) -> datetime:
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        moment = datetime.max.replace(tzinfo=UTC)
+    if not EARLIEST <= moment < LATEST:
+        raise PydanticCustomError("datetime_out_of_range", "Times lie between the years 1970 and 3000.")
+    return moment
+
+
+def _normalize_email(address: str) -> str:
+    try:
+        # Internal domains are fine, as HIVE runs in internal networks; whether mail arrives isn't asked here.
+        found = email_validator.validate_email(
+            address, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False
+        )
+    except email_validator.EmailNotValidError:
+        raise PydanticCustomError("invalid_email", "This is not an e-mail address.") from None
+    return found.ascii_email or found.normalized
+
+
+Text = Annotated[str, AfterValidator(_refuse_control_characters)]
+Line = Annotated[Text, AfterValidator(_refuse_line_breaks), StringConstraints(strip_whitespace=True)]
+
+Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(_normalize_email)]
+Password = Annotated[Text, Field(min_length=8, max_length=128)]
+DisplayName = Annotated[Line, Field(min_length=1, max_length=100)]
+Role = Annotated[Line, Field(max_length=100)]
+Skills = Annotated[list[Annotated[Line, Field(min_length=1, max_length=50)]], Field(max_length=50)]
+Title = Annotated[Line, Field(min_length=1, max_length=200)]
+Description = Annotated[Text, Field(max_length=20_000)]
+Category = Annotated[Line, Field(min_length=1, max_length=50)]
+ImpactPoints = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator(_in_range)]
+ChatText = Annotated[Text, Field(min_length=1, max_length=4_000)]
+
+
+class PageQuery(Strict):
+    """Which page of a list. The cursor comes from the `Link` header of the page before."""
+
+    limit: int = Field(default=50, ge=1, le=200)
+    cursor: str | None = Field(default=None, min_length=1, max_length=1_000)

@@ -1,0 +1,91 @@
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.models import TaskPriority, TaskStatus
+from app.schemas.fields import Category, Description, ImpactPoints, Line, Moment, PageQuery, Strict, Title
+
+
+class TaskCreate(Strict):
+    title: Title = Field(examples=["Water the orchids"])
+    description: Description = ""
+    status: Literal[TaskStatus.DRAFT, TaskStatus.AVAILABLE] = TaskStatus.DRAFT
+    category: Category = Field(default="general", examples=["greenhouse"])
+    priority: TaskPriority = TaskPriority.MEDIUM
+    impact_points: ImpactPoints = 0
+    due_at: Moment | None = None
+
+
+class TaskUpdate(Strict):
+    """Only what is given is changed. `due_at: null` takes the due time away; nothing else can be null."""
+
+    title: Title = Field(default="", examples=["Water the orchids twice"])
+    description: Description = ""
+    category: Category = ""
+    priority: TaskPriority = TaskPriority.MEDIUM
+    impact_points: ImpactPoints = 0
+    due_at: Moment | None = None
+
+
+class TaskAssign(Strict):
+    user_id: UUID
+
+
+class TaskStatusUpdate(Strict):
+    status: TaskStatus
+
+
+class TaskResponse(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    title: str
+    description: str
+    status: TaskStatus
+    category: str
+    priority: TaskPriority
+    impact_points: int
+    due_at: datetime | None
+    owner_id: UUID
+    assignee_id: UUID | None
+    completed_at: datetime | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class TaskDeletedResponse(BaseModel):
+    message: Literal["Task deleted"] = "Task deleted"
+
+
+class TaskSort(StrEnum):
+    CREATED_AT = "created_at"
+    CREATED_AT_DESCENDING = "-created_at"
+    DUE_AT = "due_at"
+    DUE_AT_DESCENDING = "-due_at"
+    PRIORITY = "priority"
+    PRIORITY_DESCENDING = "-priority"
+    UPDATED_AT = "updated_at"
+    UPDATED_AT_DESCENDING = "-updated_at"
+
+
+class TaskFilter(Strict):
+    """Which tasks. `me` is whoever asks, `none` nobody."""
+
+    status: tuple[TaskStatus, ...] = ()
+    priority: tuple[TaskPriority, ...] = ()
+    category: Annotated[tuple[Category, ...], Field(max_length=50)] = ()
+    owner: UUID | Literal["me", "none"] | None = None
+    assignee: UUID | Literal["me", "none"] | None = None
+    q: Annotated[Line, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="Words that the title or the description has."
+    )
+    due_before: Moment | None = None
+    due_after: Moment | None = None
+
+
+class TaskListQuery(TaskFilter, PageQuery):
+    sort: TaskSort = TaskSort.CREATED_AT_DESCENDING

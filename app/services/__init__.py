@@ -1,0 +1,9 @@
+"""The rules of HIVE: classes over a session, one for each noun."""
+
+from app.services.assignment_service import AssignmentService
+from app.services.chat_service import ChatService
+from app.services.dashboard_service import DashboardService
+from app.services.task_service import TaskService
+from app.services.user_service import UserService
+
+__all__ = ["AssignmentService", "ChatService", "DashboardService", "TaskService", "UserService"]

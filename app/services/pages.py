@@ -1,0 +1,137 @@
+"""Keyset pages: a cursor says after which row the next page begins, and to which list it belongs.
+
+A page begins strictly after the last row of the one before, in an order that the id makes total. Rows that are
+added meanwhile therefore repeat nothing and leave nothing out.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from itsdangerous import BadData, URLSafeSerializer
+from sqlalchemy import ColumnElement, Select, and_, or_, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from app.core.errors import MalformedInput
+from app.schemas.fields import PageQuery
+
+Item = TypeVar("Item")
+Key = datetime | int | str | None
+
+
+class InvalidCursor(MalformedInput):
+    def __init__(self) -> None:
+        super().__init__(
+            "The cursor does not belong to this list; take it from the Link header and keep the other parameters.",
+            field="cursor",
+            where="query",
+            code="invalid_cursor",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Some rows of a list, and the cursor of the next page if there is one."""
+
+    items: Sequence[Item]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The place of a row in a list: its sort key and its id."""
+
+    key: Key
+    id: UUID
+
+
+class CursorCodec:
+    """Makes cursors that only this server makes, each good for one list (`scope`) alone."""
+
+    def __init__(self, signing_key: str) -> None:
+        self._serializer = URLSafeSerializer(
+            signing_key, salt="list-cursor", signer_kwargs={"digest_method": hashlib.sha256}
+        )
+
+    def encode(self, position: Position, *, scope: str) -> str:
+        key = position.key
+        stored = ["t", key.isoformat()] if isinstance(key, datetime) else ["v", key]
+        return str(self._serializer.dumps([_digest(scope), stored, str(position.id)]))
+
+    def decode(self, cursor: str, *, scope: str) -> Position:
+        """The position that a cursor stands for.
+
+        Raises:
+            InvalidCursor: it's not ours, or made for another list, filter or sort.
+        """
+        try:
+            found_scope, (kind, key), row_id = self._serializer.loads(cursor)
+            if found_scope == _digest(scope):
+                return Position(datetime.fromisoformat(key) if kind == "t" else key, UUID(row_id))
+        except (BadData, ValueError, TypeError):
+            # The same answer as for a cursor of another list.
+            pass
+        raise InvalidCursor
+
+
+def scope_of(list_name: str, **parameters: object) -> str:
+    """Names a list by all that decides about its rows and their order."""
+    return json.dumps([list_name, parameters], sort_keys=True, default=str)
+
+
+def _digest(scope: str) -> str:
+    return hashlib.sha256(scope.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How a list is sorted: by a key, then by id. A null is greater than any value, as PostgreSQL has it."""
+
+    key: InstrumentedAttribute[Any]
+    id: InstrumentedAttribute[UUID]
+    descending: bool = False
+    nullable: bool = False
+
+    def columns(self) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+        if self.descending:
+            return self.key.desc(), self.id.desc()
+        return self.key.asc(), self.id.asc()
+
+    def position_of(self, row: object) -> Position:
+        return Position(getattr(row, self.key.key), getattr(row, self.id.key))
+
+    def after(self, position: Position) -> ColumnElement[bool]:
+        """The rows that come after the position."""
+        if position.key is None:
+            beyond = self.id < position.id if self.descending else self.id > position.id
+            among_nulls = and_(self.key.is_(None), beyond)
+            return or_(self.key.is_not(None), among_nulls) if self.descending else among_nulls
+        row, reached = tuple_(self.key, self.id), tuple_(position.key, position.id)
+        if self.descending:
+            return row < reached
+        return or_(row > reached, self.key.is_(None)) if self.nullable else row > reached
+
+
+class Pager:
+    """Cuts lists into pages."""
+
+    def __init__(self, session: AsyncSession, cursors: CursorCodec) -> None:
+        self._session = session
+        self._cursors = cursors
+
+    async def fetch(self, statement: Select[Item], order: Order, query: PageQuery, *, scope: str) -> Page[Item]:
+        """The page of the list that the query asks for. `scope` names the list (see `scope_of`)."""
+        if query.cursor:
+            statement = statement.where(order.after(self._cursors.decode(query.cursor, scope=scope)))
+        # One row more than asked for tells whether there is a next page.
+        statement = statement.order_by(*order.columns()).limit(query.limit + 1)
+        rows = (await self._session.scalars(statement)).all()
+        if len(rows) <= query.limit:
+            return Page(rows, None)
+        items = rows[: query.limit]
+        return Page(items, self._cursors.encode(order.position_of(items[-1]), scope=scope))

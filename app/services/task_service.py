@@ -1,0 +1,111 @@
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.permissions import (
+    Actor,
+    Permission,
+    access_task,
+    audience_of,
+    select_visible_events,
+    select_visible_tasks,
+)
+from app.events import outbox
+from app.events.types import TaskCreated, TaskDeleted, TaskStatusChanged, TaskUpdated
+from app.models import Event, Task, TaskStatus
+from app.schemas.fields import PageQuery
+from app.schemas.task import TaskCreate, TaskListQuery, TaskSort, TaskUpdate
+from app.services.assignment_service import AssignmentService
+from app.services.pages import Order, Page, Pager, scope_of
+from app.services.task_filter import filter_tasks
+from app.services.workflow import require_transition
+
+EDITABLE = frozenset({"title", "description", "category", "priority", "impact_points", "due_at"})
+ORDERS = {
+    TaskSort.CREATED_AT: Order(key=Task.created_at, id=Task.id),
+    TaskSort.CREATED_AT_DESCENDING: Order(key=Task.created_at, id=Task.id, descending=True),
+    TaskSort.DUE_AT: Order(key=Task.due_at, id=Task.id, nullable=True),
+    TaskSort.DUE_AT_DESCENDING: Order(key=Task.due_at, id=Task.id, nullable=True, descending=True),
+    TaskSort.PRIORITY: Order(key=Task.priority_rank, id=Task.id),
+    TaskSort.PRIORITY_DESCENDING: Order(key=Task.priority_rank, id=Task.id, descending=True),
+    TaskSort.UPDATED_AT: Order(key=Task.updated_at, id=Task.id),
+    TaskSort.UPDATED_AT_DESCENDING: Order(key=Task.updated_at, id=Task.id, descending=True),
+}
+
+
+class TaskService:
+    """Tasks: making, finding, editing them, and their steps through the workflow."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def create(self, actor: Actor, new: TaskCreate) -> Task:
+        task = Task(owner_id=actor.id, **new.model_dump())
+        self._session.add(task)
+        await self._session.flush()
+        event = TaskCreated(owner_id=actor.id, **new.model_dump())
+        await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
+        return task
+
+    async def get(self, actor: Actor, task_id: UUID) -> Task:
+        return await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
+
+    async def update(self, actor: Actor, task_id: UUID, changes: TaskUpdate) -> Task:
+        """Change what is given and differs; when nothing does, nothing is written and no event told."""
+        task = await access_task(self._session, actor, task_id, Permission.TASK_EDIT, lock=True)
+        changed = {
+            field: getattr(changes, field)
+            for field in sorted(changes.model_fields_set & EDITABLE)
+            if getattr(changes, field) != getattr(task, field)
+        }
+        if not changed:
+            return task
+        for field, value in changed.items():
+            setattr(task, field, value)
+        task.version += 1
+        await self._session.flush()
+        event = TaskUpdated(changed=changes.model_dump(mode="json", include=set(changed)))
+        await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
+        return task
+
+    async def delete(self, actor: Actor, task_id: UUID) -> None:
+        """The row goes, its events stay. The event of the deletion has the version after the last one."""
+        task = await access_task(self._session, actor, task_id, Permission.TASK_DELETE, lock=True)
+        task.version += 1
+        event = TaskDeleted(title=task.title)
+        await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
+        await self._session.delete(task)
+        await self._session.flush()
+
+    async def change_status(self, actor: Actor, task_id: UUID, wanted: TaskStatus) -> Task:
+        """One step by the table. Who starts a task holds it; who gives it back no longer does."""
+        task = await access_task(self._session, actor, task_id, Permission.TASK_CHANGE_STATUS, lock=True)
+        old = task.status
+        require_transition(old, wanted)
+        await AssignmentService(self._session).follow_status(actor, task, wanted)
+        task.status = wanted
+        task.completed_at = func.now() if wanted is TaskStatus.COMPLETED else None
+        task.version += 1
+        await self._session.flush()
+        event = TaskStatusChanged(
+            old_status=old, new_status=wanted, assignee_id=task.assignee_id, completed_at=task.completed_at
+        )
+        # One side of each step is public, and those who saw the task must learn that it was withdrawn.
+        await outbox.record(self._session, event, actor=actor, task=task, audience=None)
+        return task
+
+    async def list_visible(self, actor: Actor, query: TaskListQuery, pager: Pager) -> Page[Task]:
+        """The tasks that the actor may see, filtered and sorted, one page."""
+        filters = query.model_dump(mode="json", exclude={"limit", "cursor"})
+        statement = filter_tasks(select_visible_tasks(actor), query, actor)
+        return await pager.fetch(
+            statement, ORDERS[query.sort], query, scope=scope_of("tasks", actor=actor.id, **filters)
+        )
+
+    async def history(self, actor: Actor, task_id: UUID, query: PageQuery, pager: Pager) -> Page[Event]:
+        """The task's events that the actor may read, newest first."""
+        await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
+        statement = select_visible_events(actor).where(Event.task_id == task_id)
+        order = Order(key=Event.task_version, id=Event.id, descending=True)
+        return await pager.fetch(statement, order, query, scope=scope_of("history", actor=actor.id, task=task_id))

@@ -1,0 +1,113 @@
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import Forbidden
+from app.core.permissions import Actor
+from app.core.security import hash_password, password_matches
+from app.events import outbox
+from app.events.types import AccountDeactivated
+from app.models import Task, TaskStatus, User
+from app.schemas.auth import UserRegister
+from app.schemas.fields import PageQuery
+from app.schemas.user import UserUpdate
+from app.services.assignment_service import AssignmentService, UserNotFound
+from app.services.pages import Order, Page, Pager, scope_of
+
+PROFILE = frozenset({"display_name", "role", "skills"})
+# Keeps others from changing the account, and not from referring to it.
+NO_KEY_UPDATE = {"key_share": True}
+CREDENTIALS = frozenset({"email", "password"})
+
+
+class WrongPassword(Forbidden):
+    code = "wrong_password"
+
+    def __init__(self) -> None:
+        super().__init__("The current password is wrong.")
+
+
+class UserService:
+    """Accounts: making them, changing one's own, the directory."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def register(self, new: UserRegister, *, is_admin: bool = False) -> User:
+        """Raises 409 `email_taken` through the unique index, so that two at once can't both succeed."""
+        password_hash = await hash_password(new.password)
+        user = User(
+            email=new.email,
+            display_name=new.display_name,
+            role=new.role,
+            skills=new.skills,
+            password_hash=password_hash,
+            is_admin=is_admin,
+        )
+        self._session.add(user)
+        await self._session.flush()
+        return user
+
+    async def get(self, user_id: UUID) -> User:
+        """Deactivated accounts too: finished tasks and events go on naming them."""
+        user = await self._session.get(User, user_id)
+        if user is None:
+            raise UserNotFound
+        return user
+
+    async def update(self, actor: Actor, changes: UserUpdate) -> User:
+        """Change what is given.
+
+        Raises:
+            WrongPassword: a new address or password, and not the current password.
+        """
+        user = await self.get(actor.id)
+        if changes.model_fields_set & CREDENTIALS:
+            await self._change_credentials(user, changes)
+        for field in changes.model_fields_set & PROFILE:
+            setattr(user, field, getattr(changes, field))
+        await self._session.flush()
+        return user
+
+    async def _change_credentials(self, user: User, changes: UserUpdate) -> None:
+        # A connection waits here while the password is hashed, but nobody waits for a lock.
+        if not await password_matches(changes.current_password, user.password_hash):
+            raise WrongPassword
+        if "email" in changes.model_fields_set:
+            user.email = changes.email
+        if "password" in changes.model_fields_set:
+            user.password_hash = await hash_password(changes.password)
+
+    async def deactivate(self, actor: Actor) -> None:
+        """End the account: its tokens and sockets die, and the tasks that it's working on become available."""
+        user = await self._session.get_one(User, actor.id, with_for_update=NO_KEY_UPDATE)
+        user.is_active = False
+        await self._session.flush()
+        await AssignmentService(self._session).release_all(actor)
+        await outbox.record(self._session, AccountDeactivated(user_id=user.id), actor=actor, audience=[])
+
+    async def list_active(self, query: PageQuery, pager: Pager) -> Page[User]:
+        """The directory, by name."""
+        order = Order(key=User.display_name, id=User.id)
+        return await pager.fetch(select(User).where(User.is_active), order, query, scope=scope_of("users"))
+
+    async def list_by_ids(self, user_ids: frozenset[UUID]) -> Sequence[User]:
+        statement = select(User).where(User.id.in_(user_ids), User.is_active).order_by(User.display_name, User.id)
+        return (await self._session.scalars(statement)).all()
+
+    async def recompute_impact_score(self, user_id: UUID) -> int | None:
+        """Set the score to the points of the tasks that the user completed; None if there is no such user.
+
+        The account is locked first: of two at once, the later one counts all that the earlier one did.
+        """
+        user = await self._session.get(User, user_id, with_for_update=NO_KEY_UPDATE)
+        if user is None:
+            return None
+        completed = select(func.coalesce(func.sum(Task.impact_points), 0)).where(
+            Task.assignee_id == user_id, Task.status == TaskStatus.COMPLETED
+        )
+        user.impact_score = int(await self._session.scalar(completed) or 0)
+        await self._session.flush()
+        return user.impact_score

@@ -1,0 +1,253 @@
+"""Runs the parts of HIVE as processes: starts again what dies, and leaves nothing behind, however it ends."""
+
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from app.servers.tether import tethered
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 15.0
+STEADY = 30.0  # seconds alive, after which a death counts as the first one again
+PATIENCE = 7.0  # seconds between SIGTERM and SIGKILL
+PROBE_PAUSE = 0.1
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """`fatal_exit_codes` end the whole program when the first start of this part ends with one of them."""
+
+    name: str
+    command: Sequence[str]
+    restart: bool = True
+    fatal_exit_codes: frozenset[int] = frozenset()
+
+
+class Supervisor:
+    """Runs the parts until SIGINT, SIGTERM or SIGHUP. `announce` gets one line for people at a time."""
+
+    def __init__(self, parts: Sequence[Part], announce: Announce) -> None:
+        self._announce = quietly(announce)
+        self._runs = [PartRun(part, self._announce) for part in parts]
+        self._waiting: list[tuple[Callable[[], bool], Callable[[], None]]] = []
+        self._exit_code: int | None = None
+        self._kill_at: float | None = None
+
+    def when(self, probe: Callable[[], bool], action: Callable[[], None]) -> None:
+        """Call `action` once, as soon as `probe` says so.
+
+        It is asked ten times a second, and nothing else goes on meanwhile: it must be quick.
+        """
+        self._waiting.append((probe, action))
+
+    def run(self) -> int:
+        """The exit code: 0 when it was told to stop, 1 when a part could not start or a last one failed.
+
+        Must be called by the main thread: signals arrive there, and the parts die with the thread that began
+        them.
+        """
+        with signal_numbers() as signals:
+            try:
+                for run in self._runs:
+                    run.start()
+                while not self._is_done():
+                    self._turn(signals)
+            finally:
+                for run in self._runs:
+                    run.kill()
+        return self._exit_code or 0
+
+    def _turn(self, signals: "Signals") -> None:
+        for number in signals.wait(self._patience()):
+            if number in STOP_SIGNALS:
+                self._stop_on_signal()
+        for run in self._runs:
+            self._look_after(run)
+        if self._exit_code is None:
+            self._probe()
+        elif self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._kill()
+
+    def _look_after(self, run: "PartRun") -> None:
+        code = run.poll()
+        if code is not None and self._exit_code is None:
+            if run.is_fatal(code):
+                self._announce(f"{run.part.name} can't start ({describe(code)}); everything stops.")
+                self._stop(1)
+            elif not run.part.restart:
+                self._announce(f"{run.part.name} has ended ({describe(code)}).")
+                self._stop_after_last(code)
+            else:
+                run.plan_restart(code)
+        if self._exit_code is None and run.is_due():
+            run.start()
+
+    def _stop_after_last(self, code: int) -> None:
+        if not any(run.is_alive or run.restart_at is not None for run in self._runs):
+            self._stop(1 if code else 0)
+
+    def _stop_on_signal(self) -> None:
+        if self._exit_code is None:
+            self._stop(0)
+        else:
+            self._kill()
+
+    def _stop(self, exit_code: int) -> None:
+        self._exit_code = exit_code
+        self._kill_at = time.monotonic() + PATIENCE
+        for run in self._runs:
+            run.terminate()
+
+    def _kill(self) -> None:
+        self._kill_at = None
+        if stubborn := [run.part.name for run in self._runs if run.is_alive]:
+            self._announce(f"Did not stop in time and is killed: {', '.join(stubborn)}.")
+        for run in self._runs:
+            run.kill()
+
+    def _is_done(self) -> bool:
+        return self._exit_code is not None and not any(run.is_alive for run in self._runs)
+
+    def _probe(self) -> None:
+        for waiting in list(self._waiting):
+            probe, action = waiting
+            if probe():
+                self._waiting.remove(waiting)
+                action()
+
+    def _patience(self) -> float | None:
+        """Seconds to sleep when no signal comes; None is for ever."""
+        moments = [self._kill_at, *(run.restart_at for run in self._runs)]
+        pauses = [max(moment - time.monotonic(), 0.0) for moment in moments if moment is not None]
+        if self._waiting and self._exit_code is None:
+            pauses.append(PROBE_PAUSE)
+        return min(pauses, default=None)
+
+
+@dataclass
+class PartRun:
+    """A part and the process that it is now, or will be again at `restart_at`."""
+
+    part: Part
+    announce: Announce
+    restart_at: float | None = None
+    _process: subprocess.Popen[bytes] | None = None
+    _starts: int = 0
+    _started_at: float = 0.0
+    _pause: float = field(default_factory=lambda: FIRST_PAUSE)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None
+
+    def start(self) -> None:
+        self.restart_at = None
+        self._starts += 1
+        self._started_at = time.monotonic()
+        self._process = subprocess.Popen(
+            # Nothing gentler holds: a part that ignores its signal would live on with nobody to look after
+            # it.
+            tethered(self.part.command, dies_by=signal.SIGKILL),
+            stdin=subprocess.DEVNULL,
+            # A group of its own, so that Ctrl-C reaches the supervisor alone and the parts end in good order.
+            process_group=0,
+        )
+
+    def poll(self) -> int | None:
+        """The exit code, once, when the process has ended since the last look."""
+        if self._process is None or (code := self._process.poll()) is None:
+            return None
+        # What it has started itself has lost its master.
+        self._signal(signal.SIGKILL)
+        self._process = None
+        return code
+
+    def is_fatal(self, code: int) -> bool:
+        return self._starts == 1 and code in self.part.fatal_exit_codes
+
+    def is_due(self) -> bool:
+        return self.restart_at is not None and time.monotonic() >= self.restart_at
+
+    def plan_restart(self, code: int) -> None:
+        now = time.monotonic()
+        if now - self._started_at >= STEADY:
+            self._pause = FIRST_PAUSE
+        self.restart_at = now + self._pause
+        self.announce(f"{self.part.name} has ended ({describe(code)}) and starts again in {self._pause:g} s.")
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def terminate(self) -> None:
+        self.restart_at = None
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+
+class Signals:
+    def __init__(self, woken: socket.socket) -> None:
+        self._woken = woken
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(woken, selectors.EVENT_READ)
+
+    def wait(self, seconds: float | None) -> bytes:
+        """The numbers of the signals that have come; none when the time is over."""
+        return self._woken.recv(4096) if self._selector.select(seconds) else b""
+
+
+@contextmanager
+def signal_numbers() -> Iterator[Signals]:
+    """Signals as something to wait for. To block them would not do: other threads would get them."""
+    waking, woken = socket.socketpair()
+    waking.settimeout(0)
+    # Whoever starts HIVE with nohup wants it to outlive the terminal.
+    kept = [
+        number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP
+    ]
+    before = {number: signal.signal(number, lambda *_: None) for number in (*kept, signal.SIGCHLD)}
+    descriptor_before = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
+    try:
+        yield Signals(woken)
+    finally:
+        signal.set_wakeup_fd(descriptor_before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        waking.close()
+        woken.close()
+
+
+def quietly(announce: Announce) -> Announce:
+    """The terminal may be closed while we still have parts to stop."""
+
+    def announce_if_possible(line: str) -> None:
+        with suppress(OSError):
+            announce(line)
+
+    return announce_if_possible
+
+
+def describe(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

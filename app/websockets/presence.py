@@ -1,0 +1,103 @@
+"""Who is online: whoever has a socket in any process.
+
+Each process keeps its users in one sorted set in Redis, each with the time at which the entry runs out, and renews
+them. It looks at the set now and then, and tells its own sockets what has changed. A process that was killed renews
+nothing, so its users are offline when their entries have run out. Requests are answered from memory.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import structlog
+from redis.asyncio import Redis
+from uuid_utils.compat import uuid7
+
+from app.core.redis import REDIS_FAILURES
+from app.events.published import PublishedEvent
+from app.events.types import Envelope, EventActor, UserOffline, UserOnline
+from app.websockets.connection_manager import ConnectionManager
+
+KEY = "hive:presence"
+LIFETIME_SECONDS = 40.0
+LOOK_SECONDS = 2.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Presence:
+    def __init__(self, redis: Redis, connections: ConnectionManager) -> None:
+        self._redis = redis
+        self._connections = connections
+        self._process = str(uuid4())
+        self._elsewhere: frozenset[UUID] = frozenset()
+        self._entered: frozenset[UUID] = frozenset()
+        self._told: frozenset[UUID] = frozenset()
+        self._changed = asyncio.Event()
+
+    def online(self) -> frozenset[UUID]:
+        return self._connections.users() | self._elsewhere
+
+    def sockets_changed(self) -> None:
+        """A socket came or went."""
+        self._tell_changes()
+        self._changed.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._exchange()
+            except REDIS_FAILURES as error:
+                log.debug("presence of other processes is not known", reason=str(error))
+                self._elsewhere = frozenset()
+            self._tell_changes()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+            self._changed.clear()
+
+    async def leave(self) -> None:
+        """Take this process's users out, for it ends."""
+        with suppress(*REDIS_FAILURES):
+            if self._entered:
+                await self._redis.zrem(KEY, *(self._entry(user_id) for user_id in self._entered))
+
+    async def _exchange(self) -> None:
+        here = self._connections.users()
+        now = time.time()
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            if gone := self._entered - here:
+                pipeline.zrem(KEY, *(self._entry(user_id) for user_id in gone))
+            if here:
+                pipeline.zadd(KEY, {self._entry(user_id): now + LIFETIME_SECONDS for user_id in here})
+            pipeline.zremrangebyscore(KEY, "-inf", now)
+            pipeline.zrange(KEY, 0, -1)
+            *_, entries = await pipeline.execute()
+        self._entered = here
+        others = (entry.split("/") for entry in entries)
+        self._elsewhere = frozenset(UUID(user_id) for user_id, process in others if process != self._process)
+
+    def _entry(self, user_id: UUID) -> str:
+        return f"{user_id}/{self._process}"
+
+    def _tell_changes(self) -> None:
+        online = self.online()
+        for user_id in online - self._told:
+            self._connections.deliver(_live(UserOnline(user_id=user_id)))
+        for user_id in self._told - online:
+            self._connections.deliver(_live(UserOffline(user_id=user_id)))
+        self._told = online
+
+
+def _live(event: UserOnline | UserOffline) -> PublishedEvent:
+    envelope = Envelope(
+        id=uuid7(),
+        seq=None,
+        type=event.type,
+        timestamp=datetime.now(UTC),
+        actor=EventActor(id=event.user_id),
+        task=None,
+        data=event.model_dump(mode="json"),
+    )
+    return PublishedEvent(None, event.type, event.user_id, None, envelope.model_dump_json())

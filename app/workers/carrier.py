@@ -1,0 +1,51 @@
+"""The sending side of Celery: handing jobs to workers, and looking whether there are any."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from app.config import Settings
+from app.core.redis import REDIS_FAILURES
+from app.events.due_jobs import DueJob
+from app.workers.celery_app import configuration
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierState:
+    broker_answers: bool
+    workers: int
+
+
+class CeleryCarrier:
+    """Blocking, as Celery is: call it in a thread."""
+
+    def __init__(self, settings: Settings, redis_url: str) -> None:
+        self._celery = Celery("hive-carrier", set_as_current=False)
+        self._celery.conf.update(configuration(settings, redis_url))
+
+    def send(self, jobs: Sequence[DueJob]) -> None:
+        """Put the jobs into the queue, each under its row's id.
+
+        Raises:
+            OSError: the broker is away; some of the jobs may have been sent.
+        """
+        try:
+            with self._celery.producer_pool.acquire(block=True) as producer:
+                for job in jobs:
+                    self._celery.send_task(
+                        job.name, kwargs=job.arguments, task_id=str(job.id), producer=producer, retry=False
+                    )
+        except (OperationalError, *REDIS_FAILURES) as error:
+            raise ConnectionError(f"The broker can't be reached: {error}") from error
+
+    def look(self) -> CarrierState:
+        """Whether the broker answers, and how many workers do within a second."""
+        try:
+            return CarrierState(broker_answers=True, workers=len(self._celery.control.ping(timeout=1.0) or []))
+        except (OperationalError, *REDIS_FAILURES):
+            return CarrierState(broker_answers=False, workers=0)
+
+    def close(self) -> None:
+        self._celery.close()

@@ -1,0 +1,60 @@
+"""Celery, configured. `celery -A app.workers.celery_app worker` starts from here."""
+
+from typing import Any
+
+from celery import Celery
+from celery.schedules import crontab
+
+from app.backing import locate_backing
+from app.config import Settings, load_settings
+from app.events.jobs import JobName
+
+
+def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
+    """What Celery is told; the reasons stand beside what isn't its default."""
+    broker, backend = settings.celery_urls(redis_url)
+    return {
+        "broker_url": broker,
+        "result_backend": backend,
+        # Several systems may share a Redis, and HIVE's events live in it too.
+        "broker_transport_options": {"global_keyprefix": "hive:celery:", "visibility_timeout": 600},
+        "result_backend_transport_options": {"global_keyprefix": "hive:celery:"},
+        "result_expires": 3600,
+        # Pickle would let whoever can write to Redis run code in the worker.
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        # Confirmed after the work, so that a killed worker's message comes back.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        # With one message in reserve at most, a killed worker keeps little to itself.
+        "worker_prefetch_multiplier": 1,
+        "worker_concurrency": settings.worker_concurrency,
+        "worker_hijack_root_logger": False,
+        # A worker waits for its broker however long that takes, also when it's started first.
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_connection_timeout": 2,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        # The rows decide about trying again.
+        "task_publish_retry": False,
+        "task_default_queue": "hive",
+        "timezone": "UTC",
+        "beat_schedule_filename": str(settings.data_dir / "beat-schedule"),
+        "beat_schedule": {
+            "purge finished jobs": {
+                "task": JobName.PURGE_FINISHED_JOBS.value,
+                "schedule": crontab(minute="17"),
+            },
+        },
+    }
+
+
+def _configuration_from_environment() -> dict[str, Any]:
+    settings = load_settings()
+    return configuration(settings, locate_backing(settings).redis_url)
+
+
+celery_app = Celery("hive", include=["app.workers.tasks", "app.workers.process"])
+# Given as a function, it's called when Celery first needs it: importing this module reads no settings.
+celery_app.add_defaults(_configuration_from_environment)

@@ -1,0 +1,68 @@
+"""How Alembic reaches the database: asynchronously, one migrating process at a time, never waiting long for a lock."""
+
+import asyncio
+from typing import Literal
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import Connection, text
+
+from app.backing import find_backing
+from app.config import load_settings
+from app.core.logging import configure_logging
+from app.database import create_engine
+from app.models import Base
+from app.models.base import Vocabulary
+
+# Any number will do, as long as it's the same in every process and nothing else uses it.
+MIGRATION_LOCK = 4_183_001
+
+
+def render_item(type_: str, item: object, _context: AutogenContext) -> str | Literal[False]:
+    # A revision must not change when the code does, so it says what the column is in the database.
+    if type_ == "type" and isinstance(item, Vocabulary):
+        return "sa.Text()"
+    return False
+
+
+def run_migrations(connection: Connection) -> None:
+    # Another process may be migrating for minutes, but a table lock that isn't to be had in seconds
+    # would queue all the readers behind it, so this process waits for the first and not for the second.
+    connection.execute(text("SET statement_timeout = 0"))
+    connection.execute(text("SET lock_timeout = '10min'"))
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+    connection.execute(text("SET lock_timeout = '5s'"))
+    connection.commit()
+    context.configure(connection=connection, target_metadata=Base.metadata, render_item=render_item)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def run_async_migrations(url: str) -> None:
+    engine = create_engine(url, application="migrate")
+    async with engine.connect() as connection:
+        await connection.run_sync(run_migrations)
+    await engine.dispose()
+
+
+def run_migrations_offline() -> None:
+    context.configure(
+        dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True, render_item=render_item
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def database_url() -> str:
+    given: str | None = context.config.attributes.get("database_url")
+    if given is not None:
+        return given
+    settings = load_settings()
+    configure_logging(settings, "migrate")
+    return find_backing(settings).database_url
+
+
+if context.is_offline_mode():
+    run_migrations_offline()
+else:
+    asyncio.run(run_async_migrations(database_url()))

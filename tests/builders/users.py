@@ -1,0 +1,27 @@
+from itertools import count
+from typing import Any
+
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import User
+
+PASSWORD = "correct horse battery"
+# The weakest parameters that argon2 has, made once: a test should not pay for a strong hash that it doesn't look at.
+_HASH = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),)).hash(PASSWORD)
+_numbers = count(1)
+
+
+async def create_user(session: AsyncSession, **overrides: Any) -> User:
+    """A committed user who signs in with `PASSWORD`."""
+    number = next(_numbers)
+    values: dict[str, Any] = {
+        "email": f"user{number}@example.org",
+        "display_name": f"User {number}",
+        "password_hash": _HASH,
+    }
+    user = User(**(values | overrides))
+    session.add(user)
+    await session.commit()
+    return user

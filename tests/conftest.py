@@ -1,0 +1,293 @@
+"""The fixtures: what a test gets by naming it as a parameter.
+
+For whoever meets pytest fixtures for the first time: a fixture is a function that makes a thing and, after its `yield`,
+clears it away. Its scope says how long one thing serves: `session` ones are made once per test process, the others for
+each test.
+
+How tests are kept apart:
+
+- Each test process has a database of its own, built by the real migrations on a real, throw-away PostgreSQL.
+- An ordinary test runs inside one outer transaction, which is rolled back at its end. The application's own sessions
+  run within it and turn their commits into savepoints, so its real `unit_of_work` is at work.
+- One connection can't serve concurrent requests, so tests of races, relay, sockets and jobs carry
+  `@pytest.mark.committed`: their transactions are real, and the tables are emptied afterwards.
+
+Nobody is signed in by a back door: `client_as(user)` carries a real token.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import httpx2
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from app import embedded
+from app.config import Settings
+from app.core.logging import configure_logging
+from app.core.redis import connect_redis
+from app.core.security import issue_token
+from app.database import Database, create_engine
+from app.main import build_state, create_app
+from app.migrate import migrate_database
+from app.models import Base, EventLog, User
+from tests.builders.users import create_user
+from tests.utils.processes import HiveProcess, free_port
+from tests.utils.test_utils import wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVERS_FOLDER = "HIVE_TEST_SERVERS"
+
+# A developer's own settings must not reach the tests, least of all the address of their database.
+for name in Settings.model_fields:
+    os.environ.pop(name.upper(), None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers once, in the process that distributes the tests; the others join them."""
+    if hasattr(config, "workerinput"):
+        return
+    folder = tempfile.mkdtemp(prefix="hive-")
+    os.environ[SERVERS_FOLDER] = folder
+    embedded.join(folder, durable=False)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        embedded.leave()
+        shutil.rmtree(os.environ.pop(SERVERS_FOLDER), ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def worker_number(worker_id: str) -> int:
+    """Which of the parallel test processes this is."""
+    return 0 if worker_id == "master" else int(worker_id.removeprefix("gw"))
+
+
+@pytest.fixture(scope="session")
+def servers() -> str:
+    """The data folder of the throw-away PostgreSQL and Valkey."""
+    folder = os.environ[SERVERS_FOLDER]
+    embedded.join(folder, durable=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+async def database_url(servers: str, worker_number: int) -> str:
+    """A database of this test process, made by the migrations."""
+    name = f"test_{worker_number}"
+    url = embedded.database_url(servers)
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    url = url.replace("/hive?", f"/{name}?")
+    await asyncio.to_thread(migrate_database, url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: str, worker_number: int) -> str:
+    return f"{embedded.redis_url(servers)}?db={worker_number}"
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    settings = Settings(
+        _env_file=ROOT / ".env.test",
+        database_url=SecretStr(database_url),
+        redis_url=SecretStr(redis_url),
+        hive_data_dir=tmp_path_factory.mktemp("data"),
+    )
+    configure_logging(settings, "test")
+    return settings
+
+
+@pytest.fixture(scope="session")
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(database_url, application="tests", pool_size=30)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def sessions(
+    request: pytest.FixtureRequest, engine: AsyncEngine
+) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
+    """Makes sessions: the test's and the application's."""
+    if request.node.get_closest_marker("committed"):
+        yield async_sessionmaker(engine, expire_on_commit=False)
+        await _empty_tables(engine)
+        return
+    async with engine.connect() as connection:
+        transaction = await connection.begin()
+        yield async_sessionmaker(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
+        await transaction.rollback()
+
+
+async def _empty_tables(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            # The log goes on counting: processes that outlive a test know how far it came.
+            if table is not EventLog.__table__:
+                await connection.execute(delete(table))
+
+
+@pytest.fixture
+def database(sessions: async_sessionmaker[AsyncSession]) -> Database:
+    """The application's way to the database of this test."""
+    return Database(sessions)
+
+
+@pytest.fixture
+async def session(sessions: async_sessionmaker[AsyncSession]) -> AsyncIterator[AsyncSession]:
+    """The test's own session, to make rows and to look at them. `commit()` in it is seen by the application."""
+    async with sessions() as session:
+        yield session
+
+
+@pytest.fixture
+async def clean_redis(redis_url: str) -> AsyncIterator[None]:
+    """Redis without a trace of other tests."""
+    redis = connect_redis(redis_url)
+    await redis.flushdb()
+    yield
+    await redis.aclose()
+
+
+@pytest.fixture
+async def app(settings: Settings, database: Database, redis_url: str) -> AsyncIterator[FastAPI]:
+    app = create_app(settings)
+    app.state.hive = build_state(settings, database, redis_url=redis_url)
+    yield app
+    await app.state.hive.redis.aclose()
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client that nobody is signed in with."""
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://hive.test/api/v1") as client:
+        yield client
+
+
+ClientAs = Callable[[User], Awaitable[httpx2.AsyncClient]]
+
+
+@pytest.fixture
+async def client_as(app: FastAPI, settings: Settings) -> AsyncIterator[ClientAs]:
+    """Makes clients that a user is signed in with."""
+    async with AsyncExitStack() as stack:
+
+        async def make(user: User) -> httpx2.AsyncClient:
+            client = httpx2.AsyncClient(
+                transport=httpx2.ASGITransport(app),
+                base_url="http://hive.test/api/v1",
+                headers={"Authorization": f"Bearer {token_of(user, settings)}"},
+            )
+            return await stack.enter_async_context(client)
+
+        yield make
+
+
+def token_of(user: User, settings: Settings) -> str:
+    return issue_token(user.id, key=settings.jwt_key, lifetime=timedelta(minutes=5))
+
+
+@pytest.fixture
+async def user(session: AsyncSession) -> User:
+    return await create_user(session, display_name="Ada")
+
+
+@pytest.fixture
+async def other_user(session: AsyncSession) -> User:
+    return await create_user(session, display_name="Grace")
+
+
+@pytest.fixture
+async def admin(session: AsyncSession) -> User:
+    return await create_user(session, display_name="Root", is_admin=True)
+
+
+@pytest.fixture
+async def signed_in(client_as: ClientAs, user: User) -> httpx2.AsyncClient:
+    """A client that `user` is signed in with."""
+    return await client_as(user)
+
+
+@pytest.fixture
+async def signed_in_other(client_as: ClientAs, other_user: User) -> httpx2.AsyncClient:
+    return await client_as(other_user)
+
+
+@pytest.fixture
+async def signed_in_admin(client_as: ClientAs, admin: User) -> httpx2.AsyncClient:
+    return await client_as(admin)
+
+
+@pytest.fixture(scope="session")
+def hive_environment(settings: Settings, database_url: str, redis_url: str) -> dict[str, str]:
+    """The environment in which HIVE's programs run on the servers and the database of this test process."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ.get("HOME", "/"),
+        "PYTHONPATH": str(ROOT),
+        "ENVIRONMENT": "test",
+        "LOG_LEVEL": "INFO",
+        "SECRET_KEY": settings.signing_key,
+        "JWT_SECRET_KEY": settings.jwt_key,
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "HIVE_DATA_DIR": str(settings.data_dir),
+        "WORKER_CONCURRENCY": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def running_worker(hive_environment: dict[str, str]) -> Iterator[HiveProcess]:
+    """A real Celery worker, in a process of its own."""
+    command = ["-m", "celery", "-A", "app.workers.celery_app", "worker", "--pool=solo", "--loglevel=INFO"]
+    with HiveProcess(command, hive_environment) as worker:
+        worker.wait_for_output("ready.", timeout=30)
+        yield worker
+
+
+@dataclass(frozen=True)
+class RunningSystem:
+    """An API and a relay as processes of their own, on the database of this test process."""
+
+    address: str
+    sockets: str
+
+
+@pytest.fixture(scope="session")
+def running_system(hive_environment: dict[str, str]) -> Iterator[RunningSystem]:
+    """For `committed` tests that need a real server: sockets, presence, the whole way of an event."""
+    port = free_port()
+    environment = hive_environment | {"PORT": str(port), "LOG_LEVEL": "WARNING"}
+    address = f"http://127.0.0.1:{port}"
+    with (
+        HiveProcess(["-m", "app.cli", "api"], environment) as api,
+        HiveProcess(["-m", "app.cli", "relay"], hive_environment) as relay,
+    ):
+        relay.wait_for_output("this relay is the active one")
+        wait_until(lambda: answers(f"{address}/health", api), timeout=30, what="the API")
+        yield RunningSystem(address=f"{address}/api/v1", sockets=f"ws://127.0.0.1:{port}/ws")
+
+
+def answers(url: str, process: HiveProcess) -> bool:
+    """Whether the server answers yet; it must not have ended."""
+    assert process.process.poll() is None, process.output
+    try:
+        return httpx2.get(url, timeout=1).is_success
+    except httpx2.TransportError:
+        return False

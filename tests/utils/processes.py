@@ -1,0 +1,83 @@
+"""HIVE's programs as real processes, for tests that start, watch and kill them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.utils.test_utils import wait_until
+
+
+def free_port() -> int:
+    """A port that nobody listened on a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+class HiveProcess:
+    """`python <arguments>` in a folder of its own, with all that it says in one file.
+
+    However the test ends, the process ends with it.
+    """
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], *, cwd: Path | None = None) -> None:
+        self._arguments = arguments
+        self._environment = environment | {
+            name: value for name, value in os.environ.items() if name.startswith("COVERAGE")
+        }
+        self._cwd = cwd
+        self._folder = tempfile.TemporaryDirectory(prefix="hive-out-")
+        self._output = Path(self._folder.name) / "output"
+
+    def __enter__(self) -> Self:
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *self._arguments],
+                env=self._environment,
+                cwd=self._cwd or self._folder.name,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(12)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._folder.cleanup()
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(errors="replace")
+
+    def wait_for_output(self, text: str, *, timeout: float = 20) -> None:
+        """Wait until the process has said this; it must not have ended before."""
+
+        def has_said() -> bool:
+            if text in self.output:
+                return True
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.output}"
+            return False
+
+        wait_until(has_said, timeout=timeout, what=f"{text!r} from {self._arguments}")
+
+    def wait(self, timeout: float = 30) -> int:
+        """The exit code."""
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
