@@ -31,9 +31,11 @@ class EventStream:
         self._redis = redis
         self._key = ""
         self.position = 0
+        self.is_following = False
 
     async def follow(self) -> AsyncIterator[Sequence[PublishedEvent]]:
         await self._begin()
+        self.is_following = True
         while True:
             events = await self._next()
             if events:

@@ -7,7 +7,7 @@ from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor, Permission, access_task, select_visible_tasks
 from app.events import outbox
 from app.events.types import TaskAssigned, TaskUnassigned
-from app.models import Task, TaskStatus, User, UserTaskAssociation
+from app.models import HELD_STATUSES, Task, TaskStatus, User, UserTaskAssociation
 from app.services.workflow import TRANSITIONS
 
 
@@ -81,7 +81,7 @@ class AssignmentService:
         task.assignee_id, task.status = user_id, TaskStatus.IN_PROGRESS
         task.version += 1
         await self._end_hold(task.id)
-        await self._begin_hold(task.id, user_id, by=actor)
+        self._begin_hold(task.id, user_id, by=actor)
         await outbox.record(self._session, event, actor=actor, task=task, audience=None)
         return task
 
@@ -117,25 +117,28 @@ class AssignmentService:
             old_status=TaskStatus.AVAILABLE,
             new_status=TaskStatus.IN_PROGRESS,
         )
-        await self._begin_hold(task.id, actor.id, by=actor)
+        self._begin_hold(task.id, actor.id, by=actor)
         await outbox.record(self._session, event, actor=actor, task=task, audience=None)
         return task
 
-    async def follow_status(self, actor: Actor, task: Task, wanted: TaskStatus) -> None:
-        """Change the holder as a step of the workflow asks: starting takes the task, giving back leaves it.
+    async def holder_after(self, actor: Actor, task: Task, wanted: TaskStatus) -> UUID | None:
+        """Who holds the task once it has become `wanted`.
 
-        A completed task keeps its holder's name, but the time of holding it ends. Reopened, it's theirs again, or
-        the actor's if that account has ended.
+        Starting it takes it, giving it back leaves it, and a completed one keeps its holder's name. Reopened, it's
+        theirs again, or the actor's if that account has ended.
         """
-        if wanted is TaskStatus.IN_PROGRESS:
-            holder = task.assignee_id
-            if holder is None or not await self._lock_active_user(holder):
-                holder = actor.id
-            task.assignee_id = holder
-            await self._begin_hold(task.id, holder, by=actor)
-        elif task.status is TaskStatus.IN_PROGRESS:
-            task.assignee_id = task.assignee_id if wanted is TaskStatus.COMPLETED else None
+        if wanted not in HELD_STATUSES:
+            return None
+        if task.assignee_id is not None and await self._lock_active_user(task.assignee_id):
+            return task.assignee_id
+        return task.assignee_id if wanted is TaskStatus.COMPLETED else actor.id
+
+    async def record_hold(self, actor: Actor, task: Task, *, was: TaskStatus) -> None:
+        """Write down that the time of holding the task began or ended with its step from `was`."""
+        if was is TaskStatus.IN_PROGRESS:
             await self._end_hold(task.id)
+        if task.status is TaskStatus.IN_PROGRESS and task.assignee_id is not None:
+            self._begin_hold(task.id, task.assignee_id, by=actor)
 
     async def release_all(self, actor: Actor) -> None:
         """Give back every task that the actor is working on."""
@@ -165,12 +168,10 @@ class AssignmentService:
         active = select(User.id).where(User.id == user_id, User.is_active).with_for_update(read=True)
         return await self._session.scalar(active) is not None
 
-    async def _begin_hold(self, task_id: UUID, user_id: UUID, *, by: Actor) -> None:
+    def _begin_hold(self, task_id: UUID, user_id: UUID, *, by: Actor) -> None:
         self._session.add(UserTaskAssociation(task_id=task_id, user_id=user_id, assigned_by=by.id))
-        await self._session.flush()
 
     async def _end_hold(self, task_id: UUID) -> None:
-        await self._session.flush()
         open_hold = UserTaskAssociation.released_at.is_(None)
         await self._session.execute(
             update(UserTaskAssociation)

@@ -1,6 +1,6 @@
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import (
@@ -83,11 +83,12 @@ class TaskService:
         task = await access_task(self._session, actor, task_id, Permission.TASK_CHANGE_STATUS, lock=True)
         old = task.status
         require_transition(old, wanted)
-        await AssignmentService(self._session).follow_status(actor, task, wanted)
-        task.status = wanted
-        task.completed_at = func.now() if wanted is TaskStatus.COMPLETED else None
+        assignments = AssignmentService(self._session)
+        holder = await assignments.holder_after(actor, task, wanted)
+        completed_at = await self._session.scalar(select(func.now())) if wanted is TaskStatus.COMPLETED else None
+        task.status, task.assignee_id, task.completed_at = wanted, holder, completed_at
         task.version += 1
-        await self._session.flush()
+        await assignments.record_hold(actor, task, was=old)
         event = TaskStatusChanged(
             old_status=old, new_status=wanted, assignee_id=task.assignee_id, completed_at=task.completed_at
         )

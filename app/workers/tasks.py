@@ -41,15 +41,15 @@ def job(name: JobName) -> Callable[[JobBody], Any]:
     return decorate
 
 
-@celery_app.task(name=JobName.TEST.value, bind=True)
-def test_celery_task(self: "Task[..., str]", message: str = "HIVE's worker is alive") -> str:
+@celery_app.task(name=JobName.TEST.value)
+def test_celery_task(message: str = "HIVE's worker is alive") -> str:
     """Print a message and return it, to see that a worker works.
 
     Called directly, by `.delay()`, or through its row in the jobs table; only then is there a row to mark as done.
     """
     print(message)
-    if self.request.id is not None:
-        process.run(_mark_done(UUID(self.request.id)))
+    if test_celery_task.request.id is not None:
+        process.run(_mark_done(UUID(test_celery_task.request.id)))
     return message
 
 

@@ -2,12 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeVar
 
 import httpx2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.types import ASGIApp, Message
+from starlette.websockets import WebSocket
 
 from app.models import Event, Task
 
@@ -48,3 +51,74 @@ def problem(answer: httpx2.Response, status: int) -> dict[str, Any]:
 async def events_of(session: AsyncSession, task: Task) -> Sequence[Event]:
     """The events of a task in the order of its versions."""
     return (await session.scalars(select(Event).where(Event.task_id == task.id).order_by(Event.task_version))).all()
+
+
+class FakeNetwork:
+    """The network behind one socket: what its client sends, and what arrives there.
+
+    While `is_reading` is cleared the client reads nothing, and whoever sends to it waits.
+    """
+
+    def __init__(self, path: str = "/ws", *, query: str = "", origin: str | None = None) -> None:
+        headers = [(b"host", b"hive.test")] + ([(b"origin", origin.encode())] if origin else [])
+        self.scope = {"type": "websocket", "path": path, "query_string": query.encode(), "headers": headers}
+        self.is_reading = asyncio.Event()
+        self.is_reading.set()
+        self.arrived: list[Message] = []
+        self._said: asyncio.Queue[Message] = asyncio.Queue()
+        self._said.put_nowait({"type": "websocket.connect"})
+
+    @property
+    def texts(self) -> list[str]:
+        return [message["text"] for message in self.arrived if message["type"] == "websocket.send"]
+
+    @property
+    def websocket(self) -> WebSocket:
+        """The server's end."""
+        return WebSocket(self.scope, self._receive, self._send)
+
+    @asynccontextmanager
+    async def talk_to(self, app: ASGIApp) -> AsyncIterator[Self]:
+        """Have the application serve the socket; afterwards its client is gone."""
+        serving = asyncio.create_task(self._served_by(app))
+        try:
+            yield self
+        finally:
+            self.leave()
+            async with asyncio.timeout(10):
+                await serving
+
+    def say(self, text: str) -> None:
+        self._said.put_nowait({"type": "websocket.receive", "text": text})
+
+    def leave(self) -> None:
+        self._said.put_nowait({"type": "websocket.disconnect", "code": 1001})
+
+    async def text(self, number: int = 0) -> str:
+        """That text of those that arrive, once it has."""
+
+        async def has_arrived() -> bool:
+            return len(self.texts) > number
+
+        await wait_until_async(has_arrived, what=f"text number {number} on a socket")
+        return self.texts[number]
+
+    async def closing_code(self) -> int:
+        """With which code the server closes the socket."""
+
+        async def is_closed() -> Sequence[Message]:
+            return [message for message in self.arrived if message["type"] == "websocket.close"]
+
+        [message] = await wait_until_async(is_closed, what="the end of a socket")
+        code: int = message["code"]
+        return code
+
+    async def _served_by(self, app: ASGIApp) -> None:
+        await app(self.scope, self._receive, self._send)
+
+    async def _receive(self) -> Message:
+        return await self._said.get()
+
+    async def _send(self, message: Message) -> None:
+        await self.is_reading.wait()
+        self.arrived.append(dict(message))

@@ -1,0 +1,189 @@
+"""`hive run` as a user meets it: one program that starts everything, heals itself, and leaves nothing behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.conftest import ROOT
+from tests.utils.processes import HiveProcess, free_port
+from tests.utils.test_utils import wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class System:
+    """A whole HIVE in a data folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "HIVE_DATA_DIR": str(folder),
+            "HIVE_EMBEDDED_DURABLE": "false",
+            "PORT": str(self.port),
+            "WORKER_CONCURRENCY": "1",
+            "LOG_LEVEL": "WARNING",
+        }
+
+    def run(self, *arguments: str) -> HiveProcess:
+        return HiveProcess(["-m", "app.cli", *arguments], self.environment)
+
+    def command(self, *arguments: str, text: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "app.cli", *arguments],
+            env=self.environment | environment,
+            cwd=self.folder,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def processes(self, part: str = "") -> list[int]:
+        """What runs of this system, or of one part of it."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                environment = (entry / "environ").read_bytes().decode(errors="replace")
+            except OSError:
+                continue
+            if entry.name.isdigit() and str(self.folder) in environment + command and part in command:
+                found.append(int(entry.name))
+        return found
+
+    def until_ready(self) -> dict[str, object]:
+        def is_ready() -> dict[str, object] | None:
+            try:
+                answer = httpx2.get(f"{self.url}/health/ready", timeout=5)
+            except httpx2.TransportError:
+                return None
+            return answer.json() if answer.is_success else None
+
+        return wait_until(is_ready, timeout=60, what="the system to be ready") or {}
+
+    def until_gone(self) -> None:
+        wait_until(lambda: not self.processes(), timeout=10, what="the last process to end")
+
+
+@pytest.fixture
+def system() -> Iterator[System]:
+    with tempfile.TemporaryDirectory(prefix="hive-") as folder:
+        system = System(Path(folder))
+        yield system
+        system.until_gone()
+
+
+def test_the_whole_system_runs_heals_and_ends(system: System) -> None:
+    with system.run("run") as hive:
+        hive.wait_for_output(f"HIVE is at {system.url}", timeout=60)
+        ready = system.until_ready()
+        assert ready["status"] == "ok"
+        assert set(ready["checks"]) == {"database", "redis", "migrations", "worker", "relay"}  # type: ignore[call-overload]
+
+        # An account made on the command line is one of the same system.
+        made = system.command("user", "create", "root@example.org", "--admin", text="correct horse battery\n")
+        assert made.returncode == 0, made.stderr
+        assert "Created admin root@example.org" in made.stdout
+        again = system.command("user", "create", "root@example.org", text="correct horse battery\n")
+        assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+        credentials = {"email": "root@example.org", "password": "correct horse battery"}
+        assert httpx2.post(f"{system.url}/api/v1/auth/login", json=credentials).status_code == 200
+
+        doctor = system.command("doctor")
+        assert doctor.returncode == 0, doctor.stdout
+        assert "ok    relay" in doctor.stdout
+
+        # A second API process beside it joins the same servers.
+        other = System(system.folder)
+        with HiveProcess(["-m", "app.cli", "api"], system.environment | {"PORT": str(other.port)}):
+            other.until_ready()
+            assert httpx2.post(f"{other.url}/api/v1/auth/login", json=credentials).status_code == 200
+
+        # A part that is killed is started again, and a line says so.
+        [api] = system.processes("app.cli api")
+        os.kill(api, signal.SIGKILL)
+        hive.wait_for_output("api has ended")
+        wait_until(lambda: system.processes("app.cli api") not in ([], [api]), what="another API process")
+        system.until_ready()
+
+        hive.process.send_signal(signal.SIGINT)
+        assert hive.wait(10) == 0
+        assert system.processes() == []
+        assert "Traceback" not in hive.output
+
+
+def test_nothing_runs_ten_seconds_after_it_was_killed(system: System) -> None:
+    with system.run("run") as hive:
+        hive.wait_for_output(f"HIVE is at {system.url}", timeout=60)
+        wait_until(lambda: len(system.processes("app.cli")) >= 5, what="all parts")
+
+        hive.kill()
+
+        system.until_gone()
+
+
+def test_a_busy_port_is_told_in_a_sentence_before_anything_starts(system: System) -> None:
+    with socket.create_server(("127.0.0.1", system.port)):
+        outcome = system.command("run")
+
+    assert outcome.returncode == 1
+    assert outcome.stderr.startswith(f"hive: can't listen on 127.0.0.1:{system.port}: ")
+    assert outcome.stderr.count("\n") == 1
+    assert not (system.folder / "postgres").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1"}, "The database"),
+        ({"DATABASE_URL": "mysql://nobody@localhost/none"}, "DATABASE_URL must begin with postgresql://"),
+        ({"REDIS_URL": "http://localhost"}, "REDIS_URL must begin with one of"),
+        ({"PORT": "none"}, "PORT: "),
+        ({"ENVIRONMENT": "production"}, "SECRET_KEY is missing"),
+        ({"ENVIRONMENT": "production", "SECRET_KEY": "x" * 40, "JWT_SECRET_KEY": "short"}, "JWT_SECRET_KEY is shorter"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_a_sentence(system: System, environment: dict[str, str], told: str) -> None:
+    outcome = system.command("run", **environment)
+
+    assert outcome.returncode == 1
+    assert told in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_the_api_starts_serves_and_stops_while_redis_and_workers_are_away(system: System) -> None:
+    system.environment |= {"REDIS_URL": "unix:///nowhere/at-all.sock", "LOG_LEVEL": "INFO"}
+    assert system.command("migrate").returncode == 0
+
+    with system.run("api") as api:
+        wait_until(lambda: answers(system.url), timeout=30, what="the API")
+        api.wait_for_output("broker_answers=False")
+        account = {"email": "ada@example.org", "password": "correct horse battery", "display_name": "Ada"}
+        assert httpx2.post(f"{system.url}/api/v1/auth/register", json=account).status_code == 201
+        ready = httpx2.get(f"{system.url}/health/ready", timeout=10)
+        assert ready.status_code == 503
+        missing = {name for name, check in ready.json()["checks"].items() if not check["ok"]}
+        assert missing == {"redis", "worker"}
+
+        api.process.send_signal(signal.SIGTERM)
+        assert api.wait(10) in {0, -signal.SIGTERM}
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/health", timeout=2).is_success
+    except httpx2.TransportError:
+        return False

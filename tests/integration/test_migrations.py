@@ -1,0 +1,142 @@
+"""Migrations: up, down and up again with rows, no drift, once however many processes begin."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+
+from app import embedded
+from app.core.permissions import Actor
+from app.database import Database
+from app.migrate import MigrationError, alembic_config, create_missing_database, migrate_database, newest_revision
+from app.models import TaskStatus
+from app.schemas.task import TaskCreate
+from app.services import AssignmentService, TaskService
+from tests.builders.users import create_user
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.timeout(90)
+
+NewDatabase = Callable[[], Awaitable[str]]
+
+
+@pytest.fixture
+async def new_database(servers: str) -> AsyncIterator[NewDatabase]:
+    """Makes empty databases, which go with the test."""
+    server = embedded.database_url(servers)
+    names: list[str] = []
+
+    async def make() -> str:
+        names.append(f"migrated_{uuid4().hex}")
+        await run_sql(server, f"CREATE DATABASE {names[-1]}")
+        return server.replace("/hive?", f"/{names[-1]}?")
+
+    yield make
+    for name in names:
+        await run_sql(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def run_sql(url: str, statement: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+async def fill(url: str) -> None:
+    """A row in every table, made by the services."""
+    database = Database.connect(url, application="tests")
+    async with database.unit_of_work() as session:
+        user = await create_user(session)
+    async with database.unit_of_work() as session:
+        actor = Actor.of(user)
+        task = await TaskService(session).create(actor, TaskCreate(title="Kept", status=TaskStatus.AVAILABLE))
+        await AssignmentService(session).claim(actor, task.id)
+        await TaskService(session).change_status(actor, task.id, TaskStatus.COMPLETED)
+    await database.close()
+
+
+async def test_every_revision_goes_up_down_and_up_again_on_a_database_with_rows(new_database: NewDatabase) -> None:
+    url = await new_database()
+    revisions = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
+    await asyncio.to_thread(migrate_database, url)
+    await fill(url)
+
+    for _ in revisions:
+        await asyncio.to_thread(command.downgrade, alembic_config(url), "-1")
+    assert await run_sql(url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 1
+    for revision in reversed(revisions):
+        await asyncio.to_thread(command.upgrade, alembic_config(url), revision)
+
+    assert await run_sql(url, "SELECT version_num FROM alembic_version") == newest_revision()
+    await fill(url)
+
+
+async def test_the_models_and_the_migrations_say_the_same(new_database: NewDatabase) -> None:
+    url = await new_database()
+    await asyncio.to_thread(migrate_database, url)
+
+    await asyncio.to_thread(command.check, alembic_config(url))
+
+
+async def test_processes_that_migrate_at_once_do_it_once(new_database: NewDatabase) -> None:
+    url = await new_database()
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url, "ENVIRONMENT": "test"}
+    environment |= {"SECRET_KEY": "s" * 40, "JWT_SECRET_KEY": "j" * 40, "REDIS_URL": "redis://127.0.0.1:1"}
+
+    def run_migrations(_: int) -> subprocess.CompletedProcess[str]:
+        script = [sys.executable, str(ROOT / "scripts/run_migrations.py")]
+        return subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        runs = await asyncio.to_thread(lambda: list(pool.map(run_migrations, range(4))))
+
+    assert [run.returncode for run in runs] == [0] * 4, [run.stderr for run in runs]
+    assert await run_sql(url, "SELECT count(*) FROM event_log") == 1
+
+
+async def test_a_revision_waits_seconds_for_a_lock_and_not_for_ever(new_database: NewDatabase) -> None:
+    url = await new_database()
+    await asyncio.to_thread(migrate_database, url)
+    connection = await asyncpg.connect(url)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("LOCK TABLE tasks IN ACCESS SHARE MODE")
+
+    with pytest.raises(Exception, match="lock timeout"):
+        await asyncio.to_thread(command.downgrade, alembic_config(url), "base")
+
+    await transaction.rollback()
+    await connection.close()
+    assert await run_sql(url, "SELECT version_num FROM alembic_version") == newest_revision()
+
+
+async def test_a_missing_database_is_made(new_database: NewDatabase) -> None:
+    url = await new_database()
+    missing = url + "&application_name=x"
+    missing = missing.replace("/migrated_", "/Missing-")
+    name = missing.partition("?")[0].rpartition("/")[2]
+
+    await create_missing_database(missing)
+    await create_missing_database(missing)
+
+    assert await run_sql(missing, "SELECT current_database()") == name
+    await run_sql(url, f'DROP DATABASE "{name}"')
+
+
+async def test_a_server_that_is_not_there_is_told_in_a_sentence() -> None:
+    nowhere = "postgresql://hive@/hive?host=/nowhere/at-all"
+
+    with pytest.raises(MigrationError, match=r"^The database can't be migrated: The database can't be reached"):
+        await asyncio.to_thread(migrate_database, nowhere)
+    with pytest.raises(MigrationError, match=r"^The database can't be made: "):
+        await create_missing_database(nowhere)

@@ -1,0 +1,254 @@
+"""The relay: numbers in the order of commits, nothing skipped, nothing lost between its steps."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from app.core.permissions import Actor
+from app.core.redis import connect_redis
+from app.database import Database
+from app.events import outbox
+from app.events.due_jobs import DueJob
+from app.events.jobs import JobName, ask_for_job
+from app.events.published import PublishedEvent, read_log, stream_key
+from app.events.relay import Relay, number_events, publish_events
+from app.events.stream import EventStream
+from app.events.types import ChatMessage
+from app.models import Event, EventLog, Job, JobState, User
+from tests.utils.test_utils import wait_until_async
+
+pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    redis = connect_redis(redis_url)
+    yield redis
+    await redis.aclose()
+
+
+async def say(session: AsyncSession, user: User, message: str) -> None:
+    await outbox.record(session, ChatMessage(message=message), actor=Actor.of(user), audience=None)
+
+
+async def say_committed(database: Database, user: User, *messages: str) -> None:
+    for message in messages:
+        async with database.unit_of_work() as session:
+            await say(session, user, message)
+
+
+async def numbered(database: Database) -> list[tuple[int, str]]:
+    """The log by number: each event's message."""
+    async with database.unit_of_work() as session:
+        events = await session.scalars(select(Event).where(Event.seq.is_not(None)).order_by(Event.seq))
+        return [(event.seq or 0, event.data["message"]) for event in events]
+
+
+async def entries(redis: Redis, database: Database) -> list[tuple[str, str]]:
+    """The stream: the id and the message of each entry."""
+    async with database.unit_of_work() as session:
+        key = stream_key((await read_log(session)).epoch)
+    return [(entry, json.loads(fields["event"])["data"]["message"]) for entry, fields in await redis.xrange(key)]
+
+
+async def start_of(database: Database) -> int:
+    async with database.unit_of_work() as session:
+        return (await read_log(session)).last_seq
+
+
+async def test_a_transaction_that_commits_late_is_not_skipped(database: Database, user: User) -> None:
+    start = await start_of(database)
+    slow = database.unit_of_work()
+    session = await slow.__aenter__()
+    await say(session, user, "written first, committed last")
+    await say_committed(database, user, "written last, committed first")
+
+    assert await number_events(database, limit=10) == 1
+    await slow.__aexit__(None, None, None)
+    assert await number_events(database, limit=10) == 1
+
+    assert await numbered(database) == [
+        (start + 1, "written last, committed first"),
+        (start + 2, "written first, committed last"),
+    ]
+
+
+async def test_numbers_rise_without_gaps_also_after_a_rollback(database: Database, user: User) -> None:
+    start = await start_of(database)
+    await say_committed(database, user, "one")
+    with pytest.raises(ZeroDivisionError):
+        async with database.unit_of_work() as session:
+            await say(session, user, "never said")
+            raise ZeroDivisionError
+    await say_committed(database, user, "two", "three")
+
+    assert await number_events(database, limit=2) == 2
+    assert await number_events(database, limit=2) == 1
+    assert await number_events(database, limit=2) == 0
+
+    assert await numbered(database) == [(start + 1, "one"), (start + 2, "two"), (start + 3, "three")]
+
+
+async def test_two_relays_at_once_give_each_number_once(database: Database, user: User) -> None:
+    start = await start_of(database)
+    await say_committed(database, user, *(str(n) for n in range(20)))
+
+    counts = await asyncio.gather(*(number_events(database, limit=20) for _ in range(4)))
+
+    assert sum(counts) == 20
+    assert [seq for seq, _ in await numbered(database)] == list(range(start + 1, start + 21))
+
+
+async def test_publishing_again_after_a_crash_repeats_nothing_in_the_stream(
+    database: Database, redis: Redis, user: User
+) -> None:
+    start = await start_of(database)
+    await say_committed(database, user, "one", "two")
+    await number_events(database, limit=10)
+    await publish_events(database, redis, limit=10)
+    # As if the relay had died before it noted how far it came.
+    async with database.unit_of_work() as session:
+        await session.execute(update(EventLog).values(published_seq=start))
+
+    assert await publish_events(database, redis, limit=10) == 2
+
+    assert await entries(redis, database) == [(f"{start + 1}-0", "one"), (f"{start + 2}-0", "two")]
+    async with database.unit_of_work() as session:
+        assert (await read_log(session)).published_seq == start + 2
+
+
+async def test_what_was_written_while_redis_was_away_goes_out_when_it_is_back(
+    database: Database, redis: Redis, user: User
+) -> None:
+    start = await start_of(database)
+    away = connect_redis("unix:///nowhere/at-all.sock")
+
+    async def send_nothing(_jobs: Sequence[DueJob]) -> None:
+        raise AssertionError("there are no jobs")
+
+    await say_committed(database, user, "meanwhile")
+    await Relay(database, away, send_nothing).relay_once(database)
+    assert [message for _, message in await numbered(database)] == ["meanwhile"]
+    assert await entries(redis, database) == []
+
+    await Relay(database, redis, send_nothing).relay_once(database)
+
+    assert await entries(redis, database) == [(f"{start + 1}-0", "meanwhile")]
+    await away.aclose()
+
+
+async def test_jobs_are_sent_after_the_commit_and_again_when_they_are_late(
+    database: Database, redis: Redis, session: AsyncSession
+) -> None:
+    sent: list[DueJob] = []
+
+    async def send(jobs: Sequence[DueJob]) -> None:
+        sent.extend(jobs)
+
+    relay = Relay(database, redis, send)
+    asked = await ask_for_job(session, JobName.TEST, message="hello")
+    await relay.relay_once(database)
+    assert sent == []
+    await session.commit()
+
+    await relay.relay_once(database)
+    await relay.relay_once(database)
+
+    assert sent == [DueJob(asked.id, "test_celery_task", {"message": "hello"})]
+    await session.refresh(asked)
+    assert (asked.state, asked.sends) == (JobState.SENT, 1)
+    assert asked.run_after > asked.created_at
+    await session.execute(update(Job).values(run_after=func.now()))
+    await session.commit()
+    await relay.relay_once(database)
+    assert len(sent) == 2
+
+
+async def test_jobs_wait_in_their_rows_while_the_broker_is_away(
+    database: Database, redis: Redis, session: AsyncSession
+) -> None:
+    async def fail(_jobs: Sequence[DueJob]) -> None:
+        raise RedisConnectionError("away")
+
+    job = await ask_for_job(session, JobName.TEST)
+    await session.commit()
+
+    await Relay(database, redis, fail).relay_once(database)
+
+    await session.refresh(job)
+    assert (job.state, job.sends) == (JobState.WAITING, 0)
+
+
+async def test_only_one_relay_leads(database_url: str) -> None:
+    first, second = (Database.connect(database_url, application="tests", pool_size=1) for _ in range(2))
+    lock = uuid4().int % 2**62
+
+    async with first.exclusively(lock) as ours:
+        assert ours is not None
+        async with second.exclusively(lock) as theirs:
+            assert theirs is None
+    async with second.exclusively(lock) as theirs:
+        assert theirs is not None
+    await first.close()
+    await second.close()
+
+
+async def follow(stream: EventStream, count: int) -> list[PublishedEvent]:
+    found: list[PublishedEvent] = []
+    async for events in stream.follow():
+        found += events
+        if len(found) >= count:
+            break
+    return found
+
+
+async def until_following(stream: EventStream) -> None:
+    async def is_following() -> bool:
+        return stream.is_following
+
+    await wait_until_async(is_following, what="the reader")
+
+
+async def test_a_reader_gets_from_the_log_what_the_stream_has_lost(
+    database: Database, redis: Redis, user: User, engine: AsyncEngine
+) -> None:
+    start = await start_of(database)
+    stream = EventStream(database, redis)
+    reading = asyncio.create_task(follow(stream, 4))
+    await until_following(stream)
+
+    await say_committed(database, user, "one", "two")
+    await number_events(database, limit=10)
+    # These two never reach the stream.
+    async with database.unit_of_work() as session:
+        await session.execute(update(EventLog).values(published_seq=start + 2))
+    await say_committed(database, user, "three", "four")
+    await number_events(database, limit=10)
+    await publish_events(database, redis, limit=10)
+
+    async with asyncio.timeout(10):
+        events = await reading
+    assert [event.seq for event in events] == [start + 1, start + 2, start + 3, start + 4]
+    assert [json.loads(event.text)["data"]["message"] for event in events] == ["one", "two", "three", "four"]
+
+
+async def test_a_reader_goes_on_while_redis_is_away(database: Database, user: User) -> None:
+    away = connect_redis("unix:///nowhere/at-all.sock")
+    stream = EventStream(database, away)
+    reading = asyncio.create_task(follow(stream, 1))
+    await until_following(stream)
+
+    await say_committed(database, user, "still here")
+    await number_events(database, limit=10)
+
+    async with asyncio.timeout(10):
+        [event] = await reading
+    assert json.loads(event.text)["data"]["message"] == "still here"
+    await away.aclose()

@@ -1,0 +1,295 @@
+"""Every route with every kind of caller, in one table. A route that isn't in it fails the suite."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from pydantic import SecretStr
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.routing import Mount, WebSocketRoute
+
+from app.config import Environment, Settings
+from app.database import Database
+from app.main import build_state, create_app
+from app.models import Event, Job, Task, TaskStatus, User
+from tests.builders.tasks import create_task
+from tests.builders.users import PASSWORD, create_user
+from tests.conftest import ClientAs, token_of
+from tests.utils.test_utils import FakeNetwork, problem
+
+CALLERS = ("anonymous", "stranger", "assignee", "owner", "admin", "deactivated")
+OPEN = 101
+API = "/api/v1"
+TASK = f"{API}/tasks/{{task_id}}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What each caller gets, in the order of CALLERS, and what they send.
+
+    In `json`, the words owner_id, stranger_id and owner_email stand for those of the people of the test.
+    """
+
+    answers: tuple[int, ...]
+    json: dict[str, str] | None = None
+    form: dict[str, str] | None = None
+    status: TaskStatus = TaskStatus.IN_PROGRESS
+
+
+def anyone(answer: int = 200, **sent: Any) -> Row:
+    return Row((answer,) * len(CALLERS), **sent)
+
+
+def signed_in(answer: int = 200, **sent: Any) -> Row:
+    return Row((401, answer, answer, answer, answer, 401), **sent)
+
+
+def owner(**sent: Any) -> Row:
+    return Row((401, 403, 403, 200, 200, 401), **sent)
+
+
+def owner_or_assignee(**sent: Any) -> Row:
+    return Row((401, 403, 200, 200, 200, 401), **sent)
+
+
+def admin(answer: int) -> Row:
+    return Row((401, 403, 403, 403, answer, 401))
+
+
+NEW_USER = {"email": "new@example.org", "password": PASSWORD, "display_name": "New"}
+CREDENTIALS = {"email": "owner_email", "password": PASSWORD}
+STATUS = {"status": "completed"}
+# Without a worker the system is not ready, but another test may have left one running.
+READY_OR_NOT = 0
+
+TABLE: dict[tuple[str, str], Row] = {
+    ("GET", "/health"): anyone(),
+    ("GET", "/health/ready"): anyone(READY_OR_NOT),
+    ("GET", f"{API}/health"): anyone(),
+    ("GET", f"{API}/health/ready"): anyone(READY_OR_NOT),
+    ("GET", "/openapi.json"): anyone(),
+    ("HEAD", "/openapi.json"): anyone(),
+    ("GET", "/docs"): anyone(),
+    ("HEAD", "/docs"): anyone(),
+    ("MOUNT", "/docs/assets"): anyone(),
+    ("POST", f"{API}/auth/register"): anyone(201, json=NEW_USER),
+    ("POST", f"{API}/auth/login"): anyone(json=CREDENTIALS),
+    ("POST", f"{API}/auth/token"): anyone(form={"username": "owner_email", "password": PASSWORD}),
+    ("GET", f"{API}/users/me"): signed_in(),
+    ("PUT", f"{API}/users/me"): signed_in(json={"role": "Gardener"}),
+    ("PATCH", f"{API}/users/me"): signed_in(json={"role": "Gardener"}),
+    ("DELETE", f"{API}/users/me"): signed_in(),
+    ("GET", f"{API}/users"): signed_in(),
+    ("GET", f"{API}/users/online"): signed_in(),
+    ("GET", f"{API}/users/{{user_id}}"): signed_in(),
+    ("POST", f"{API}/tasks"): signed_in(201, json={"title": "Orchids"}),
+    ("GET", f"{API}/tasks"): signed_in(),
+    ("GET", f"{API}/tasks/workflow"): signed_in(),
+    ("GET", TASK): signed_in(),
+    ("PUT", TASK): owner(json={"title": "Roses"}),
+    ("PATCH", TASK): owner(json={"title": "Roses"}),
+    ("DELETE", TASK): owner(),
+    ("POST", f"{TASK}/assign"): owner(json={"user_id": "stranger_id"}),
+    ("DELETE", f"{TASK}/assign"): owner_or_assignee(),
+    ("POST", f"{TASK}/claim"): signed_in(status=TaskStatus.AVAILABLE),
+    ("PUT", f"{TASK}/status"): owner_or_assignee(json=STATUS),
+    ("GET", f"{TASK}/history"): signed_in(),
+    ("GET", f"{API}/events/types"): signed_in(),
+    ("GET", f"{API}/dashboard/summary"): anyone(),
+    ("POST", f"{API}/debug/run_test_celery_task"): admin(202),
+    ("SOCKET", "/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401)),
+    ("SOCKET", f"{API}/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401)),
+}
+
+
+def of_draft(answer: int, **sent: Any) -> Row:
+    return Row((401, 404, 404, answer, answer, 401), status=TaskStatus.DRAFT, **sent)
+
+
+# A draft is its owner's and the admins' alone: whoever else asks, for whatever, learns that there is none.
+DRAFTS: dict[tuple[str, str], Row] = {
+    ("GET", TASK): of_draft(200),
+    ("PUT", TASK): of_draft(200, json={"title": "Roses"}),
+    ("PATCH", TASK): of_draft(200, json={"title": "Roses"}),
+    ("DELETE", TASK): of_draft(200),
+    ("POST", f"{TASK}/assign"): of_draft(200, json={"user_id": "stranger_id"}),
+    ("DELETE", f"{TASK}/assign"): of_draft(409),
+    ("POST", f"{TASK}/claim"): of_draft(409),
+    ("PUT", f"{TASK}/status"): of_draft(200, json={"status": "available"}),
+    ("GET", f"{TASK}/history"): of_draft(200),
+}
+
+Cell = tuple[str, str, str]
+
+
+def cells(table: dict[tuple[str, str], Row]) -> Iterator[Cell]:
+    for (method, path), row in table.items():
+        if method != "SOCKET" and READY_OR_NOT not in row.answers:
+            yield from ((method, path, caller) for caller in CALLERS)
+
+
+@pytest.fixture
+async def people(session: AsyncSession) -> dict[str, User]:
+    return {
+        caller: await create_user(session, is_admin=caller == "admin", is_active=caller != "deactivated")
+        for caller in CALLERS
+        if caller != "anonymous"
+    }
+
+
+def fill_in(text: str, people: dict[str, User]) -> str:
+    known = {
+        "owner_id": str(people["owner"].id),
+        "owner_email": people["owner"].email,
+        "stranger_id": str(people["stranger"].id),
+    }
+    return known.get(text, text)
+
+
+async def call(
+    client: httpx2.AsyncClient, method: str, path: str, row: Row, people: dict[str, User], task: Task
+) -> httpx2.Response:
+    if method == "MOUNT":
+        method, path = "GET", f"{path}/swagger-ui.css"
+    filled = path.format(task_id=task.id, user_id=people["owner"].id) if "{" in path else path
+    body, form = (
+        {name: fill_in(text, people) for name, text in sent.items()} if sent else None for sent in (row.json, row.form)
+    )
+    return await client.request(method, f"http://hive.test{filled}", json=body, data=form)
+
+
+@pytest.fixture(scope="module")
+def routes_app(settings: Settings) -> FastAPI:
+    """One application for all cells: FastAPI takes a while to see through its routes."""
+    return create_app(settings)
+
+
+@pytest.fixture
+async def app(routes_app: FastAPI, settings: Settings, database: Database, redis_url: str) -> AsyncIterator[FastAPI]:
+    routes_app.state.hive = build_state(settings, database, redis_url=redis_url)
+    yield routes_app
+    await routes_app.state.hive.redis.aclose()
+
+
+@pytest.fixture(scope="module")
+def declared(routes_app: FastAPI) -> dict[tuple[str, str], set[str]]:
+    """Which answers the OpenAPI document says that each route has."""
+    paths = routes_app.openapi()["paths"]
+    return {
+        (method.upper(), path): set(operation["responses"])
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    }
+
+
+def written_routes(app: FastAPI) -> set[tuple[str, str]]:
+    """Every route that the application has."""
+    found = set()
+    for context in iter_route_contexts(app.routes):
+        path = context.path or ""
+        if isinstance(context.original_route, WebSocketRoute):
+            found.add(("SOCKET", path))
+        elif isinstance(context.original_route, Mount):
+            found.add(("MOUNT", path))
+        else:
+            found |= {(method, path) for method in context.methods or ()}
+    return found
+
+
+def test_every_route_is_in_the_table(app: FastAPI) -> None:
+    assert written_routes(app) == set(TABLE)
+
+
+def test_every_route_of_a_task_is_in_the_table_of_drafts() -> None:
+    assert {route for route in TABLE if route[1].startswith(TASK)} == set(DRAFTS)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "caller", "row"),
+    [
+        pytest.param(*cell, table[cell[:2]], id=f"{name}-{'-'.join(cell)}")
+        for name, table in (("usual", TABLE), ("draft", DRAFTS))
+        for cell in cells(table)
+    ],
+)
+async def test_answer_of_each_route_to_each_caller(
+    declared: dict[tuple[str, str], set[str]],
+    client: httpx2.AsyncClient,
+    client_as: ClientAs,
+    session: AsyncSession,
+    people: dict[str, User],
+    method: str,
+    path: str,
+    caller: str,
+    row: Row,
+) -> None:
+    task = await create_task(session, owner=people["owner"], assignee=people["assignee"], status=row.status)
+    speaker = client if caller == "anonymous" else await client_as(people[caller])
+
+    answer = await call(speaker, method, path, row, people, task)
+
+    expected = row.answers[CALLERS.index(caller)]
+    assert answer.status_code == expected, answer.text
+    if expected >= 400:
+        problem(answer, expected)
+    if expected == 401:
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert str(expected) in declared.get((method, path), {str(expected)})
+    if expected in {401, 403, 404, 409}:
+        await session.refresh(task)
+        assert (task.version, task.status) == (1, row.status)
+        for table in (Event, Job):
+            assert await session.scalar(select(func.count()).select_from(table)) == 0
+
+
+@pytest.mark.committed
+@pytest.mark.parametrize("path", [path for (_, path), row in TABLE.items() if READY_OR_NOT in row.answers])
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_anyone_may_ask_whether_the_system_is_ready(
+    client: httpx2.AsyncClient, client_as: ClientAs, people: dict[str, User], path: str, caller: str
+) -> None:
+    """Its checks run at once, each on a connection of its own."""
+    speaker = client if caller == "anonymous" else await client_as(people[caller])
+
+    answer = await speaker.get(f"http://hive.test{path}")
+
+    assert answer.status_code in {200, 503}
+    checks = answer.json()["checks"]
+    assert {name for name, check in checks.items() if check["ok"]} >= {"database", "redis", "migrations", "relay"}
+
+
+@pytest.mark.parametrize("path", [path for method, path in TABLE if method == "SOCKET"])
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_answer_of_each_socket_to_each_caller(
+    app: FastAPI, settings: Settings, people: dict[str, User], path: str, caller: str
+) -> None:
+    expected = TABLE["SOCKET", path].answers[CALLERS.index(caller)]
+    query = "" if caller == "anonymous" else f"token={token_of(people[caller], settings)}"
+
+    async with FakeNetwork(path, query=query).talk_to(app) as network:
+        # Who has no token in the address is asked for one by the first message; this isn't one.
+        network.say('{"type": "ping", "data": 1}')
+        if expected == OPEN:
+            assert await network.text() == '{"type": "pong", "data": 1}'
+            assert len(app.state.hive.sockets.connections) == 1
+        else:
+            assert await network.closing_code() == expected
+            assert network.texts == []
+
+    assert len(app.state.hive.sockets.connections) == 0
+
+
+def test_production_lacks_the_routes_for_trying_things_out(settings: Settings) -> None:
+    secret = SecretStr("a secret that is long enough, and kept")
+    production = settings.model_copy(
+        update={"environment": Environment.PRODUCTION, "secret_key": secret, "jwt_secret_key": secret}
+    )
+
+    missing = set(TABLE) - written_routes(create_app(production))
+
+    assert missing == {("POST", f"{API}/debug/run_test_celery_task")}
