@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from app import embedded
 from app.config import ConfigurationError, Settings
-from app.database import asyncpg_dsn
+from app.core.dsn import asyncpg_dsn
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 from sqlalchemy import event, exc, func, select
@@ -11,6 +10,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from app.core.dsn import asyncpg_dsn
 from app.core.errors import from_database
 
 # Set on a session's `info` by whoever wrote something that the relay should carry on after the commit.
@@ -22,36 +22,6 @@ SERVER_SETTINGS = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "30s",
 }
-# Options that libpq reads itself and a server would refuse as unknown settings.
-LIBPQ_CLIENT_OPTIONS = frozenset(
-    {
-        "channel_binding",
-        "client_encoding",
-        "connect_timeout",
-        "fallback_application_name",
-        "gssencmode",
-        "keepalives",
-        "keepalives_count",
-        "keepalives_idle",
-        "keepalives_interval",
-        "load_balance_hosts",
-        "pool_timeout",
-        "require_auth",
-        "sslcompression",
-        "sslcrldir",
-        "sslsni",
-        "tcp_user_timeout",
-    }
-)
-
-
-def asyncpg_dsn(url: str) -> str:
-    """The URL as asyncpg takes it: any of the usual schemes, and without what only libpq understands."""
-    parts = urlsplit(url)
-    if parts.scheme.partition("+")[0] not in {"postgres", "postgresql"}:
-        raise ValueError("DATABASE_URL must begin with postgresql://")
-    options = [(key, value) for key, value in parse_qsl(parts.query) if key not in LIBPQ_CLIENT_OPTIONS]
-    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(options), ""))
 
 
 def create_engine(url: str, *, application: str, pool_size: int | None = None) -> AsyncEngine:

@@ -12,8 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.backing import find_backing
 from app.config import Settings
+from app.core.dsn import asyncpg_dsn
 from app.core.errors import from_database
-from app.database import asyncpg_dsn
 
 DATABASE_FAILURES = (SQLAlchemyError, asyncpg.PostgresError, OSError)
 ROOT = Path(__file__).resolve().parent.parent

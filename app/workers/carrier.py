@@ -23,9 +23,9 @@ class CeleryCarrier:
 
     def __init__(self, settings: Settings, redis_url: str) -> None:
         self._celery = Celery("hive-carrier", set_as_current=False)
-        self._celery.conf.update(configuration(settings, redis_url))
         # Nobody here waits for results, and with a backend each send would subscribe to one of its own.
-        self._celery.conf.result_backend = "disabled://"
+        without_results = {"result_backend": "disabled://"}
+        self._celery.conf.update(configuration(settings, redis_url) | without_results)
 
     def send(self, jobs: Sequence[DueJob]) -> None:
         """Put the jobs into the queue, each under its row's id.

@@ -82,14 +82,18 @@ async def test_completing_a_task_raises_the_impact_score_and_reopening_lowers_it
     task = await create_task(session, owner=user, assignee=other_user, status=TaskStatus.IN_PROGRESS, impact_points=5)
     owner = await client_as(user)
 
-    async def score_is(score: int) -> bool:
-        await session.commit()
-        await session.refresh(other_user)
-        return other_user.impact_score == score
+    async def until_score_is(score: int) -> None:
+        async def has_score() -> bool:
+            await session.commit()
+            await session.refresh(other_user)
+            return other_user.impact_score == score
 
-    for status, score in (("completed", 8), ("in_progress", 3)):
-        await owner.put(f"/tasks/{task.id}/status", json={"status": status})
-        await wait_until_async(lambda score=score: score_is(score), timeout=20, what=f"a score of {score}")
+        await wait_until_async(has_score, timeout=20, what=f"a score of {score}")
+
+    await owner.put(f"/tasks/{task.id}/status", json={"status": "completed"})
+    await until_score_is(8)
+    await owner.put(f"/tasks/{task.id}/status", json={"status": "in_progress"})
+    await until_score_is(3)
 
 
 @pytest.mark.usefixtures("running_worker")
@@ -161,7 +165,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-async def test_a_worker_listens_on_no_port(running_worker: HiveProcess) -> None:
+def test_a_worker_listens_on_no_port(running_worker: HiveProcess) -> None:
     descriptors = Path(f"/proc/{running_worker.process.pid}/fd").iterdir()
     sockets = {str(descriptor.readlink()) for descriptor in descriptors}
     listening = "0A"

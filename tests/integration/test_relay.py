@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -55,7 +56,8 @@ async def entries(redis: Redis, database: Database) -> list[tuple[str, str]]:
     """The stream: the id and the message of each entry."""
     async with database.unit_of_work() as session:
         key = stream_key((await read_log(session)).epoch)
-    return [(entry, json.loads(fields["event"])["data"]["message"]) for entry, fields in await redis.xrange(key)]
+    found: Any = await redis.xrange(key)
+    return [(entry, json.loads(fields["event"])["data"]["message"]) for entry, fields in found]
 
 
 async def start_of(database: Database) -> int:
