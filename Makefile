@@ -4,13 +4,12 @@ PYTHON ?= python3
 POETRY_VERSION := 2.5.1
 MIRROR_PLUGIN_VERSION := 0.6.5
 
-POETRY := .poetry/bin/poetry
+# Poetry gets the index that pip is set up for.
+POETRY := .poetry/bin/python scripts/poetry.py
 BIN := .venv/bin
 TOOLS_READY := .poetry/ready
 READY := .venv/ready
 
-# Poetry gets the index that pip is set up for; the plugin teaches it to use any that pip can.
-PIP_INDEX = $(shell .poetry/bin/python scripts/pip_index.py)
 export POETRY_VIRTUALENVS_IN_PROJECT := true
 export POETRY_VIRTUALENVS_CREATE := true
 export POETRY_NO_INTERACTION := 1
@@ -63,7 +62,7 @@ doctor: ## Say what is configured and whether each part answers
 install: $(READY) ## Install what is missing and start nothing
 
 lock: $(TOOLS_READY) ## Resolve the dependencies anew
-	@POETRY_PYPI_MIRROR_URL="$(PIP_INDEX)" $(POETRY) lock
+	@$(POETRY) lock
 
 clean: ## Remove what was installed here; data stays
 	@rm -rf .poetry .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
@@ -75,11 +74,12 @@ $(TOOLS_READY): Makefile
 	@rm -rf .poetry
 	@$(PYTHON) -m venv .poetry \
 		|| { echo "Python's venv module is missing; Debian and Ubuntu have it as python3-venv." >&2; exit 1; }
-	@.poetry/bin/python -m pip install --quiet --disable-pip-version-check \
-		"poetry==$(POETRY_VERSION)" "poetry-plugin-pypi-mirror==$(MIRROR_PLUGIN_VERSION)"
+	@.poetry/bin/python -m pip install --disable-pip-version-check \
+		"poetry==$(POETRY_VERSION)" "poetry-plugin-pypi-mirror==$(MIRROR_PLUGIN_VERSION)" \
+		>.poetry/log 2>&1 || { cat .poetry/log >&2; exit 1; }
 	@touch $@
 
 $(READY): $(TOOLS_READY) pyproject.toml poetry.lock
 	@echo "Installing HIVE into .venv …"
-	@POETRY_PYPI_MIRROR_URL="$(PIP_INDEX)" $(POETRY) sync --quiet
+	@$(POETRY) sync --no-ansi >.poetry/log 2>&1 || { cat .poetry/log >&2; exit 1; }
 	@touch $@
