@@ -81,7 +81,10 @@ class TrailingSlash:
 
 
 class BodyLimit:
-    """Refuses bodies over 1 MiB: at once when the length is announced, else while they come in."""
+    """Refuses bodies over 1 MiB: at once when the length is announced, else while they come in.
+
+    Neither JSON in UTF-8 nor a form has a NUL byte, but Python would take JSON in UTF-16 for good: it's refused too.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -101,9 +104,12 @@ class BodyLimit:
         async def receive_within_limit() -> Message:
             nonlocal received
             message = await receive()
-            received += len(message.get("body", b""))
+            chunk = message.get("body", b"")
+            received += len(chunk)
             if received > MAX_BODY_BYTES:
                 raise HTTPException(413)
+            if b"\x00" in chunk:
+                raise HTTPException(400)
             return message
 
         await self.app(scope, receive_within_limit, send)

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -153,4 +154,17 @@ def _answer_http_exception(request: Request, error: Exception) -> Response:
         )
     fallback = (HTTPStatus(error.status_code).name.lower(), HTTPStatus(error.status_code).phrase + ".")
     code, detail = FRAMEWORK_CODES.get(error.status_code, fallback)
-    return problem_response(error.status_code, code, detail, request_id=request_id, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = _allowed_methods(request)
+    return problem_response(error.status_code, code, detail, request_id=request_id, headers=headers)
+
+
+def _allowed_methods(request: Request) -> str:
+    """The methods that the address knows; the framework names those of its first route only."""
+    methods: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        if context.methods and context.path_regex.match(request.scope["path"]):
+            methods |= context.methods
+    # What is left are the files of the documentation.
+    return ", ".join(sorted(methods or {"GET", "HEAD"}))

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -56,7 +57,8 @@ _main_pid = os.getpid()
 
 @signals.setup_logging.connect
 def _use_hives_logging(**_: object) -> None:
-    configure_logging(load_settings(), "worker")
+    is_scheduler = any(word in sys.argv for word in ("beat", "scheduler"))
+    configure_logging(load_settings(), "scheduler" if is_scheduler else "worker")
 
 
 @signals.celeryd_init.connect

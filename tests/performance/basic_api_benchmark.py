@@ -51,24 +51,27 @@ class Benchmark:
         """Milliseconds of each call, by its name."""
         self._sign_up()
         try:
+            self._round()
+            # The first round opened connections and filled caches.
+            self.times.clear()
             for _ in range(rounds):
-                self._look_around()
-                self._finish_a_task()
-                self._claim_a_task()
+                self._round()
         finally:
             self._clean_up()
         return self.times
 
+    def _round(self) -> None:
+        self._look_around()
+        self._finish_a_task()
+        self._claim_a_task()
+
     def _call(self, name: str, method: str, path: str, *, status: int = 200, body: object = None) -> Any:
-        """The answer's JSON. The first call of each name opens connections and fills caches, and isn't counted."""
+        """The answer's JSON."""
         started = time.perf_counter()
         answer = self._client.request(method, path, json=body)
         duration = (time.perf_counter() - started) * 1000
         assert answer.status_code == status, f"{name}: {answer.status_code} {answer.text}"
-        if name in self.times:
-            self.times[name].append(duration)
-        else:
-            self.times[name] = []
+        self.times.setdefault(name, []).append(duration)
         return answer.json()
 
     def _sign_up(self) -> None:
