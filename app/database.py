@@ -24,8 +24,12 @@ SERVER_SETTINGS = {
 }
 
 
-def create_engine(url: str, *, application: str, pool_size: int | None = None) -> AsyncEngine:
-    """An engine that connects on first use; without `pool_size`, each use is a connection of its own."""
+def create_engine(url: str, *, application: str, pool_size: int | None = None, pre_ping: bool = False) -> AsyncEngine:
+    """An engine that connects on first use; without `pool_size`, each use is a connection of its own.
+
+    `pre_ping` asks each connection before use, for a process whose event loop stands still meanwhile and does not
+    learn that the server hung up.
+    """
     dsn = asyncpg_dsn(url)
     settings = {**SERVER_SETTINGS, "application_name": f"hive {application}"}
 
@@ -36,7 +40,13 @@ def create_engine(url: str, *, application: str, pool_size: int | None = None) -
     pool: dict[str, Any] = (
         {"poolclass": NullPool}
         if pool_size is None
-        else {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 3, "pool_recycle": 1800}
+        else {
+            "pool_size": pool_size,
+            "max_overflow": 0,
+            "pool_timeout": 3,
+            "pool_recycle": 1800,
+            "pool_pre_ping": pre_ping,
+        }
     )
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, **pool)
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
@@ -65,8 +75,8 @@ class Database:
         self.wake_relay = wake_relay
 
     @classmethod
-    def connect(cls, url: str, *, application: str, pool_size: int | None = None) -> "Database":
-        engine = create_engine(url, application=application, pool_size=pool_size)
+    def connect(cls, url: str, *, application: str, pool_size: int | None = None, pre_ping: bool = False) -> "Database":
+        engine = create_engine(url, application=application, pool_size=pool_size, pre_ping=pre_ping)
         return cls(async_sessionmaker(engine, expire_on_commit=False), engine=engine)
 
     @asynccontextmanager

@@ -55,9 +55,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(socket_router, prefix="/api/v1")
     serve_docs(app)
     document_problems(app)
-    # The last one added is the outermost.
+    # The last one added is the outermost: a browser's page can read every answer, that to a fault of ours too.
     app.add_middleware(BodyLimit)
     app.add_middleware(TrailingSlash)
+    app.add_middleware(RequestContext)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
@@ -65,7 +66,6 @@ def create_app(settings: Settings) -> FastAPI:
         allow_headers=["*"],
         expose_headers=["Link", "Location", "ETag", "Retry-After", "X-Request-ID"],
     )
-    app.add_middleware(RequestContext)
     return app
 
 

@@ -63,9 +63,10 @@ async def _begin_attempt(database: Database, job_id: UUID) -> bool:
 
 
 async def _lock_unfinished(session: AsyncSession, job_id: UUID) -> Job | None:
-    # Locked by somebody else means that it's being done right now, and needs nobody else.
+    # Waited for and not skipped when locked: a quick worker has the message before the relay has marked it as sent,
+    # and would leave the job lying because of the relay's lock.
     unfinished = select(Job).where(Job.id == job_id, Job.state.in_((JobState.WAITING, JobState.SENT)))
-    return await session.scalar(unfinished.with_for_update(skip_locked=True))
+    return await session.scalar(unfinished.with_for_update())
 
 
 async def _note_failure(database: Database, job_id: UUID, error: Exception) -> None:

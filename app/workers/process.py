@@ -47,7 +47,7 @@ class WorkerProcess:
     def database(self) -> Database:
         if self._database is None:
             url = locate_backing(load_settings()).database_url
-            self._database = Database.connect(url, application="worker", pool_size=1)
+            self._database = Database.connect(url, application="worker", pool_size=1, pre_ping=True)
         return self._database
 
 

@@ -1,7 +1,8 @@
 """The whole way of a job: asked for in a transaction, carried by Celery, done by a real worker."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -9,14 +10,16 @@ import pytest
 from celery import Celery
 from celery.result import AsyncResult
 from pydantic import SecretStr
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.core.redis import connect_redis
-from app.events.due_jobs import DueJob
+from app.database import Database
+from app.events.due_jobs import DueJob, mark_sent
 from app.events.jobs import JobName, ask_for_job
 from app.models import Job, JobState, Task, TaskStatus, User
+from app.services.job_service import perform
 from app.workers.carrier import CarrierState, CeleryCarrier
 from app.workers.celery_app import celery_app, configuration
 from app.workers.tasks import test_celery_task
@@ -163,6 +166,67 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+async def test_a_worker_that_is_quicker_than_the_relay_waits_for_its_mark(
+    database: Database, session: AsyncSession
+) -> None:
+    job = await ask_for_job(session, JobName.TEST)
+    await session.commit()
+    effects: list[str] = []
+
+    async def effect(_session: AsyncSession) -> None:
+        effects.append("done")
+
+    async with database.unit_of_work() as marking:
+        await mark_sent(marking, [DueJob(job.id, job.name, {})])
+        working = asyncio.create_task(perform(database, job.id, effect))
+        await wait_until_async(lambda: is_waiting_for_a_lock(session), what="the worker to wait for the row")
+    await working
+
+    assert effects == ["done"]
+    await session.refresh(job)
+    assert (job.state, job.sends, job.attempts) == (JobState.DONE, 1, 1)
+
+
+async def is_waiting_for_a_lock(session: AsyncSession) -> bool:
+    waiting = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+    await session.commit()
+    return bool(await session.scalar(waiting))
+
+
+async def test_a_workers_database_that_was_restarted_meanwhile_is_found_again(
+    database_url: str, session: AsyncSession
+) -> None:
+    """A worker's loop stands still between jobs, and sees only with the next one that its connection is gone."""
+    end_connections = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hive gone'"
+    )
+
+    def work_twice(kill: Callable[[], None]) -> list[object]:
+        database = Database.connect(database_url, application="gone", pool_size=1, pre_ping=True)
+
+        async def work() -> object:
+            async with database.unit_of_work() as unit:
+                return await unit.scalar(text("SELECT 1"))
+
+        with asyncio.Runner() as runner:
+            first = runner.run(work())
+            kill()
+            second = runner.run(work())
+            runner.run(database.close())
+        return [first, second]
+
+    async def kill_connection() -> None:
+        await session.execute(text(ours))
+        await session.commit()
+
+    loop = asyncio.get_running_loop()
+    answers = await asyncio.to_thread(
+        work_twice, lambda: asyncio.run_coroutine_threadsafe(kill_connection(), loop).result(10)
+    )
+
+    assert answers == [1, 1]
 
 
 def test_a_worker_listens_on_no_port(running_worker: HiveProcess) -> None:
