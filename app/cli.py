@@ -28,7 +28,8 @@ app = typer.Typer(
 user_app = typer.Typer(help="Accounts.", no_args_is_help=True)
 app.add_typer(user_app, name="user")
 
-PORT_IS_BUSY = 78
+# The exit code of a command that said in a sentence why it can't do its work.
+REFUSED = 1
 
 
 class CommandError(Exception):
@@ -42,7 +43,7 @@ def _one_sentence() -> Iterator[None]:
         yield
     except (ConfigurationError, embedded.EmbeddedError, CommandError) as error:
         typer.echo(f"hive: {error}", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(REFUSED) from error
 
 
 @app.command()
@@ -62,13 +63,13 @@ def run() -> None:
 
 def _run_migrations() -> None:
     # In a process of its own, so that this one stays small for as long as the system runs.
-    if subprocess.run(_hive("migrate"), check=False).returncode != 0:
+    if subprocess.run(_hive("migrate", "--quiet"), check=False).returncode != 0:
         raise CommandError("the database is not migrated, so nothing was started.")
 
 
 def _supervise(settings: Settings) -> int:
     parts = [
-        Part("api", _hive("api"), fatal_exit_codes=frozenset({PORT_IS_BUSY})),
+        Part("api", _hive("api"), fatal_exit_codes=frozenset({REFUSED})),
         Part("relay", _hive("relay")),
         Part("worker", _hive("worker")),
         Part("scheduler", _hive("scheduler")),
@@ -150,7 +151,9 @@ def scheduler() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing when it works.")] = False,  # noqa: FBT002
+) -> None:
     """Bring the database to the newest revision."""
     from app.core.logging import configure_logging  # noqa: PLC0415
     from app.migrate import MigrationError  # noqa: PLC0415
@@ -163,6 +166,8 @@ def migrate() -> None:
             run_migrations(settings)
         except MigrationError as error:
             raise CommandError(str(error)) from error
+    if not quiet:
+        typer.echo("The database is at the newest revision.")
 
 
 @app.command()
@@ -197,8 +202,8 @@ def create_user(
     typer.echo(f"Created {'admin' if admin else 'user'} {email}.")
 
 
-def _hive(command: str) -> list[str]:
-    return [sys.executable, "-m", "app.cli", command]
+def _hive(*command: str) -> list[str]:
+    return [sys.executable, "-m", "app.cli", *command]
 
 
 def _require_free_port(settings: Settings) -> None:

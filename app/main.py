@@ -92,6 +92,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await stack.enter_async_context(_in_background(state.presence.run()))
         await stack.enter_async_context(_in_background(_fan_out(EventStream(database, redis), connections)))
         await stack.enter_async_context(_in_background(_log_carrier(carrier)))
+        log.info("the API listens", host=settings.host, port=settings.port)
         yield
         connections.end_all(CloseCode.SERVICE_RESTART)
 

@@ -26,7 +26,7 @@ def settings_of_pip() -> dict[str, str]:
 def main() -> None:
     poetry = Path(sys.executable).with_name("poetry")
     # What is set for Poetry itself comes first.
-    os.execve(poetry, [str(poetry), *sys.argv[1:]], settings_of_pip() | os.environ)
+    os.execve(poetry, [str(poetry), *sys.argv[1:]], settings_of_pip() | os.environ)  # noqa: S606  # A shell is the last thing wanted here.
 
 
 if __name__ == "__main__":

@@ -94,13 +94,16 @@ SQLSTATE_ERRORS: dict[str, tuple[int, str, str]] = {
     "40P01": (503, "try_again", "Somebody changed the same data at the same time; try again."),
     "55P03": (503, "try_again", "Somebody else is changing this; try again."),
     "57014": (503, "too_slow", "The database took too long to answer; try again."),
+    "3D000": (503, "database_missing", "There is no such database on the server; scripts/init_db.py makes it."),
+    "28000": (503, "database_refuses", "The database refuses this user."),
+    "28P01": (503, "database_refuses", "The database refuses this user's password."),
     "25006": (503, "database_read_only", "The database takes no changes at the moment."),
     "53100": (503, "database_full", "The database has no space left."),
     "22P05": (422, "invalid_text", "A text has a character that can't be stored."),
     "22021": (422, "invalid_text", "A text has a character that can't be stored."),
 }
 # Class 08 is a lost connection, 53 a server without resources, 57P a server that goes down or comes up.
-UNAVAILABLE_CLASSES = ("08", "53", "57P", "58", "28", "3D")
+UNAVAILABLE_CLASSES = ("08", "53", "57P", "58")
 CONSTRAINT_CLASS = "23"
 
 

@@ -1,0 +1,200 @@
+"""What other programs meet before they make their first call: the OpenAPI document, `/docs`, and CORS."""
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from app.config import Settings
+from app.database import Database
+from app.main import build_state, create_app
+from tests.utils.test_utils import problem
+
+HERE = "http://hive.test"
+ORIGIN = "https://board.example.org"
+ON_EVERY_ROUTE = {"413", "422", "500", "503"}
+
+
+@pytest.fixture(scope="module")
+def document(settings: Settings) -> dict[str, Any]:
+    return create_app(settings).openapi()
+
+
+def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+async def test_the_document_is_openapi_3_1(client: httpx2.AsyncClient, document: dict[str, Any]) -> None:
+    answer = await client.get(f"{HERE}/openapi.json")
+
+    assert answer.status_code == 200
+    assert answer.json()["openapi"].startswith("3.1.")
+    assert answer.json() == document
+
+
+def test_every_operation_declares_the_errors_that_any_of_them_can_give(document: dict[str, Any]) -> None:
+    for _, path, operation in operations(document):
+        assert set(operation["responses"]) >= ON_EVERY_ROUTE, path
+
+
+def test_an_operation_that_needs_a_token_declares_its_lack(document: dict[str, Any]) -> None:
+    secured = {path for _, path, operation in operations(document) if "security" in operation}
+
+    assert "/api/v1/tasks" in secured
+    for _, path, operation in operations(document):
+        is_sign_in = path.endswith(("/auth/login", "/auth/token"))
+        assert ("401" in operation["responses"]) == ("security" in operation or is_sign_in), path
+
+
+def test_an_operation_on_one_thing_declares_that_it_may_not_be_there(document: dict[str, Any]) -> None:
+    for _, path, operation in operations(document):
+        if "{" in path:
+            assert "404" in operation["responses"], path
+
+
+def test_every_error_has_the_schema_of_a_problem(document: dict[str, Any]) -> None:
+    for _, path, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                [(kind, content)] = response["content"].items()
+                assert kind == "application/problem+json", (path, status)
+                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, (path, status)
+
+
+def test_every_success_has_a_schema(document: dict[str, Any]) -> None:
+    for _, path, operation in operations(document):
+        [response] = [response for status, response in operation["responses"].items() if int(status) < 300]
+        assert response["content"]["application/json"]["schema"], path
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    text = str(document)
+
+    for reference in set(re.findall(r"#/components/schemas/(\w+)", text)):
+        assert reference in document["components"]["schemas"]
+    assert "HTTPValidationError" not in text
+
+
+def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+
+    assert len(ids) == len(set(ids))
+
+
+def test_bodies_say_that_they_take_nothing_unknown(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+
+    for name in ("UserRegister", "Login", "UserUpdate", "TaskCreate", "TaskUpdate", "TaskAssign", "TaskStatusUpdate"):
+        assert schemas[name]["additionalProperties"] is False, name
+
+
+def test_the_token_is_got_from_the_form(document: dict[str, Any]) -> None:
+    [scheme] = document["components"]["securitySchemes"].values()
+
+    assert scheme["flows"]["password"]["tokenUrl"] == "/api/v1/auth/token"
+
+
+async def test_docs_work_without_any_other_host(client: httpx2.AsyncClient) -> None:
+    page = await client.get(f"{HERE}/docs")
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert re.findall(r"(?:https?:)?//[\w.-]+", page.text) == []
+    addresses = set(re.findall(r"(?:src|href)=\"([^\"]+)\"|url: '([^']+)'", page.text))
+    found = {one or other for one, other in addresses}
+    assert len(found) == 4
+    for address in found:
+        answer = await client.get(f"{HERE}{address}")
+        assert answer.status_code == 200, address
+        assert len(answer.content) > 500
+
+
+async def test_the_assets_of_the_docs_are_what_they_say(client: httpx2.AsyncClient) -> None:
+    for name, kind in (
+        ("swagger-ui-bundle.js", "text/javascript"),
+        ("swagger-ui.css", "text/css"),
+        ("favicon-32x32.png", "image/png"),
+    ):
+        answer = await client.get(f"{HERE}/docs/assets/{name}")
+        assert answer.headers["content-type"].startswith(kind)
+
+
+@pytest.fixture
+async def page_of(settings: Settings, database: Database, redis_url: str) -> AsyncIterator[FastAPI]:
+    """An application that lets the pages of one other origin in."""
+    app = create_app(settings.model_copy(update={"cors_origins": (ORIGIN,)}))
+    app.state.hive = build_state(settings, database, redis_url=redis_url)
+    yield app
+    await app.state.hive.redis.aclose()
+
+
+@pytest.fixture
+async def page(page_of: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(page_of), base_url=f"{HERE}/api/v1") as client:
+        yield client
+
+
+def preflight(origin: str) -> dict[str, str]:
+    return {
+        "Origin": origin,
+        "Access-Control-Request-Method": "PATCH",
+        "Access-Control-Request-Headers": "authorization, content-type, if-match",
+    }
+
+
+async def test_a_configured_origin_may_call(page: httpx2.AsyncClient) -> None:
+    asked = await page.options("/tasks", headers=preflight(ORIGIN))
+    answer = await page.get("/dashboard/summary", headers={"Origin": ORIGIN})
+
+    assert asked.status_code == 200
+    assert asked.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert "PATCH" in asked.headers["Access-Control-Allow-Methods"]
+    assert {"authorization", "if-match"} <= set(asked.headers["Access-Control-Allow-Headers"].lower().split(", "))
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert {"Link", "Location", "ETag", "Retry-After", "X-Request-ID"} <= set(
+        answer.headers["Access-Control-Expose-Headers"].split(", ")
+    )
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+async def test_a_configured_origin_can_read_errors_too(page: httpx2.AsyncClient) -> None:
+    for answer in (
+        await page.get("/tasks", headers={"Origin": ORIGIN}),
+        await page.get("/nothing", headers={"Origin": ORIGIN}),
+        await page.post("/tasks", content=b"x" * (1024 * 1024 + 1), headers={"Origin": ORIGIN}),
+    ):
+        problem(answer, answer.status_code)
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+
+
+async def test_a_fault_of_ours_can_be_read_by_a_configured_origin(page_of: FastAPI, page: httpx2.AsyncClient) -> None:
+    async def fail() -> None:
+        raise LookupError
+
+    page_of.add_api_route("/api/v1/broken", fail)
+
+    answer = await page.get("/broken", headers={"Origin": ORIGIN})
+
+    problem(answer, 500)
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example.org", "null", f"{ORIGIN}.evil.example", "http://board.example.org"]
+)
+async def test_another_origin_may_not(page: httpx2.AsyncClient, origin: str) -> None:
+    asked = await page.options("/tasks", headers=preflight(origin))
+    answer = await page.get("/dashboard/summary", headers={"Origin": origin})
+
+    assert "Access-Control-Allow-Origin" not in asked.headers
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_no_origin_may_unless_one_is_configured(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/dashboard/summary", headers={"Origin": ORIGIN})
+
+    assert "Access-Control-Allow-Origin" not in answer.headers

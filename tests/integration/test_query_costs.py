@@ -1,0 +1,193 @@
+"""What requests ask of the database: how many statements, and whether lists find an index."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from app.models import TaskStatus, User
+from tests.builders.tasks import create_task
+from tests.builders.users import PASSWORD, create_user
+
+Statement = tuple[str, Any]
+SAVEPOINTS = ("SAVEPOINT", "RELEASE", "ROLLBACK TO")
+
+
+@pytest.fixture
+def statements(engine: AsyncEngine) -> Iterator[list[Statement]]:
+    """What is sent to the database, without the savepoints that stand for transactions in these tests."""
+    sent: list[Statement] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if not statement.startswith(SAVEPOINTS):
+            sent.append((statement, parameters))
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(engine.sync_engine, "before_cursor_execute", note)
+
+
+NONE: dict[str, str] = {}
+# With the one that asks whether the token's account is active.
+COUNTS = [
+    ("GET", "/health", NONE, 0),
+    ("GET", "/users/me", NONE, 2),
+    ("PATCH", "/users/me", {"role": "Gardener"}, 3),
+    ("GET", "/users", NONE, 2),
+    ("GET", "/users/online", NONE, 2),
+    ("GET", "/users/{user}", NONE, 2),
+    ("GET", "/tasks", NONE, 2),
+    ("GET", "/tasks/workflow", NONE, 1),
+    ("GET", "/tasks/{task}", NONE, 2),
+    ("GET", "/tasks/{task}/history", NONE, 3),
+    ("GET", "/events/types", NONE, 1),
+    ("GET", "/dashboard/summary", NONE, 2),
+    ("POST", "/tasks", {"title": "Roses"}, 3),
+    ("PATCH", "/tasks/{task}", {"title": "Roses"}, 4),
+    ("PATCH", "/tasks/{task}", {"title": "Water the orchids"}, 2),
+    ("DELETE", "/tasks/{task}", NONE, 5),
+    # The account, the task, the time of holding it ended and begun, the event.
+    ("POST", "/tasks/{task}/assign", {"user_id": "{user}"}, 7),
+    ("POST", "/tasks/{task}/claim", NONE, 5),
+    ("PUT", "/tasks/{task}/status", {"status": "draft"}, 4),
+    ("POST", "/auth/login", {"email": "ada@example.org", "password": PASSWORD}, 1),
+    ("POST", "/auth/register", {"email": "new@example.org", "password": PASSWORD, "display_name": "New"}, 1),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "expected"), COUNTS)
+async def test_statements_of_each_route(
+    signed_in: httpx2.AsyncClient,
+    session: AsyncSession,
+    user: User,
+    other_user: User,
+    statements: list[Statement],
+    method: str,
+    path: str,
+    body: dict[str, str],
+    expected: int,
+) -> None:
+    user.email = "ada@example.org"
+    task = await create_task(session, owner=user)
+    body = {name: value.format(user=other_user.id) for name, value in body.items()}
+    statements.clear()
+
+    answer = await signed_in.request(method, path.format(task=task.id, user=other_user.id), json=body or None)
+
+    assert answer.is_success, answer.text
+    assert len(statements) == expected, "\n".join(statement for statement, _ in statements)
+
+
+@pytest.mark.parametrize("path", ["/tasks", "/users", "/users/online", "/tasks/{task}/history", "/dashboard/summary"])
+async def test_longer_lists_need_no_more_statements(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, statements: list[Statement], path: str
+) -> None:
+    task = await create_task(session, owner=user)
+    path = path.format(task=task.id)
+
+    async def count() -> int:
+        statements.clear()
+        assert (await signed_in.get(path)).status_code == 200
+        return len(statements)
+
+    with_one = await count()
+    for number in range(10):
+        other = await create_user(session)
+        await create_task(session, owner=other, assignee=user, status=TaskStatus.IN_PROGRESS)
+        await signed_in.patch(f"/tasks/{task.id}", json={"title": f"Roses {number}"})
+
+    assert await count() == with_one
+
+
+@pytest.fixture
+async def many_tasks(session: AsyncSession, user: User, other_user: User) -> None:
+    """Some thousands, of which only few are anybody's, in a rare category, or have a rare word."""
+    await session.execute(
+        text(
+            "INSERT INTO tasks (id, title, description, status, category, priority, owner_id, due_at, created_at)"
+            " SELECT gen_random_uuid(), 'Task ' || n, CASE WHEN n % 500 = 0 THEN 'rhododendron' ELSE 'fern' END,"
+            " CASE WHEN n % 500 = 0 THEN 'draft' ELSE 'available' END,"
+            " CASE WHEN n % 500 = 1 THEN 'rare' ELSE 'general' END,"
+            " (ARRAY['urgent', 'high', 'medium', 'low'])[n % 4 + 1],"
+            " CASE WHEN n % 500 = 2 THEN CAST(:one AS uuid) ELSE CAST(:other AS uuid) END,"
+            " now() + n * interval '1 minute', now() - n * interval '1 second'"
+            " FROM generate_series(1, 5000) n"
+        ),
+        {"one": user.id, "other": other_user.id},
+    )
+    await session.commit()
+    await session.execute(text("ANALYZE tasks"))
+
+
+async def plan_of(session: AsyncSession, statements: list[Statement]) -> str:
+    """How PostgreSQL goes about the last statement."""
+    statement, parameters = statements[-1]
+    connection = await session.connection()
+    return "\n".join((await connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)).scalars())
+
+
+@pytest.mark.usefixtures("many_tasks")
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("", "ix_tasks_created_at_id"),
+        ("sort=created_at", "ix_tasks_created_at_id"),
+        ("sort=-created_at&status=available", "ix_tasks_created_at_id"),
+        ("sort=updated_at", "ix_tasks_updated_at_id"),
+        ("sort=-updated_at", "ix_tasks_updated_at_id"),
+        ("sort=due_at", "ix_tasks_due_at_id"),
+        ("sort=-due_at", "ix_tasks_due_at_id"),
+        ("sort=priority", "ix_tasks_priority_rank_id"),
+        ("sort=-priority", "ix_tasks_priority_rank_id"),
+        ("owner=me", "ix_tasks_owner_id_created_at_id"),
+        ("assignee=me", "ix_tasks_assignee_id_created_at_id"),
+        ("category=rare", "ix_tasks_category_created_at_id"),
+        ("status=draft", "ix_tasks_status_created_at_id"),
+        ("q=rhododendron", "ix_tasks_search"),
+    ],
+)
+async def test_lists_of_tasks_find_their_index(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, statements: list[Statement], query: str, index: str
+) -> None:
+    answer = await signed_in.get(f"/tasks?{query}")
+    assert answer.status_code == 200
+
+    plan = await plan_of(session, statements)
+
+    assert index in plan, plan
+    assert "Seq Scan" not in plan
+
+
+@pytest.mark.usefixtures("many_tasks")
+async def test_the_second_page_begins_in_the_index(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, statements: list[Statement]
+) -> None:
+    first = await signed_in.get("/tasks")
+    await signed_in.get(first.links["next"]["url"].removeprefix("/api/v1"))
+
+    plan = await plan_of(session, statements)
+
+    assert "Index Cond: (ROW(created_at, id) < ROW(" in plan, plan
+    assert "Sort" not in plan
+
+
+async def test_the_directory_finds_its_index(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, statements: list[Statement]
+) -> None:
+    await session.execute(
+        text(
+            "INSERT INTO users (id, email, display_name, password_hash) SELECT gen_random_uuid(),"
+            " 'person' || n || '@example.org', 'Person ' || n, '' FROM generate_series(1, 3000) n"
+        )
+    )
+    await session.commit()
+    await session.execute(text("ANALYZE users"))
+    await signed_in.get("/users")
+
+    plan = await plan_of(session, statements)
+
+    assert "ix_users_directory" in plan, plan
+    assert "Sort" not in plan

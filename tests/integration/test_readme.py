@@ -1,0 +1,117 @@
+"""What README and docs say, tried: the tour line by line, and every command, link and setting by its name."""
+
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from app.cli import app as hive_command
+from app.config import Settings
+from tests.conftest import RunningSystem
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ADDRESS = "127.0.0.1:8000"
+END_OF_STEP = "--- end of step ---"
+
+STEP = re.compile(r"^<!-- tour -->\n```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.committed
+@pytest.mark.usefixtures("sessions", "running_worker")
+def test_the_tour_works_line_by_line(running_system: RunningSystem, hive_environment: dict[str, str]) -> None:
+    steps = STEP.findall(README.read_text())
+    assert len(steps) >= 10
+    address = running_system.address.removeprefix("http://").removesuffix("/api/v1")
+    code = "".join(f"{code}echo '{END_OF_STEP}'\n" for code, _ in steps)
+    code = code.replace(ADDRESS, address).replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+
+    done = subprocess.run(
+        ["bash", "-c", f"set -euo pipefail\n{code}"],
+        env=hive_environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=45,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    said = done.stdout.split(f"{END_OF_STEP}\n")
+    for (code, expected), output in zip(steps, said, strict=False):
+        if expected:
+            assert _without_seq(output) == _without_seq(expected), code
+
+
+def _without_seq(text: str) -> str:
+    """The text without the numbers of events, which depend on what was there before."""
+    return re.sub(r"^([a-z]+\.[a-z_]+) \d+$", r"\1 N", text, flags=re.MULTILINE)
+
+
+def test_the_second_command_of_the_readme_says_what_it_does() -> None:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert {"make run", "make test", "make bench", "make revision"} <= set(re.findall(r"make [a-z]+", shown))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_in_the_docs_exist(document: Path) -> None:
+    text = document.read_text()
+    targets = set(re.findall(r"^([a-z][a-z ]*?):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    known_targets = {target for line in targets for target in line.split()}
+    known_commands = set(get_command(hive_command).commands)  # type: ignore[attr-defined]  # It's a group.
+
+    assert set(re.findall(r"(?:`|^ {4}|[0-9] )make ([a-z]+)", text, re.MULTILINE)) <= known_targets
+    assert set(re.findall(r"(?:poetry run |`|^ {4}|bin/)hive ([a-z]+)", text, re.MULTILINE)) <= known_commands
+    for script in re.findall(r"poetry run python (\S+\.py)", text):
+        assert (ROOT / script).is_file(), script
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_in_the_docs_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", FENCE.sub("", document.read_text())):
+        if not target.startswith(("http://", "https://", "#")):
+            assert (document.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_files_named_in_the_docs_exist(document: Path) -> None:
+    named = re.findall(r"`((?:app|tests|migrations|scripts|docs)/[\w/.]+\.(?:py|md|mako))`", document.read_text())
+    assert [path for path in named if not (ROOT / path).is_file()] == []
+
+
+def test_the_table_of_settings_is_whole() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? ?\|", README.read_text(), re.MULTILINE)
+
+    assert dict(rows) == _example()
+
+
+def test_the_example_has_every_setting_with_its_default() -> None:
+    assert set(_example()) == {name.upper() for name in Settings.model_fields}
+    assert Settings(_env_file=ROOT / ".env.example") == Settings(_env_file=None)
+
+
+def test_the_example_explains_every_setting() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+
+    settings = [(before, line) for before, line in pairwise(lines) if line and not line.startswith("#")]
+    assert len(settings) == len(Settings.model_fields)
+    assert [line for before, line in settings if not before.startswith("# ")] == []
+
+
+def _example() -> dict[str, str]:
+    """The settings in `.env.example` as they stand there."""
+    return dict(re.findall(r"^([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+
+def test_the_image_has_the_same_poetry() -> None:
+    wanted = re.search(r"^POETRY_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert wanted is not None
+    assert f"poetry=={wanted[1]}\n" in (ROOT / "Dockerfile").read_text()

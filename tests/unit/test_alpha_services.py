@@ -1,0 +1,359 @@
+"""The services over a session: accounts, tasks, chat, and what follows from a change."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.permissions import Actor, PermissionDenied
+from app.core.security import password_matches
+from app.database import WAKES_RELAY, Database
+from app.models import Event, Job, JobState, Task, TaskPriority, TaskStatus, User, UserTaskAssociation
+from app.schemas.auth import UserRegister
+from app.schemas.task import TaskCreate, TaskUpdate
+from app.schemas.user import UserUpdate
+from app.services import AssignmentService, ChatService, TaskService, UserService
+from app.services.user_service import WrongPassword
+from tests.builders.tasks import create_task
+from tests.builders.users import PASSWORD, create_user
+from tests.utils.test_utils import events_of
+
+AVAILABLE, IN_PROGRESS, COMPLETED = TaskStatus.AVAILABLE, TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED
+
+
+async def test_register_stores_a_hash_that_the_password_fits(session: AsyncSession) -> None:
+    new = UserRegister(email="ada@example.org", password=PASSWORD, display_name="Ada", skills=["analysis"])
+
+    user = await UserService(session).register(new)
+
+    assert PASSWORD not in user.password_hash
+    assert user.password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert await password_matches(PASSWORD, user.password_hash)
+    assert (user.is_active, user.is_admin, user.impact_score, user.skills) == (True, False, 0, ["analysis"])
+
+
+async def test_two_accounts_with_one_password_have_different_hashes(session: AsyncSession) -> None:
+    users = UserService(session)
+
+    one, other = [
+        await users.register(UserRegister(email=f"{name}@example.org", password=PASSWORD, display_name=name))
+        for name in ("ada", "grace")
+    ]
+
+    assert one.password_hash != other.password_hash
+
+
+async def test_register_makes_an_admin_only_when_told_to(session: AsyncSession) -> None:
+    new = UserRegister(email="root@example.org", password=PASSWORD, display_name="Root")
+
+    assert (await UserService(session).register(new, is_admin=True)).is_admin
+
+
+async def test_update_changes_only_what_is_given(session: AsyncSession) -> None:
+    user = await create_user(session, role="Gardener", skills=["orchids"])
+
+    await UserService(session).update(Actor.of(user), UserUpdate(role=""))
+
+    await session.refresh(user)
+    assert (user.role, user.skills) == ("", ["orchids"])
+
+
+async def test_update_of_the_password_replaces_its_hash(session: AsyncSession, user: User) -> None:
+    new = "a longer password than before"
+
+    await UserService(session).update(Actor.of(user), UserUpdate(password=new, current_password=PASSWORD))
+
+    assert await password_matches(new, user.password_hash)
+    assert not await password_matches(PASSWORD, user.password_hash)
+
+
+@pytest.mark.parametrize("change", [{"password": "a longer password"}, {"email": "new@example.org"}])
+async def test_update_of_credentials_with_a_wrong_password_changes_nothing(
+    session: AsyncSession, user: User, change: dict[str, str]
+) -> None:
+    before = (user.email, user.password_hash)
+    changes = UserUpdate.model_validate(change | {"current_password": "wrong", "role": "Gardener"})
+
+    with pytest.raises(WrongPassword):
+        await UserService(session).update(Actor.of(user), changes)
+
+    await session.refresh(user)
+    assert (user.email, user.password_hash, user.role) == (*before, "")
+
+
+async def test_deactivate_releases_what_is_held_and_tells_of_it(
+    session: AsyncSession, user: User, other_user: User
+) -> None:
+    held = [await create_task(session, owner=other_user, assignee=user, status=IN_PROGRESS) for _ in range(2)]
+    done = await create_task(session, owner=other_user, assignee=user, status=COMPLETED)
+    others = await create_task(session, owner=user, assignee=other_user, status=IN_PROGRESS)
+
+    await UserService(session).deactivate(Actor.of(user))
+
+    assert not user.is_active
+    for task in held:
+        await session.refresh(task)
+        assert (task.status, task.assignee_id, task.version) == (AVAILABLE, None, 2)
+        hold = await session.scalar(select(UserTaskAssociation).where(UserTaskAssociation.task_id == task.id))
+        assert hold is not None
+        assert hold.released_at is not None
+        [event] = await events_of(session, task)
+        assert (event.type, event.actor_id) == ("task.unassigned", user.id)
+        assert event.data == {
+            "previous_assignee_id": str(user.id),
+            "old_status": "in_progress",
+            "new_status": "available",
+        }
+    for task, holder in ((done, user), (others, other_user)):
+        await session.refresh(task)
+        assert (task.assignee_id, task.version) == (holder.id, 1)
+
+
+async def test_deactivate_tells_the_own_processes_and_nobody_else(session: AsyncSession, user: User) -> None:
+    await UserService(session).deactivate(Actor.of(user))
+
+    event = (await session.scalars(select(Event))).one()
+    assert (event.type, event.actor_id, event.audience) == ("account.deactivated", user.id, [])
+
+
+async def test_deactivate_is_one_with_the_transaction_around_it(
+    session: AsyncSession, database: Database, user: User
+) -> None:
+    task = await create_task(session, owner=user, status=IN_PROGRESS)
+
+    with pytest.raises(LookupError):
+        async with database.unit_of_work() as work:
+            await UserService(work).deactivate(Actor.of(user))
+            raise LookupError
+
+    await session.refresh(user)
+    await session.refresh(task)
+    assert (user.is_active, task.status, task.version) == (True, IN_PROGRESS, 1)
+    assert await session.scalar(select(func.count()).select_from(Event)) == 0
+
+
+async def test_the_impact_score_is_the_sum_of_the_completed_tasks_that_one_holds(
+    session: AsyncSession, user: User, other_user: User
+) -> None:
+    for status, points in ((COMPLETED, 5), (COMPLETED, 8), (IN_PROGRESS, 100), (AVAILABLE, 1_000)):
+        await create_task(session, owner=other_user, assignee=user, status=status, impact_points=points)
+    await create_task(session, owner=user, assignee=other_user, status=COMPLETED, impact_points=10_000)
+
+    assert await UserService(session).recompute_impact_score(user.id) == 13
+    # Computed anew and not added to: a second time changes nothing.
+    assert await UserService(session).recompute_impact_score(user.id) == 13
+    await session.refresh(user)
+    assert user.impact_score == 13
+
+
+async def test_the_impact_score_of_who_completed_nothing_is_zero(session: AsyncSession) -> None:
+    user = await create_user(session, impact_score=7)
+
+    assert await UserService(session).recompute_impact_score(user.id) == 0
+
+
+async def test_nobody_has_no_impact_score(session: AsyncSession) -> None:
+    assert await UserService(session).recompute_impact_score(uuid4()) is None
+
+
+async def test_create_stores_the_task_with_its_event(session: AsyncSession, user: User) -> None:
+    due = datetime(2030, 1, 1, tzinfo=UTC)
+    new = TaskCreate(title="Orchids", priority=TaskPriority.HIGH, impact_points=3, due_at=due)
+
+    task = await TaskService(session).create(Actor.of(user), new)
+
+    assert (task.status, task.owner_id, task.assignee_id, task.version) == (TaskStatus.DRAFT, user.id, None, 1)
+    assert task.created_at == task.updated_at
+    [event] = await events_of(session, task)
+    assert (event.type, event.task_version, event.audience) == ("task.created", 1, [user.id])
+    assert event.data == {
+        "title": "Orchids",
+        "description": "",
+        "status": "draft",
+        "category": "general",
+        "priority": "high",
+        "impact_points": 3,
+        "due_at": "2030-01-01T00:00:00Z",
+        "owner_id": str(user.id),
+    }
+
+
+async def test_an_available_task_is_told_to_everybody(session: AsyncSession, user: User) -> None:
+    task = await TaskService(session).create(Actor.of(user), TaskCreate(title="Orchids", status=AVAILABLE))
+
+    [event] = await events_of(session, task)
+    assert event.audience is None
+
+
+async def test_an_admins_update_of_a_draft_is_its_owners_to_know(
+    session: AsyncSession, user: User, admin: User
+) -> None:
+    task = await create_task(session, owner=user, status=TaskStatus.DRAFT)
+
+    await TaskService(session).update(Actor.of(admin), task.id, TaskUpdate(title="Roses"))
+
+    [event] = await events_of(session, task)
+    assert (event.actor_id, event.audience) == (admin.id, [user.id])
+
+
+async def test_the_versions_of_a_task_rise_by_one_with_each_event(
+    session: AsyncSession, user: User, other_user: User
+) -> None:
+    tasks, assignments, actor = TaskService(session), AssignmentService(session), Actor.of(user)
+    task = await tasks.create(actor, TaskCreate(title="Orchids"))
+
+    await tasks.change_status(actor, task.id, AVAILABLE)
+    await assignments.claim(Actor.of(other_user), task.id)
+    await tasks.update(actor, task.id, TaskUpdate(title="Roses", impact_points=2))
+    await assignments.assign(actor, task.id, user.id)
+    await tasks.change_status(actor, task.id, COMPLETED)
+    await tasks.change_status(actor, task.id, IN_PROGRESS)
+    await assignments.unassign(actor, task.id)
+    await tasks.delete(actor, task.id)
+
+    events = await events_of(session, task)
+    assert [event.task_version for event in events] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert [event.type.removeprefix("task.") for event in events] == [
+        "created",
+        "status_changed",
+        "assigned",
+        "updated",
+        "assigned",
+        "status_changed",
+        "status_changed",
+        "unassigned",
+        "deleted",
+    ]
+    assert [event.position for event in events] == sorted(event.position for event in events)
+
+
+async def test_deleting_takes_the_history_of_holds_along_and_leaves_the_events(
+    session: AsyncSession, user: User
+) -> None:
+    task = await create_task(session, owner=user, status=IN_PROGRESS)
+
+    await TaskService(session).delete(Actor.of(user), task.id)
+
+    for table, left in ((Task, 0), (UserTaskAssociation, 0), (Event, 1)):
+        assert await session.scalar(select(func.count()).select_from(table)) == left
+
+
+async def test_what_is_refused_writes_no_event(session: AsyncSession, user: User, other_user: User) -> None:
+    task = await create_task(session, owner=user)
+
+    with pytest.raises(PermissionDenied):
+        await TaskService(session).update(Actor.of(other_user), task.id, TaskUpdate(title="Mine"))
+
+    await session.flush()
+    assert await events_of(session, task) == []
+
+
+async def test_a_chat_message_is_an_event_for_everybody_and_nothing_else(session: AsyncSession, user: User) -> None:
+    await ChatService(session).say(Actor.of(user), "Tea is ready")
+
+    event = (await session.scalars(select(Event))).one()
+    assert (event.type, event.actor_id, event.data) == ("chat.message", user.id, {"message": "Tea is ready"})
+    assert (event.task_id, event.task_version, event.audience, event.seq) == (None, None, None, None)
+    assert await asked_for(session) == []
+
+
+async def test_whoever_writes_an_event_has_the_relay_woken(session: AsyncSession, user: User) -> None:
+    assert WAKES_RELAY not in session.info
+
+    await ChatService(session).say(Actor.of(user), "Tea is ready")
+
+    assert session.info[WAKES_RELAY]
+
+
+async def asked_for(session: AsyncSession) -> Sequence[tuple[str, dict[str, object]]]:
+    """The jobs that were asked for."""
+    jobs = (await session.scalars(select(Job).order_by(Job.id))).all()
+    assert all((job.state, job.sends, job.attempts) == (JobState.WAITING, 0, 0) for job in jobs)
+    return [(job.name, job.arguments) for job in jobs]
+
+
+def score_of(user_id: UUID) -> tuple[str, dict[str, object]]:
+    return ("recompute_impact_score", {"user_id": str(user_id)})
+
+
+@pytest.mark.parametrize(("before", "after"), [(IN_PROGRESS, COMPLETED), (COMPLETED, IN_PROGRESS)])
+async def test_a_step_over_completion_asks_for_the_holders_score(
+    session: AsyncSession, user: User, other_user: User, before: TaskStatus, after: TaskStatus
+) -> None:
+    task = await create_task(session, owner=user, assignee=other_user, status=before)
+
+    await TaskService(session).change_status(Actor.of(user), task.id, after)
+
+    assert await asked_for(session) == [score_of(other_user.id)]
+
+
+async def test_reopening_a_task_of_an_ended_account_asks_for_the_score_that_it_leaves(
+    session: AsyncSession, user: User
+) -> None:
+    gone = await create_user(session, is_active=False)
+    task = await create_task(session, owner=user, assignee=gone, status=COMPLETED)
+
+    await TaskService(session).change_status(Actor.of(user), task.id, IN_PROGRESS)
+
+    assert score_of(gone.id) in await asked_for(session)
+
+
+async def test_other_points_of_a_completed_task_ask_for_the_score(
+    session: AsyncSession, user: User, other_user: User
+) -> None:
+    task = await create_task(session, owner=user, assignee=other_user, status=COMPLETED)
+
+    await TaskService(session).update(Actor.of(user), task.id, TaskUpdate(impact_points=5))
+
+    assert await asked_for(session) == [score_of(other_user.id)]
+
+
+async def test_deleting_a_completed_task_asks_for_the_score(
+    session: AsyncSession, user: User, other_user: User
+) -> None:
+    task = await create_task(session, owner=user, assignee=other_user, status=COMPLETED)
+
+    await TaskService(session).delete(Actor.of(user), task.id)
+
+    assert await asked_for(session) == [score_of(other_user.id)]
+
+
+@pytest.mark.parametrize("status", [TaskStatus.DRAFT, AVAILABLE, IN_PROGRESS])
+async def test_changes_of_what_is_not_completed_ask_for_nothing(
+    session: AsyncSession, user: User, status: TaskStatus
+) -> None:
+    tasks, actor = TaskService(session), Actor.of(user)
+    task = await create_task(session, owner=user, status=status)
+
+    await tasks.update(actor, task.id, TaskUpdate(impact_points=5))
+    if status is not IN_PROGRESS:
+        await tasks.change_status(actor, task.id, AVAILABLE if status is TaskStatus.DRAFT else IN_PROGRESS)
+    await AssignmentService(session).assign(actor, task.id, user.id)
+    await tasks.delete(actor, task.id)
+
+    assert await asked_for(session) == []
+
+
+async def test_other_fields_of_a_completed_task_ask_for_nothing(session: AsyncSession, user: User) -> None:
+    task = await create_task(session, owner=user, status=COMPLETED, impact_points=5)
+
+    await TaskService(session).update(Actor.of(user), task.id, TaskUpdate(title="Roses", impact_points=5))
+
+    assert await asked_for(session) == []
+
+
+async def test_a_job_is_gone_with_the_change_that_asked_for_it(
+    session: AsyncSession, database: Database, user: User
+) -> None:
+    task = await create_task(session, owner=user, status=IN_PROGRESS)
+
+    with pytest.raises(LookupError):
+        async with database.unit_of_work() as work:
+            await TaskService(work).change_status(Actor.of(user), task.id, COMPLETED)
+            assert len(await asked_for(work)) == 1
+            raise LookupError
+
+    assert await asked_for(session) == []
