@@ -199,9 +199,7 @@ async def test_a_workers_database_that_was_restarted_meanwhile_is_found_again(
     database_url: str, session: AsyncSession
 ) -> None:
     """A worker's loop stands still between jobs, and sees only with the next one that its connection is gone."""
-    end_connections = text(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hive gone'"
-    )
+    ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hive gone'"
 
     def work_twice(kill: Callable[[], None]) -> list[object]:
         database = Database.connect(database_url, application="gone", pool_size=1, pre_ping=True)
