@@ -15,7 +15,6 @@ How tests are kept apart:
 Nobody is signed in by a back door: `client_as(user)` carries a real token.
 """
 
-import asyncio
 import os
 import shutil
 import tempfile
@@ -25,7 +24,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import asyncpg
 import httpx2
 import pytest
 from fastapi import FastAPI
@@ -40,9 +38,9 @@ from app.core.redis import connect_redis
 from app.core.security import issue_token
 from app.database import Database, create_engine
 from app.main import build_state, create_app
-from app.migrate import migrate_database
 from app.models import Base, EventLog, User
 from tests.builders.users import create_user
+from tests.utils.databases import new_database
 from tests.utils.processes import HiveProcess, free_port
 from tests.utils.test_utils import wait_until
 
@@ -84,16 +82,10 @@ def servers() -> str:
 
 
 @pytest.fixture(scope="session")
-async def database_url(servers: str, worker_number: int) -> str:
+async def database_url(servers: str) -> AsyncIterator[str]:
     """A database of this test process, made by the migrations."""
-    name = f"test_{worker_number}"
-    url = embedded.database_url(servers)
-    connection = await asyncpg.connect(url)
-    await connection.execute(f"CREATE DATABASE {name}")
-    await connection.close()
-    url = url.replace("/hive?", f"/{name}?")
-    await asyncio.to_thread(migrate_database, url)
-    return url
+    async with new_database(servers, is_migrated=True) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,14 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
 
 import asyncpg
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from app import embedded
 from app.core.permissions import Actor
 from app.database import Database
 from app.migrate import MigrationError, alembic_config, create_missing_database, migrate_database, newest_revision
@@ -22,34 +20,16 @@ from app.schemas.task import TaskCreate
 from app.services import AssignmentService, TaskService
 from tests.builders.users import create_user
 from tests.conftest import ROOT
+from tests.utils.databases import new_database, run_sql
 
 pytestmark = pytest.mark.timeout(90)
 
-NewDatabase = Callable[[], Awaitable[str]]
-
 
 @pytest.fixture
-async def new_database(servers: str) -> AsyncIterator[NewDatabase]:
-    """Makes empty databases, which go with the test."""
-    server = embedded.database_url(servers)
-    names: list[str] = []
-
-    async def make() -> str:
-        names.append(f"migrated_{uuid4().hex}")
-        await run_sql(server, f"CREATE DATABASE {names[-1]}")
-        return server.replace("/hive?", f"/{names[-1]}?")
-
-    yield make
-    for name in names:
-        await run_sql(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-async def run_sql(url: str, statement: str) -> object:
-    connection = await asyncpg.connect(url)
-    try:
-        return await connection.fetchval(statement)
-    finally:
-        await connection.close()
+async def url(servers: str) -> AsyncIterator[str]:
+    """An empty database."""
+    async with new_database(servers) as url:
+        yield url
 
 
 async def fill(url: str) -> None:
@@ -65,8 +45,7 @@ async def fill(url: str) -> None:
     await database.close()
 
 
-async def test_every_revision_goes_up_down_and_up_again_on_a_database_with_rows(new_database: NewDatabase) -> None:
-    url = await new_database()
+async def test_every_revision_goes_up_down_and_up_again_on_a_database_with_rows(url: str) -> None:
     revisions = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
     await asyncio.to_thread(migrate_database, url)
     await fill(url)
@@ -81,15 +60,13 @@ async def test_every_revision_goes_up_down_and_up_again_on_a_database_with_rows(
     await fill(url)
 
 
-async def test_the_models_and_the_migrations_say_the_same(new_database: NewDatabase) -> None:
-    url = await new_database()
+async def test_the_models_and_the_migrations_say_the_same(url: str) -> None:
     await asyncio.to_thread(migrate_database, url)
 
     await asyncio.to_thread(command.check, alembic_config(url))
 
 
-async def test_processes_that_migrate_at_once_do_it_once(new_database: NewDatabase) -> None:
-    url = await new_database()
+async def test_processes_that_migrate_at_once_do_it_once(url: str) -> None:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url, "ENVIRONMENT": "test"}
     environment |= {"SECRET_KEY": "s" * 40, "JWT_SECRET_KEY": "j" * 40, "REDIS_URL": "redis://127.0.0.1:1"}
 
@@ -104,8 +81,7 @@ async def test_processes_that_migrate_at_once_do_it_once(new_database: NewDataba
     assert await run_sql(url, "SELECT count(*) FROM event_log") == 1
 
 
-async def test_a_revision_waits_seconds_for_a_lock_and_not_for_ever(new_database: NewDatabase) -> None:
-    url = await new_database()
+async def test_a_revision_waits_seconds_for_a_lock_and_not_for_ever(url: str) -> None:
     await asyncio.to_thread(migrate_database, url)
     connection = await asyncpg.connect(url)
     transaction = connection.transaction()
@@ -120,10 +96,9 @@ async def test_a_revision_waits_seconds_for_a_lock_and_not_for_ever(new_database
     assert await run_sql(url, "SELECT version_num FROM alembic_version") == newest_revision()
 
 
-async def test_a_missing_database_is_made(new_database: NewDatabase) -> None:
-    url = await new_database()
+async def test_a_missing_database_is_made(url: str) -> None:
     missing = url + "&application_name=x"
-    missing = missing.replace("/migrated_", "/Missing-")
+    missing = missing.replace("/test_", "/Missing-")
     name = missing.partition("?")[0].rpartition("/")[2]
 
     await create_missing_database(missing)

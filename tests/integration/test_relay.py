@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.core.permissions import Actor
 from app.core.redis import connect_redis
-from app.database import Database
+from app.database import Database, create_engine
 from app.events import outbox
 from app.events.due_jobs import DueJob
 from app.events.jobs import JobName, ask_for_job
@@ -23,9 +23,19 @@ from app.events.relay import Relay, number_events, publish_events
 from app.events.stream import EventStream
 from app.events.types import ChatMessage
 from app.models import Event, EventLog, Job, JobState, User
+from tests.utils.databases import new_database
 from tests.utils.test_utils import wait_until_async
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
+
+
+@pytest.fixture(scope="module")
+async def engine(servers: str) -> AsyncIterator[AsyncEngine]:
+    """A database in which no relay is at work but those of these tests."""
+    async with new_database(servers, is_migrated=True) as url:
+        engine = create_engine(url, application="tests", pool_size=10)
+        yield engine
+        await engine.dispose()
 
 
 @pytest.fixture
@@ -219,7 +229,7 @@ async def until_following(stream: EventStream) -> None:
 
 
 async def test_a_reader_gets_from_the_log_what_the_stream_has_lost(
-    database: Database, redis: Redis, user: User, engine: AsyncEngine
+    database: Database, redis: Redis, user: User
 ) -> None:
     start = await start_of(database)
     stream = EventStream(database, redis)
