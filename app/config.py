@@ -172,11 +172,15 @@ def _kept_secrets(data_dir: Path) -> dict[str, str]:
             pass
         finally:
             draft.unlink()
+    damaged = ConfigurationError(f"{path} is damaged; restore it, or delete it and all sessions end.")
     try:
-        found: dict[str, str] = json.loads(path.read_text())
-        return {name: found[name] for name in ("SECRET_KEY", "JWT_SECRET_KEY")}
+        found = json.loads(path.read_text())
+        kept = {name: found[name] for name in ("SECRET_KEY", "JWT_SECRET_KEY")}
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{path} is damaged; restore it, or delete it and all sessions end.") from error
+        raise damaged from error
+    if not all(isinstance(secret, str) and len(secret) >= MIN_SECRET_LENGTH for secret in kept.values()):
+        raise damaged
+    return kept
 
 
 def _in_celery_words(redis_url: str) -> str:

@@ -3,28 +3,38 @@
 import logging
 import logging.config
 import re
+from collections.abc import Mapping
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from app.config import Settings
 
+_SECRET_NAME = re.compile("token|password|secret|authorization", re.IGNORECASE)
 # uvicorn logs a socket's whole path, and a browser's socket carries its token there.
 _SECRET_IN_TEXT = re.compile(
-    r"((?:token|password|secret|authorization)[\"']?\s*[=:]\s*[\"']?)(?:Bearer\s+)?[^\s&\"',}]+",
+    r"((?:token|password|secret|authorization)[\w-]*[\"']?\s*[=:]\s*)"
+    r"(?:\"[^\"]*\"|'[^']*'|(?:Bearer\s+)?[^\s&\"',}]+)",
     re.IGNORECASE,
 )
-_SECRET_KEYS = frozenset({"token", "access_token", "password", "secret", "authorization"})
+_PASSWORD_IN_URL = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Blank out tokens, passwords and secrets, whoever logged them."""
-    for key, value in event.items():
-        if key in _SECRET_KEYS:
-            event[key] = "…"
-        elif isinstance(value, str):
-            event[key] = _SECRET_IN_TEXT.sub(r"\1…", value)
-    return event
+    return {key: _without_secrets(key, value) for key, value in event.items()}
+
+
+def _without_secrets(name: object, value: object) -> object:
+    if isinstance(name, str) and _SECRET_NAME.search(name):
+        return "…"
+    if isinstance(value, str):
+        return _PASSWORD_IN_URL.sub(r"\1…", _SECRET_IN_TEXT.sub(r"\1…", value))
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(key, inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(None, inner) for inner in value]
+    return value
 
 
 def configure_logging(settings: Settings, process: str) -> None:
@@ -59,13 +69,15 @@ def configure_logging(settings: Settings, process: str) -> None:
 
 
 def _standard_library(settings: Settings, shared: list[Processor]) -> dict[str, object]:
-    final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if settings.is_production:
-        final += [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer()]
-    else:
-        # The prettier way to print a stack shows local variables, and with them secrets.
-        plain = structlog.dev.plain_traceback
-        final += [redact, structlog.dev.ConsoleRenderer(colors=False, exception_formatter=plain)]
+    # The prettier way to print a stack shows local variables, and with them secrets.
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    final: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        # A stack is text before it's looked through for secrets.
+        structlog.processors.format_exc_info,
+        redact,
+        structlog.processors.JSONRenderer() if settings.is_production else plain,
+    ]
     return {
         "version": 1,
         "disable_existing_loggers": False,

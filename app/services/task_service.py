@@ -12,6 +12,7 @@ from app.core.permissions import (
     select_visible_tasks,
 )
 from app.events import outbox
+from app.events.jobs import JobName, ask_for_job
 from app.events.types import TaskCreated, TaskDeleted, TaskStatusChanged, TaskUpdated
 from app.models import Event, Task, TaskStatus
 from app.schemas.fields import PageQuery
@@ -81,7 +82,7 @@ class TaskService:
     async def change_status(self, actor: Actor, task_id: UUID, wanted: TaskStatus) -> Task:
         """One step by the table. Who starts a task holds it; who gives it back no longer does."""
         task = await access_task(self._session, actor, task_id, Permission.TASK_CHANGE_STATUS, lock=True)
-        old = task.status
+        old, held_by = task.status, task.assignee_id
         require_transition(old, wanted)
         assignments = AssignmentService(self._session)
         holder = await assignments.holder_after(actor, task, wanted)
@@ -94,6 +95,9 @@ class TaskService:
         )
         # One side of each step is public, and those who saw the task must learn that it was withdrawn.
         await outbox.record(self._session, event, actor=actor, task=task, audience=None)
+        if old is TaskStatus.COMPLETED and held_by != holder:
+            # Reopened for somebody else, it counts no longer for who completed it, whom the event doesn't name.
+            await ask_for_job(self._session, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(held_by))
         return task
 
     async def list_visible(self, actor: Actor, query: TaskListQuery, pager: Pager) -> Page[Task]:

@@ -44,7 +44,7 @@ class Connection:
         if self.is_ended.is_set():
             return
         self._queue.append(text)
-        self._queued_bytes += len(text)
+        self._queued_bytes += _size(text)
         self._something_to_do.set()
         if len(self._queue) > MAX_QUEUED_MESSAGES or self._queued_bytes > MAX_QUEUED_BYTES:
             self._queue.clear()
@@ -63,9 +63,14 @@ class Connection:
         while True:
             while self._queue:
                 text = self._queue.popleft()
-                self._queued_bytes -= len(text)
+                self._queued_bytes -= _size(text)
                 await self._websocket.send_text(text)
             if self.is_ended.is_set():
                 return
             self._something_to_do.clear()
             await self._something_to_do.wait()
+
+
+def _size(text: str) -> int:
+    """Bytes on the wire. Most texts are ASCII, which Python knows of each without looking through it."""
+    return len(text) if text.isascii() else len(text.encode())

@@ -182,7 +182,7 @@ async def test_create_stores_the_task_with_its_event(session: AsyncSession, user
 
 
 async def test_an_available_task_is_told_to_everybody(session: AsyncSession, user: User) -> None:
-    task = await TaskService(session).create(Actor.of(user), TaskCreate(title="Orchids", status=AVAILABLE))
+    task = await TaskService(session).create(Actor.of(user), TaskCreate(title="Orchids", status=TaskStatus.AVAILABLE))
 
     [event] = await events_of(session, task)
     assert event.audience is None

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
 import httpx2
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import ASGIApp, Message
 from starlette.websockets import WebSocket
@@ -51,6 +51,24 @@ def problem(answer: httpx2.Response, status: int) -> dict[str, Any]:
 async def events_of(session: AsyncSession, task: Task) -> Sequence[Event]:
     """The events of a task in the order of its versions."""
     return (await session.scalars(select(Event).where(Event.task_id == task.id).order_by(Event.task_version))).all()
+
+
+async def wait_for_lock_waiter(session: AsyncSession) -> int:
+    """The process id of a connection of this test that waits for a lock, once there is one. Ends the transaction."""
+    waiters = text(
+        "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND application_name = 'hive tests' AND datname = current_database()"
+    )
+
+    async def look() -> int | None:
+        # Within one transaction PostgreSQL shows what it showed the first time.
+        await session.commit()
+        found: int | None = await session.scalar(waiters)
+        return found
+
+    pid = await wait_until_async(look, what="somebody who waits for a lock")
+    assert pid is not None
+    return pid
 
 
 class FakeNetwork:

@@ -1,0 +1,225 @@
+"""The kinds of values that come in from outside: what each takes, makes of it, and refuses."""
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from app.schemas import fields
+from app.schemas.auth import UserRegister
+from app.schemas.fields import Strict
+
+
+def read(kind: Any, value: object) -> Any:
+    return TypeAdapter(kind).validate_python(value)
+
+
+def refused(kind: Any, value: object) -> str:
+    """With which code the value is refused."""
+    with pytest.raises(ValidationError) as error:
+        read(kind, value)
+    return str(error.value.errors()[0]["type"])
+
+
+TEXTS = {
+    "Title": (fields.Title, 200),
+    "Description": (fields.Description, 20_000),
+    "Category": (fields.Category, 50),
+    "DisplayName": (fields.DisplayName, 100),
+    "Role": (fields.Role, 100),
+    "ChatText": (fields.ChatText, 4_000),
+    "Password": (fields.Password, 128),
+}
+LINES = ["Title", "Category", "DisplayName", "Role"]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("character", ["\x00", "\x01", "\x08", "\x0b", "\x1b", "\x1f", "\x7f", "\ud800"], ids=ascii)
+def test_no_text_has_control_characters_or_lone_surrogates(name: str, character: str) -> None:
+    kind, _ = TEXTS[name]
+
+    assert refused(kind, f"a text{character}of words") in {"invalid_text", "string_unicode"}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_has_its_greatest_length(name: str) -> None:
+    kind, longest = TEXTS[name]
+
+    assert read(kind, "🐝" * longest) == "🐝" * longest
+    assert refused(kind, "🐝" * (longest + 1)).endswith("too_long")
+
+
+@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize("character", ["\n", "\r", "\t", "\u2028", "\u2029"], ids=ascii)
+def test_a_line_is_one(name: str, character: str) -> None:
+    assert refused(TEXTS[name][0], f"two{character}lines") == "invalid_text"
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_has_no_space_at_its_ends(name: str) -> None:
+    assert read(TEXTS[name][0], "  a line \u00a0") == "a line"
+
+
+@pytest.mark.parametrize("name", ["Title", "Category", "DisplayName"])
+@pytest.mark.parametrize("empty", ["", " ", "\u3000\u00a0"])
+def test_a_name_is_not_empty(name: str, empty: str) -> None:
+    assert refused(TEXTS[name][0], empty).endswith("too_short")
+
+
+@pytest.mark.parametrize("text", ["", " leading", "two\nlines\tand a tab", "\u202e right to left", "e\u0301"])
+def test_a_longer_text_is_kept_as_it_is(text: str) -> None:
+    assert read(fields.Description, text) == text
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("value", [1, 1.5, True, None, ["a"], {}])
+def test_a_text_is_a_text(name: str, value: object) -> None:
+    assert refused(TEXTS[name][0], value) == "string_type"
+
+
+def test_a_password_is_kept_to_the_letter_and_has_eight() -> None:
+    assert read(fields.Password, "  eight  ") == "  eight  "
+    assert refused(fields.Password, "seven77").endswith("too_short")
+
+
+@pytest.mark.parametrize("value", [0, 1, 1_000_000])
+def test_points_are_whole_numbers_within_bounds(value: int) -> None:
+    assert read(fields.ImpactPoints, value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [-1, 1_000_001, 2**63, 10**400, True, False, 1.0, 1.5, float("nan"), float("inf"), "1", None, [1]],
+    ids=repr,
+)
+def test_nothing_else_is_points(value: object) -> None:
+    assert refused(fields.ImpactPoints, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2030-01-02T03:04:05Z", datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2030-01-02T03:04:05+02:00", datetime(2030, 1, 2, 1, 4, 5, tzinfo=UTC)),
+        ("2030-01-02 03:04:05Z", datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2030-01-02t03:04:05.123456z", datetime(2030, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)),
+        ("1970-01-01T00:00:00Z", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("2999-12-31T23:59:59Z", datetime(2999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_is_told_in_utc(text: str, moment: datetime) -> None:
+    found = read(fields.Moment, text)
+
+    assert found == moment
+    assert found.tzinfo == UTC
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2030-01-02T03:04:05",
+        "2030-01-02",
+        "03:04:05Z",
+        "1893456000",
+        "tomorrow",
+        "",
+        "T",
+        "2030-13-01T00:00:00Z",
+        "2030-02-30T00:00:00Z",
+        "2030-01-01T25:00:00Z",
+        "2030-01-01T00:00:00+99:00",
+        "1969-12-31T23:59:59Z",
+        "3000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-14:00",
+        "0001-01-01T00:00:00+14:00",
+        "99999-01-01T00:00:00Z",
+        1893456000,
+        1893456000.5,
+        True,
+        math.nan,
+        math.inf,
+        10**30,
+        [],
+        {},
+    ],
+    ids=repr,
+)
+def test_nothing_else_is_a_moment(value: object) -> None:
+    assert refused(fields.Moment, value)
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("ada@example.org", "ada@example.org"),
+        ("Ada.Lovelace+hive@Example.ORG", "Ada.Lovelace+hive@example.org"),
+        ("ada@intranet", "ada@intranet"),
+        ("ada@hive.local", "ada@hive.local"),
+        ("ada@hive.test", "ada@hive.test"),
+        ("ada@bücher.example", "ada@xn--bcher-kva.example"),
+    ],
+)
+def test_an_address_is_brought_into_one_form(given: str, address: str) -> None:
+    assert read(fields.Email, given) == address
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "ada",
+        "@example.org",
+        "ada@",
+        "ada@@example.org",
+        "ada example.org",
+        "ada@exa mple.org",
+        "Ada <ada@example.org>",
+        "ada@example.org, grace@example.org",
+        "ada@example..org",
+        ".ada@example.org",
+        "adä@example.org",
+        "ada@example.org\n",
+        "ada@example.org\x00",
+        "ada\ud800@example.org",
+        "ada@" + "a" * 250 + ".org",
+        None,
+        5,
+    ],
+    ids=ascii,
+)
+def test_nothing_else_is_an_address(value: object) -> None:
+    assert refused(fields.Email, value)
+
+
+def test_skills_are_some_short_lines() -> None:
+    assert read(fields.Skills, [" analysis ", "蜂"]) == ["analysis", "蜂"]
+    assert refused(fields.Skills, [""]).endswith("too_short")
+    assert refused(fields.Skills, ["x" * 51]).endswith("too_long")
+    assert refused(fields.Skills, ["x"] * 51) == "too_long"
+    assert refused(fields.Skills, "analysis") == "list_type"
+    assert refused(fields.Skills, [1]) == "string_type"
+
+
+class Sample(Strict):
+    known: int
+
+
+def test_a_strict_body_names_what_it_does_not_know() -> None:
+    with pytest.raises(ValidationError) as error:
+        Sample.model_validate({"known": 1, "unknown": 2})
+
+    assert [(fault["type"], fault["loc"]) for fault in error.value.errors()] == [("extra_forbidden", ("unknown",))]
+
+
+def test_what_was_read_can_not_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Sample(known=1).known = 2  # type: ignore[misc]  # That it's refused is the point.
+
+
+def test_a_fault_does_not_print_what_was_given() -> None:
+    with pytest.raises(ValidationError) as error:
+        UserRegister.model_validate({"email": "hunter2", "password": "hunter2", "display_name": "\x00hunter2"})
+
+    assert "hunter2" not in str(error.value)

@@ -1,0 +1,217 @@
+"""Passwords and tokens: what is taken, and that everything else is refused."""
+
+import asyncio
+import base64
+import hmac
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import pytest
+
+from app.core.security import (
+    ALGORITHM,
+    AUDIENCE,
+    REQUIRED_CLAIMS,
+    InvalidToken,
+    hash_password,
+    issue_token,
+    password_matches,
+    read_token,
+)
+
+KEY = "a key for tests that is long enough for this"
+MINUTE = timedelta(minutes=1)
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    usual = {"sub": str(uuid4()), "iat": now, "exp": now + MINUTE, "jti": str(uuid4()), "aud": AUDIENCE}
+    return usual | changes
+
+
+def signed(content: dict[str, Any], *, key: str = KEY, algorithm: str = ALGORITHM) -> str:
+    return jwt.encode(content, key, algorithm=algorithm)
+
+
+def signed_by_hand(header: dict[str, Any], content: dict[str, Any]) -> str:
+    """The library would not sign everything that somebody with the key could."""
+
+    def encoded(data: bytes) -> bytes:
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    def written(part: dict[str, Any]) -> bytes:
+        return encoded(json.dumps(part, default=datetime.timestamp).encode())
+
+    signing_input = written(header) + b"." + written(content)
+    signature = hmac.digest(KEY.encode(), signing_input, "sha256")
+    return (signing_input + b"." + encoded(signature)).decode()
+
+
+def test_what_is_signed_by_hand_is_signed_well() -> None:
+    """Or the refusals below would prove nothing."""
+    assert read_token(signed_by_hand({"alg": ALGORITHM, "typ": "JWT"}, claims()), key=KEY)
+
+
+def test_a_token_says_whose_it_is_and_until_when() -> None:
+    user_id = uuid4()
+    before = datetime.now(UTC).replace(microsecond=0)
+
+    token = read_token(issue_token(user_id, key=KEY, lifetime=MINUTE), key=KEY)
+
+    assert token.user_id == user_id
+    assert before + MINUTE <= token.expires_at <= datetime.now(UTC) + MINUTE
+
+
+def test_a_token_has_all_claims_and_nothing_personal() -> None:
+    content = jwt.decode(issue_token(uuid4(), key=KEY, lifetime=MINUTE), options={"verify_signature": False})
+
+    assert set(content) == set(REQUIRED_CLAIMS) == {"exp", "iat", "sub", "jti", "aud"}
+
+
+def test_no_two_tokens_are_the_same() -> None:
+    user_id = uuid4()
+
+    assert len({issue_token(user_id, key=KEY, lifetime=MINUTE) for _ in range(10)}) == 10
+
+
+def test_what_is_made_by_hand_is_read_as_well() -> None:
+    content = claims()
+
+    assert str(read_token(signed(content), key=KEY).user_id) == content["sub"]
+
+
+@pytest.mark.parametrize("claim", REQUIRED_CLAIMS)
+def test_a_token_without_a_claim_is_refused(claim: str) -> None:
+    content = claims()
+    del content[claim]
+
+    with pytest.raises(InvalidToken):
+        read_token(signed(content), key=KEY)
+
+
+PAST, FUTURE = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"exp": PAST},
+        {"exp": "tomorrow"},
+        {"exp": None},
+        {"exp": 10**30},
+        {"exp": -1},
+        {"iat": FUTURE},
+        {"iat": "then"},
+        {"nbf": FUTURE},
+        {"aud": "another:audience"},
+        {"aud": ["another:audience"]},
+        {"aud": ""},
+        {"aud": None},
+        {"sub": "me"},
+        {"sub": ""},
+        {"sub": None},
+        {"sub": 5},
+        {"sub": ["a"]},
+        {"sub": {"id": 1}},
+        {"jti": None},
+    ],
+    ids=str,
+)
+def test_a_token_with_a_wrong_claim_is_refused(change: dict[str, Any]) -> None:
+    token = signed_by_hand({"alg": ALGORITHM, "typ": "JWT"}, claims() | change)
+
+    with pytest.raises(InvalidToken):
+        read_token(token, key=KEY)
+
+
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+def test_another_algorithm_with_the_right_key_is_refused(algorithm: str) -> None:
+    key = KEY * 2
+
+    with pytest.raises(InvalidToken):
+        read_token(signed(claims(), key=key, algorithm=algorithm), key=key)
+
+
+def test_a_token_that_is_not_signed_is_refused() -> None:
+    with pytest.raises(InvalidToken):
+        read_token(jwt.encode(claims(), None, algorithm="none"), key=KEY)
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA", "none", "None", "hs256", "", "HS256 "])
+def test_a_token_that_names_another_algorithm_is_refused_although_the_signature_fits(algorithm: str) -> None:
+    with pytest.raises(InvalidToken):
+        read_token(signed_by_hand({"alg": algorithm, "typ": "JWT"}, claims()), key=KEY)
+
+
+@pytest.mark.parametrize("key", [KEY + "x", KEY[:-1] + "X", KEY.upper()])
+def test_a_token_of_another_key_is_refused(key: str) -> None:
+    with pytest.raises(InvalidToken):
+        read_token(signed(claims(), key=key), key=KEY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "..",
+        "...",
+        "a.b.c",
+        "e30.e30.e30",
+        "null",
+        "é",
+        "\x00",
+        "🐝.🐝.🐝",
+        "a" * 10_000,
+        "\ud800",
+        "e30.bnVsbA.x",
+    ],
+    ids=ascii,
+)
+def test_what_is_no_token_is_refused(text: str) -> None:
+    with pytest.raises(InvalidToken):
+        read_token(text, key=KEY)
+
+
+def test_a_token_that_runs_out_is_refused_from_then_on() -> None:
+    token = issue_token(uuid4(), key=KEY, lifetime=timedelta(seconds=-1))
+
+    with pytest.raises(InvalidToken):
+        read_token(token, key=KEY)
+
+
+async def test_a_hash_is_argon2id_with_the_parameters_that_are_meant() -> None:
+    assert (await hash_password("correct horse")).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+async def test_a_hash_has_salt_of_its_own() -> None:
+    assert await hash_password("correct horse") != await hash_password("correct horse")
+
+
+@pytest.mark.parametrize("password", ["correct horse", "ünïcödé 🐝", " spaces ", "a" * 128])
+async def test_the_password_fits_its_hash_and_no_other_does(password: str) -> None:
+    password_hash = await hash_password(password)
+
+    assert await password_matches(password, password_hash)
+    assert not await password_matches(password + "x", password_hash)
+    assert not await password_matches(password[1:], password_hash)
+
+
+@pytest.mark.parametrize("password", ["", "anything", "no account has this password", "\x00", "x" * 10_000])
+async def test_nobodys_password_matches_nothing(password: str) -> None:
+    assert await password_matches(password, None) is False
+
+
+async def test_hashing_leaves_the_loop_free() -> None:
+    turns = 0
+    hashing = asyncio.create_task(hash_password("correct horse"))
+
+    while not hashing.done():
+        turns += 1
+        await asyncio.sleep(0)
+
+    # Inline, the loop would have had one turn before it and one after.
+    assert turns > 10

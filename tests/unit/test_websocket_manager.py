@@ -1,0 +1,394 @@
+"""The sockets of one process: who is given which event, and what happens to a reader that is too slow.
+
+Only the network is a fake here; what runs over it is the application's own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.core.auth import NotSignedIn, SignedIn
+from app.core.errors import ServiceUnavailable
+from app.core.permissions import Actor, Audience
+from app.core.redis import connect_redis
+from app.events.published import PublishedEvent
+from app.events.types import EventType
+from app.websockets.connection import (
+    MAX_QUEUED_BYTES,
+    MAX_QUEUED_MESSAGES,
+    RESYNC,
+    CloseCode,
+    Connection,
+)
+from app.websockets.connection_manager import ConnectionManager
+from app.websockets.conversation import SocketServer, converse
+from app.websockets.presence import Presence
+from tests.utils.test_utils import FakeNetwork, wait_until_async
+
+ADA, GRACE, ROOT = Actor(uuid4()), Actor(uuid4()), Actor(uuid4(), is_admin=True)
+PEOPLE = {"token-ada": ADA, "token-grace": GRACE, "token-root": ROOT}
+
+
+def event_of(
+    event_type: EventType = EventType.TASK_UPDATED,
+    *,
+    actor: Actor = ADA,
+    audience: Audience = None,
+    text: str = '{"type":"task.updated"}',
+) -> PublishedEvent:
+    return PublishedEvent(seq=1, type=event_type, actor_id=actor.id, audience=audience, text=text)
+
+
+async def connect(manager: ConnectionManager, actor: Actor, network: FakeNetwork | None = None) -> Connection:
+    """A socket that was accepted; nothing is written yet."""
+    websocket = (network or FakeNetwork()).websocket
+    await websocket.accept()
+    connection = Connection(websocket, actor)
+    manager.add(connection)
+    return connection
+
+
+def queued(connection: Connection) -> list[str]:
+    return list(connection._queue)
+
+
+async def test_an_event_for_everybody_goes_to_every_socket() -> None:
+    manager = ConnectionManager()
+    connections = [await connect(manager, actor) for actor in (ADA, ADA, GRACE, ROOT)]
+
+    manager.deliver(event_of())
+
+    assert [queued(connection) for connection in connections] == [['{"type":"task.updated"}']] * 4
+
+
+@pytest.mark.parametrize(
+    ("audience", "readers"),
+    [(None, [ADA, GRACE, ROOT]), ([], [ROOT]), ([ADA.id], [ADA, ROOT]), ([ADA.id, GRACE.id], [ADA, GRACE, ROOT])],
+    ids=["everybody", "nobody", "one", "two"],
+)
+async def test_an_event_goes_to_its_audience_and_to_admins(
+    audience: Sequence[UUID] | None, readers: list[Actor]
+) -> None:
+    manager = ConnectionManager()
+    connections = [await connect(manager, actor) for actor in (ADA, GRACE, ROOT)]
+
+    manager.deliver(event_of(audience=audience))
+
+    assert [connection.actor for connection in connections if queued(connection)] == readers
+
+
+async def test_all_sockets_are_given_the_one_text_that_was_encoded() -> None:
+    manager = ConnectionManager()
+    connections = [await connect(manager, actor) for actor in (ADA, GRACE)]
+    event = event_of()
+
+    manager.deliver(event)
+
+    for connection in connections:
+        [text] = connection._queue
+        assert text is event.text
+
+
+async def test_an_internal_event_is_shown_to_nobody() -> None:
+    manager = ConnectionManager()
+    connections = [await connect(manager, actor) for actor in (GRACE, ROOT)]
+
+    for audience in ([], None, [ROOT.id]):
+        manager.deliver(event_of(EventType.ACCOUNT_DEACTIVATED, audience=audience))
+
+    assert [queued(connection) for connection in connections] == [[], []]
+
+
+@pytest.mark.parametrize("presence", [EventType.USER_ONLINE, EventType.USER_OFFLINE])
+async def test_that_oneself_is_online_is_told_to_the_others_only(presence: EventType) -> None:
+    manager = ConnectionManager()
+    own, others = [await connect(manager, ADA), await connect(manager, ADA)], await connect(manager, GRACE)
+
+    manager.deliver(event_of(presence, actor=ADA))
+
+    assert [queued(connection) for connection in own] == [[], []]
+    assert len(queued(others)) == 1
+
+
+async def test_ones_own_changes_are_told_to_oneself_too() -> None:
+    manager = ConnectionManager()
+    own = await connect(manager, ADA)
+
+    manager.deliver(event_of(EventType.CHAT_MESSAGE, actor=ADA))
+
+    assert len(queued(own)) == 1
+
+
+async def test_deactivation_ends_the_sockets_of_that_account_and_no_other() -> None:
+    manager = ConnectionManager()
+    ended, others = [await connect(manager, ADA) for _ in range(2)], await connect(manager, GRACE)
+
+    manager.deliver(event_of(EventType.ACCOUNT_DEACTIVATED, actor=ADA, audience=[]))
+
+    assert [(connection.is_ended.is_set(), connection.close_code) for connection in ended] == [(True, 4401)] * 2
+    assert not others.is_ended.is_set()
+
+
+async def test_end_all_ends_all() -> None:
+    manager = ConnectionManager()
+    connections = [await connect(manager, actor) for actor in (ADA, GRACE, GRACE)]
+
+    manager.end_all(CloseCode.SERVICE_RESTART)
+
+    assert {connection.close_code for connection in connections} == {1012}
+    assert all(connection.is_ended.is_set() for connection in connections)
+
+
+async def test_the_manager_knows_who_has_a_socket_until_the_last_one_goes() -> None:
+    manager = ConnectionManager()
+    one, two, other = await connect(manager, ADA), await connect(manager, ADA), await connect(manager, GRACE)
+    assert (len(manager), manager.users()) == (3, frozenset({ADA.id, GRACE.id}))
+
+    manager.remove(one)
+    manager.remove(one)
+    assert (len(manager), manager.users()) == (2, frozenset({ADA.id, GRACE.id}))
+
+    manager.remove(two)
+    assert (list(manager), manager.users()) == ([other], frozenset({GRACE.id}))
+
+
+async def test_what_is_gone_is_given_nothing() -> None:
+    manager = ConnectionManager()
+    gone = await connect(manager, ADA)
+    manager.remove(gone)
+
+    manager.deliver(event_of())
+
+    assert queued(gone) == []
+
+
+async def test_messages_are_written_in_their_order() -> None:
+    network = FakeNetwork()
+    connection = await connect(ConnectionManager(), ADA, network)
+    texts = [str(number) for number in range(100)]
+
+    for text in texts:
+        connection.offer(text)
+    connection.end(1000)
+    await connection.write()
+
+    assert network.texts == texts
+
+
+async def test_what_was_queued_before_the_end_is_still_written_and_what_comes_later_is_not() -> None:
+    network = FakeNetwork()
+    connection = await connect(ConnectionManager(), ADA, network)
+
+    connection.offer("before")
+    connection.end(1000)
+    connection.offer("after")
+    await connection.write()
+
+    assert network.texts == ["before"]
+
+
+async def test_the_first_reason_to_end_counts() -> None:
+    connection = await connect(ConnectionManager(), ADA)
+
+    connection.end(CloseCode.UNAUTHORIZED)
+    connection.end(CloseCode.SERVICE_RESTART)
+
+    assert connection.close_code == 4401
+
+
+async def test_a_full_queue_is_just_not_too_long() -> None:
+    connection = await connect(ConnectionManager(), ADA)
+
+    for _ in range(MAX_QUEUED_MESSAGES):
+        connection.offer("x")
+
+    assert not connection.is_ended.is_set()
+    assert len(queued(connection)) == MAX_QUEUED_MESSAGES
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["x"] * (MAX_QUEUED_MESSAGES + 1), ["x" * (MAX_QUEUED_BYTES // 2)] * 2 + ["x"], ["x" * (MAX_QUEUED_BYTES + 1)]],
+    ids=["too many", "too much", "too large"],
+)
+async def test_a_reader_that_is_too_far_behind_is_told_to_start_over(texts: list[str]) -> None:
+    connection = await connect(ConnectionManager(), ADA)
+
+    for text in texts:
+        connection.offer(text)
+
+    assert queued(connection) == [RESYNC]
+    assert (connection.is_ended.is_set(), connection.close_code) == (True, 4008)
+
+
+async def test_the_bound_is_in_bytes_also_for_texts_beyond_ascii() -> None:
+    connection = await connect(ConnectionManager(), ADA)
+
+    for _ in range(4):
+        connection.offer("🐝" * (MAX_QUEUED_BYTES // 12))
+
+    assert connection.close_code == 4008
+
+
+async def test_what_was_written_makes_room_again() -> None:
+    network = FakeNetwork()
+    connection = await connect(ConnectionManager(), ADA, network)
+    writing = asyncio.create_task(connection.write())
+
+    for number in range(3 * MAX_QUEUED_MESSAGES):
+        connection.offer(f"{number:05}" * 1_000)
+        if number % 100 == 99:
+            await network.text(number)
+
+    assert not connection.is_ended.is_set()
+    connection.end(1000)
+    await writing
+    assert len(network.texts) == 3 * MAX_QUEUED_MESSAGES
+
+
+async def test_a_slow_reader_holds_nobody_else() -> None:
+    manager = ConnectionManager()
+    slow, quick = FakeNetwork(), FakeNetwork()
+    connections = [await connect(manager, ADA, slow), await connect(manager, GRACE, quick)]
+    slow.is_reading.clear()
+    writers = [asyncio.create_task(connection.write()) for connection in connections]
+
+    for number in range(2 * MAX_QUEUED_MESSAGES):
+        manager.deliver(event_of(text=str(number)))
+        if number % 128 == 127:
+            await quick.text(number)
+
+    assert quick.texts == [str(number) for number in range(2 * MAX_QUEUED_MESSAGES)]
+    assert slow.texts == []
+    assert connections[0].close_code == CloseCode.TOO_SLOW
+    slow.is_reading.set()
+    connections[1].end(1000)
+    await asyncio.gather(*writers)
+    assert slow.texts == ["0", RESYNC]
+
+
+@pytest.fixture
+async def server(redis_url: str) -> AsyncIterator[SocketServer]:
+    """The sockets of a process, whose tokens are plain words. What is said goes to all sockets at once."""
+    redis = connect_redis(redis_url)
+    connections = ConnectionManager()
+
+    async def sign_in(token: str) -> SignedIn:
+        if token == "database-is-away":
+            raise ServiceUnavailable("The database can't be reached.")
+        if token.removesuffix("-expiring") not in PEOPLE:
+            raise NotSignedIn
+        lifetime = timedelta(milliseconds=50) if token.endswith("-expiring") else timedelta(minutes=1)
+        return SignedIn(PEOPLE[token.removesuffix("-expiring")], datetime.now(UTC) + lifetime)
+
+    async def say(actor: Actor, message: str) -> None:
+        connections.deliver(event_of(EventType.CHAT_MESSAGE, actor=actor, text=message))
+
+    yield SocketServer(connections, Presence(redis, connections), sign_in, say, frozenset({"https://board.example"}))
+    await redis.aclose()
+
+
+@asynccontextmanager
+async def talking(server: SocketServer, network: FakeNetwork) -> AsyncIterator[FakeNetwork]:
+    """A conversation over this network, from its first word to its last."""
+    conversation = asyncio.create_task(converse(network.websocket, server))
+    try:
+        yield network
+    finally:
+        network.leave()
+        async with asyncio.timeout(10):
+            await conversation
+
+
+async def until_connected(server: SocketServer, number: int) -> None:
+    async def are_there() -> bool:
+        return len(server.connections) == number
+
+    await wait_until_async(are_there, what=f"{number} sockets")
+
+
+async def test_a_deactivated_account_is_shown_out_with_4401(server: SocketServer) -> None:
+    async with talking(server, FakeNetwork(query="token=token-ada")) as network:
+        await until_connected(server, 1)
+
+        server.connections.deliver(event_of(EventType.ACCOUNT_DEACTIVATED, actor=ADA, audience=[]))
+
+        assert await network.closing_code() == 4401
+        assert network.texts == []
+    assert len(server.connections) == 0
+
+
+async def test_a_reader_that_stopped_reading_is_closed_with_4008(server: SocketServer) -> None:
+    async with talking(server, FakeNetwork(query="token=token-ada")) as network:
+        await until_connected(server, 1)
+        network.is_reading.clear()
+        for number in range(2 * MAX_QUEUED_MESSAGES):
+            server.connections.deliver(event_of(text=str(number)))
+        network.is_reading.set()
+
+        assert await network.closing_code() == 4008
+        assert network.texts[-1] == RESYNC
+
+
+async def test_a_restart_closes_with_1012(server: SocketServer) -> None:
+    async with talking(server, FakeNetwork(query="token=token-ada")) as network:
+        await until_connected(server, 1)
+
+        server.connections.end_all(CloseCode.SERVICE_RESTART)
+
+        assert await network.closing_code() == 1012
+
+
+async def test_a_token_that_runs_out_ends_its_socket_with_4401(server: SocketServer) -> None:
+    async with talking(server, FakeNetwork(query="token=token-ada-expiring")) as network:
+        assert await network.closing_code() == 4401
+
+
+@pytest.mark.parametrize(("token", "code"), [("of-nobody", 4401), ("", 4401), ("database-is-away", 1013)])
+async def test_who_can_not_be_signed_in_is_told_why(server: SocketServer, token: str, code: int) -> None:
+    async with talking(server, FakeNetwork(query=f"token={token}")) as network:
+        assert await network.closing_code() == code
+        # A code can be read only from a socket that was accepted.
+        assert network.arrived[0]["type"] == "websocket.accept"
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_welcome"),
+    [
+        (None, True),
+        ("http://hive.test", True),
+        ("https://board.example", True),
+        ("https://evil.example", False),
+        ("https://hive.test.evil.example", False),
+        ("null", False),
+    ],
+)
+async def test_only_pages_of_known_origins_are_welcome(
+    server: SocketServer, origin: str | None, is_welcome: bool
+) -> None:
+    async with talking(server, FakeNetwork(query="token=token-ada", origin=origin)) as network:
+        network.say('{"type": "ping"}')
+        if is_welcome:
+            assert await network.text() == '{"type": "pong", "data": null}'
+        else:
+            await network.closing_code()
+            assert [message["type"] for message in network.arrived] == ["websocket.close"]
+
+
+async def test_chat_reaches_all_and_presence_the_others(server: SocketServer) -> None:
+    async with talking(server, FakeNetwork(query="token=token-ada")) as ada:
+        await until_connected(server, 1)
+        async with talking(server, FakeNetwork(query="token=token-grace")) as grace:
+            assert '"type":"user.online"' in await ada.text()
+            assert str(GRACE.id) in await ada.text()
+            grace.say('{"type": "chat.message", "data": {"message": "Tea is ready"}}')
+            assert await ada.text(1) == await grace.text(0) == "Tea is ready"
+            grace.leave()
+            assert '"type":"user.offline"' in await ada.text(2)
+            grace_texts = list(grace.texts)
+
+    assert grace_texts == ["Tea is ready"]
