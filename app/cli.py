@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import http.client
 import socket
 import subprocess
 import sys
@@ -203,7 +204,8 @@ def create_user(
 
 
 def _hive(*command: str) -> list[str]:
-    return [sys.executable, "-m", "app.cli", *command]
+    # -P, so that an `app` folder in the working directory is not mistaken for ours.
+    return [sys.executable, "-P", "-m", "app.cli", *command]
 
 
 def _require_free_port(settings: Settings) -> None:
@@ -218,10 +220,14 @@ def _listen(settings: Settings) -> socket.socket:
     """
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # A client that never reads would keep its connection for ever, for closing waits for it to read.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)
     except OSError as error:
         place = f"{settings.host}:{settings.port}"
         raise CommandError(f"can't listen on {place}: {error.strerror or error}. Set HOST or PORT.") from error
+    return listener
 
 
 def _reachable(host: str) -> str:
@@ -230,9 +236,11 @@ def _reachable(host: str) -> str:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=0.5) as answer:  # noqa: S310  # The address is our own.
+        # Our own address; a proxy that is set for the way out has no part in it.
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(url, timeout=0.5) as answer:
             return bool(answer.status == 200)
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 

@@ -106,10 +106,11 @@ class Settings(BaseSettings):
 
     def celery_urls(self, redis_url: str) -> tuple[str, str]:
         """Broker and result backend, each the one that is set or else `redis_url` in Celery's words."""
-        derived = _in_celery_words(redis_url)
-        broker = self.celery_broker_url.get_secret_value() if self.celery_broker_url else derived
-        backend = self.celery_result_backend.get_secret_value() if self.celery_result_backend else derived
-        return broker, backend
+        broker, backend = self.celery_broker_url, self.celery_result_backend
+        return (
+            _in_celery_words(broker.get_secret_value() if broker else redis_url),
+            _in_celery_words(backend.get_secret_value() if backend else redis_url),
+        )
 
 
 def load_settings() -> Settings:
@@ -184,8 +185,10 @@ def _kept_secrets(data_dir: Path) -> dict[str, str]:
 
 
 def _in_celery_words(redis_url: str) -> str:
-    """Translate a redis-py URL to the dialect that Celery's transport and result backend read."""
+    """Translate a redis-py URL to the dialect that Celery reads. Addresses of other servers stay as they are."""
     parts = urlsplit(redis_url)
+    if parts.scheme not in {"unix", "redis", "rediss"}:
+        return redis_url
     options = dict(parse_qsl(parts.query))
     if parts.scheme == "unix":
         query = {"virtual_host": options.pop("db", "0"), **options}

@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import event, exc, func, select
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
@@ -21,21 +21,34 @@ SERVER_SETTINGS = {
     "statement_timeout": "15s",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "30s",
+    # So that the server learns within half a minute that a machine is gone, and frees the locks it held.
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }
+# For a server that is frozen or out of reach and can't keep its own time-outs. Longer than those.
+ANSWER_SECONDS = 20
 
 
-def create_engine(url: str, *, application: str, pool_size: int | None = None, pre_ping: bool = False) -> AsyncEngine:
+def create_engine(
+    url: str,
+    *,
+    application: str,
+    pool_size: int | None = None,
+    pre_ping: bool = False,
+    answer_seconds: float | None = ANSWER_SECONDS,
+) -> AsyncEngine:
     """An engine that connects on first use; without `pool_size`, each use is a connection of its own.
 
     `pre_ping` asks each connection before use, for a process whose event loop stands still meanwhile and does not
-    learn that the server hung up.
+    learn that the server hung up. A statement without an answer for `answer_seconds` fails.
     """
     dsn = asyncpg_dsn(url)
     settings = {**SERVER_SETTINGS, "application_name": f"hive {application}"}
 
     async def connect(*_: Any, **__: Any) -> asyncpg.Connection:
         # asyncpg reads the provider's options itself, such as sslmode, which SQLAlchemy's URL would lose.
-        return await asyncpg.connect(dsn, server_settings=settings, timeout=3)
+        return await asyncpg.connect(dsn, server_settings=settings, timeout=3, command_timeout=answer_seconds)
 
     pool: dict[str, Any] = (
         {"poolclass": NullPool}
@@ -48,7 +61,9 @@ def create_engine(url: str, *, application: str, pool_size: int | None = None, p
             "pool_pre_ping": pre_ping,
         }
     )
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, **pool)
+    # An error that told the parameters of its statement would tell addresses and hashes to the log.
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **pool)
+    event.listen(engine.sync_engine, "handle_error", _give_up_silent_connection)
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
     return engine
 
@@ -58,6 +73,12 @@ def _refuse_closed_connection(connection: DBAPIConnection, _entry: ConnectionPoo
     # and keeps requests from meeting the connections that a restart of the server has left in the pool.
     if connection.driver_connection.is_closed():
         raise exc.DisconnectionError
+
+
+def _give_up_silent_connection(context: ExceptionContext) -> None:
+    # Without this it would go back to the pool, and wait as long again for its rollback.
+    if isinstance(context.original_exception, TimeoutError):
+        context.is_disconnect = True
 
 
 class Database:

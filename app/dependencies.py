@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
 from app.config import Settings
-from app.core.auth import NotSignedIn, authenticate
+from app.core.auth import NotSignedIn, SignedIn, authenticate
 from app.core.errors import Forbidden, MalformedInput
 from app.core.permissions import Actor
 from app.database import Database
@@ -66,6 +66,14 @@ async def get_current_user(
     return (await authenticate(session, token, key=settings.jwt_key)).actor
 
 
+async def get_current_reader(state: StateDep, token: Annotated[str | None, Depends(bearer)]) -> SignedIn:
+    # A reader stays for long, so its sign-in has a transaction of its own and leaves the connection at once.
+    if token is None:
+        raise NotSignedIn
+    return await state.sockets.sign_in(token)
+
+
+CurrentReader = Annotated[SignedIn, Depends(get_current_reader)]
 CurrentUser = Annotated[Actor, Depends(get_current_user)]
 
 

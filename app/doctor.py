@@ -37,9 +37,8 @@ async def _check(settings: Settings, backing: Backing) -> dict[str, Check]:
 
 
 def _place(url: str, *, is_embedded: bool) -> str:
-    """The server's address without its password."""
+    """The server's address without user, password and options."""
+    if is_embedded:
+        return "embedded, in the data folder"
     parts = urlsplit(url)
-    where = parts.hostname or parts.path or parts.query
-    if parts.port:
-        where = f"{where}:{parts.port}"
-    return "embedded, in the data folder" if is_embedded else str(where)
+    return parts.netloc.rpartition("@")[2] + parts.path or "a local socket"

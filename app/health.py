@@ -3,22 +3,34 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from functools import cache
 
-from sqlalchemy import func, select, text
+import structlog
+from sqlalchemy import func, or_, select, text
 
 from app.core.errors import HiveError, ServiceUnavailable
 from app.core.redis import REDIS_FAILURES
+from app.events.relay import RELAY_LOCK
 from app.migrate import newest_revision
-from app.models import Event
+from app.models import Event, EventLog
 from app.schemas.health import Check, ReadyResponse
 from app.state import State
 
 WORKERS_KEY = "hive:workers"
 WORKER_SEEN_SECONDS = 30
 LAG_SECONDS = 10
+# How PostgreSQL shows an advisory lock whose key fits into 32 bits.
+RELAY_LOCK_IS_HELD = """
+    SELECT EXISTS (
+        SELECT FROM pg_locks
+        WHERE locktype = 'advisory' AND classid = 0 AND objid = :key AND objsubid = 1 AND granted
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    )
+"""
 CHECK_SECONDS = 3.0
+
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class NotReady(ServiceUnavailable):
@@ -51,13 +63,17 @@ async def check_readiness(state: State) -> ReadyResponse:
 
 async def _in_time(check: Awaitable[Check]) -> Check:
     try:
-        return await asyncio.wait_for(check, CHECK_SECONDS)
+        async with asyncio.timeout(CHECK_SECONDS):
+            return await check
     except TimeoutError:
         return Check(ok=False, detail=f"no answer within {CHECK_SECONDS:g} seconds")
     except HiveError as error:
         return Check(ok=False, detail=error.detail)
     except REDIS_FAILURES:
         return Check(ok=False, detail="Redis can't be reached.")
+    except Exception:  # A check that breaks has failed; the others are still worth telling.
+        log.exception("a check of readiness broke")
+        return Check(ok=False, detail="the check itself failed; the log says how")
 
 
 async def _check_database(state: State) -> Check:
@@ -89,10 +105,16 @@ async def _check_worker(state: State) -> Check:
 
 
 async def _check_relay(state: State) -> Check:
+    """Whether a relay is at work, and how old the oldest event is that it has yet to publish."""
+    published = select(EventLog.published_seq).scalar_subquery()
+    waiting = or_(Event.seq.is_(None), Event.seq > published)
     async with state.database.unit_of_work() as session:
-        oldest = await session.scalar(select(func.min(Event.created_at)).where(Event.seq.is_(None)))
-    lag = (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
-    return Check(ok=lag < LAG_SECONDS, detail=f"lag {max(lag, 0):.1f} s")
+        age = func.extract("epoch", func.now() - func.min(Event.created_at))
+        seconds = float(await session.scalar(select(age).where(waiting)) or 0)
+        is_active = await session.scalar(text(RELAY_LOCK_IS_HELD), {"key": RELAY_LOCK})
+    if not is_active:
+        return Check(ok=False, detail=f"no relay is at work, lag {seconds:.1f} s")
+    return Check(ok=seconds < LAG_SECONDS, detail=f"lag {seconds:.1f} s")
 
 
 @cache

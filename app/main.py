@@ -1,8 +1,9 @@
 """The API process: middleware, error answers, routes, and what runs beside the requests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache, partial
 from typing import Any
 
 import structlog
@@ -23,11 +24,12 @@ from app.core.permissions import Actor
 from app.core.redis import connect_redis
 from app.database import Database
 from app.dependencies import StrictParameters
+from app.events.backlog import BacklogPage, read_backlog
+from app.events.filters import EventFilter
 from app.events.stream import EventStream
 from app.events.wakeup import RelayWaker
 from app.services import ChatService
 from app.state import State
-from app.websockets.connection import CloseCode
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.conversation import SocketServer
 from app.websockets.presence import Presence
@@ -64,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         allow_origins=settings.cors_origins,
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["Link", "Location", "ETag", "Retry-After", "X-Request-ID"],
+        expose_headers=["Hive-Seq", "Link", "Location", "ETag", "Retry-After", "X-Request-ID"],
     )
     return app
 
@@ -88,13 +90,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         connections = state.sockets.connections
         stack.push_async_callback(state.redis.aclose)
         stack.push_async_callback(state.presence.leave)
-        await stack.enter_async_context(_in_background(waker.run()))
-        await stack.enter_async_context(_in_background(state.presence.run()))
-        await stack.enter_async_context(_in_background(_fan_out(EventStream(database, redis), connections)))
-        await stack.enter_async_context(_in_background(_log_carrier(carrier)))
+        await stack.enter_async_context(_in_background(waker.run))
+        await stack.enter_async_context(_in_background(state.presence.run))
+        await stack.enter_async_context(_in_background(partial(_fan_out, EventStream(database, redis), connections)))
+        await stack.enter_async_context(_in_background(partial(_log_carrier, carrier)))
         log.info("the API listens", host=settings.host, port=settings.port)
         yield
-        connections.end_all(CloseCode.SERVICE_RESTART)
 
 
 def build_state(settings: Settings, database: Database, *, redis_url: str) -> State:
@@ -111,11 +112,17 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
         async with database.unit_of_work() as session:
             await ChatService(session).say(actor, message)
 
-    sockets = SocketServer(connections, presence, sign_in, say, frozenset(settings.cors_origins))
+    async def read(actor: Actor, after: int, wanted: EventFilter, limit: int) -> BacklogPage:
+        async with database.unit_of_work() as session:
+            return await read_backlog(session, actor, after=after, limit=limit, wanted=wanted)
+
+    sockets = SocketServer(connections, presence, sign_in, say, read, frozenset(settings.cors_origins))
     return State(settings, database, redis, presence, sockets)
 
 
 async def _fan_out(stream: EventStream, connections: ConnectionManager) -> None:
+    if not connections.is_following:
+        connections.follow_from(await stream.begin())
     async for events in stream.follow():
         for event in events:
             connections.deliver(event)
@@ -128,8 +135,9 @@ async def _log_carrier(carrier: CeleryCarrier) -> None:
 
 
 @asynccontextmanager
-async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(_report_fault(work))
+async def _in_background(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Keep the work going beside the requests, for without it the process would be deaf or mute."""
+    task = asyncio.create_task(_begin_again_after_faults(work))
     try:
         yield
     finally:
@@ -137,18 +145,26 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _report_fault(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await work
-    except Exception:
-        log.exception("a background task of the API broke")
-        raise
+async def _begin_again_after_faults(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("a background task of the API broke, and begins again")
+            await asyncio.sleep(1)
+        else:
+            return
+
+
+@cache
+def _application() -> FastAPI:
+    settings = load_settings()
+    configure_logging(settings, "api")
+    return create_app(settings)
 
 
 def __getattr__(name: str) -> FastAPI:
     # `uvicorn app.main:app` finds its application here, and importing the module alone reads no settings.
     if name == "app":
-        settings = load_settings()
-        configure_logging(settings, "api")
-        return create_app(settings)
+        return _application()
     raise AttributeError(name)

@@ -39,7 +39,7 @@ def run_migrations(connection: Connection) -> None:
 
 
 async def run_async_migrations(url: str) -> None:
-    engine = create_engine(url, application="migrate")
+    engine = create_engine(url, application="migrate", answer_seconds=None)
     async with engine.connect() as connection:
         await connection.run_sync(run_migrations)
     await engine.dispose()

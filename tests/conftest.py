@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -160,8 +160,16 @@ async def clean_redis(redis_url: str) -> AsyncIterator[None]:
 @pytest.fixture
 async def app(settings: Settings, database: Database, redis_url: str) -> AsyncIterator[FastAPI]:
     app = create_app(settings)
+    async with attached_state(app, settings, database, redis_url):
+        yield app
+
+
+@asynccontextmanager
+async def attached_state(app: FastAPI, settings: Settings, database: Database, redis_url: str) -> AsyncIterator[None]:
+    """What the lifespan would give the application, but for what runs in the background."""
     app.state.hive = build_state(settings, database, redis_url=redis_url)
-    yield app
+    app.state.hive.sockets.connections.follow_from(0)
+    yield
     await app.state.hive.redis.aclose()
 
 

@@ -1,8 +1,10 @@
 """From a token, or an address and a password, to the account behind it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic_core import PydanticCustomError
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,6 +13,7 @@ from app.core.permissions import Actor
 from app.core.security import InvalidToken, password_matches, read_token
 from app.database import Database
 from app.models import User
+from app.schemas.fields import normalize_email
 
 
 class InvalidCredentials(Unauthorized):
@@ -55,15 +58,13 @@ async def check_credentials(database: Database, email: str, password: str) -> Ac
     Raises:
         InvalidCredentials: after the same time whether or not there is such an account.
     """
-    password_hash = None
     found = None
-    # PostgreSQL can't be asked for a text that it can't hold, and there is no account with such an address.
-    if email.isascii() and email.isprintable():
+    # What is no address is no account's, and takes as long to be refused.
+    with suppress(PydanticCustomError):
+        address = normalize_email(email)
         async with database.unit_of_work() as session:
-            matching = select(User).where(func.lower(User.email) == func.lower(email), User.is_active)
+            matching = select(User).where(func.lower(User.email) == func.lower(address), User.is_active)
             found = await session.scalar(matching)
-    if found is not None:
-        password_hash = found.password_hash
-    if not await password_matches(password, password_hash) or found is None:
+    if not await password_matches(password, found.password_hash if found else None) or found is None:
         raise InvalidCredentials
     return Actor.of(found)

@@ -9,8 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Audience
-from app.events.types import Envelope, EventType
 from app.models import Event, EventLog
+from app.schemas.event import Envelope
 
 # redis-py's own type for the fields that it writes; those that it reads are texts.
 StreamFields = dict[FieldT, EncodableT]
@@ -21,19 +21,25 @@ class PublishedEvent:
     """`text` is the envelope as JSON; the rest is for HIVE's own processes. `seq` is None for what is live only."""
 
     seq: int | None
-    type: EventType
+    type: str
     actor_id: UUID
+    task_id: UUID | None
     audience: Audience
     text: str
 
     @classmethod
     def of(cls, event: Event) -> "PublishedEvent":
         envelope = Envelope.of(event)
-        return cls(event.seq, envelope.type, event.actor_id, event.audience, envelope.model_dump_json())
+        text = envelope.model_dump_json()
+        return cls(event.seq, envelope.type, event.actor_id, event.task_id, event.audience, text)
+
+    def envelope(self) -> Envelope:
+        return Envelope.model_validate_json(self.text)
 
     def to_stream(self) -> StreamFields:
         audience = None if self.audience is None else [str(user_id) for user_id in self.audience]
-        header = {"type": self.type, "actor": str(self.actor_id), "audience": audience}
+        task = None if self.task_id is None else str(self.task_id)
+        header = {"type": self.type, "actor": str(self.actor_id), "task": task, "audience": audience}
         return {"header": json.dumps(header), "event": self.text}
 
     @classmethod
@@ -42,8 +48,9 @@ class PublishedEvent:
         audience = header["audience"]
         return cls(
             seq=int(entry_id.partition("-")[0]),
-            type=EventType(header["type"]),
+            type=header["type"],
             actor_id=UUID(header["actor"]),
+            task_id=UUID(header["task"]) if header["task"] else None,
             audience=None if audience is None else [UUID(user_id) for user_id in audience],
             text=fields["event"],
         )

@@ -5,7 +5,7 @@ how far it came, and does the step again; readers drop what they have, and a job
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 
 import structlog
@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, func, select, update
 from app.core.errors import HiveError
 from app.core.redis import REDIS_FAILURES
 from app.database import Database
-from app.events.due_jobs import DueJob, find_due_jobs, mark_sent
+from app.events.due_jobs import DueJob, put_back, take_due_jobs
 from app.events.published import PublishedEvent, read_log, read_published, stream_key
 from app.events.wakeup import WAKE_CHANNEL
 from app.models import Event, EventLog
@@ -40,7 +40,8 @@ class Relay:
         self._database = database
         self._redis = redis
         self._send_jobs = send_jobs
-        self._wake = asyncio.Event()
+        self._events_wanted = asyncio.Event()
+        self._jobs_wanted = asyncio.Event()
 
     async def run(self) -> None:
         """Relay for ever, when it's this one's turn."""
@@ -58,36 +59,49 @@ class Relay:
                 if ours is not None:
                     log.info("this relay is the active one")
                     await self._lead(ours)
-        except HiveError as error:
-            log.warning("the relay waits for the database", reason=error.detail)
+        except* HiveError as errors:
+            reasons = {error.detail for error in _leaves(errors)}
+            log.warning("the relay waits for the database", reason="; ".join(reasons))
 
     async def _lead(self, database: Database) -> None:
-        while True:
-            self._wake.clear()
-            if not await self.relay_once(database):
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+        # Side by side, so that a broker that hangs holds up no event.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(lambda: self.relay_events(database), self._events_wanted))
+            group.create_task(self._repeat(self.relay_jobs, self._jobs_wanted))
 
-    async def relay_once(self, database: Database) -> bool:
-        """Carry on one batch of each kind; whether there may be more at once."""
+    async def _repeat(self, relay_batch: Callable[[], Awaitable[bool]], wanted: asyncio.Event) -> None:
+        while True:
+            wanted.clear()
+            if not await relay_batch():
+                # Not `wait_for`, which can lose a cancellation that comes together with the wake-up.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await wanted.wait()
+
+    async def relay_events(self, database: Database) -> bool:
+        """Number and publish one batch of events; whether there may be more at once."""
         numbered = await number_events(database, limit=BATCH)
         try:
             published = await publish_events(database, self._redis, limit=BATCH)
-            sent = await self._send_due_jobs(database)
         except REDIS_FAILURES as error:
-            log.warning("the relay waits for Redis", reason=str(error))
+            log.warning("events wait for Redis", reason=str(error))
             return numbered == BATCH
-        return BATCH in (numbered, published, sent)
+        return BATCH in (numbered, published)
 
-    async def _send_due_jobs(self, database: Database) -> int:
-        async with database.unit_of_work() as session:
-            due = await find_due_jobs(session, limit=BATCH)
-        if due:
-            # Sent first and marked afterwards: a crash in between sends them once more, the other way round never.
+    async def relay_jobs(self) -> bool:
+        """Send one batch of jobs; whether there may be more at once."""
+        async with self._database.unit_of_work() as session:
+            due = await take_due_jobs(session, limit=BATCH)
+        if not due:
+            return False
+        try:
             await self._send_jobs(due)
-            async with database.unit_of_work() as session:
-                await mark_sent(session, due)
-        return len(due)
+        except REDIS_FAILURES as error:
+            log.warning("jobs wait for the broker", reason=str(error))
+            async with self._database.unit_of_work() as session:
+                await put_back(session, due)
+            return False
+        return len(due) == BATCH
 
     async def _listen(self) -> None:
         while True:
@@ -96,9 +110,18 @@ class Relay:
                     await subscription.subscribe(WAKE_CHANNEL)
                     while True:
                         if await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0):
-                            self._wake.set()
+                            self._events_wanted.set()
+                            self._jobs_wanted.set()
             except REDIS_FAILURES:
                 await asyncio.sleep(STANDBY_SECONDS)
+
+
+def _leaves(group: BaseExceptionGroup[HiveError]) -> Iterator[HiveError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 async def number_events(database: Database, *, limit: int) -> int:

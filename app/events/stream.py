@@ -31,23 +31,22 @@ class EventStream:
         self._redis = redis
         self._key = ""
         self.position = 0
-        self.is_following = False
 
     async def follow(self) -> AsyncIterator[Sequence[PublishedEvent]]:
-        await self._begin()
-        self.is_following = True
+        """The events after the position of `begin`, as they are published."""
         while True:
             events = await self._next()
             if events:
                 yield events
 
-    async def _begin(self) -> None:
+    async def begin(self) -> int:
+        """Take the present end of the log as the position, as soon as the database tells it."""
         while True:
             try:
                 async with self._database.unit_of_work() as session:
                     state = await read_log(session)
                     self._key, self.position = stream_key(state.epoch), state.last_seq
-                    return
+                    return self.position
             except HiveError as error:
                 log.warning("waiting for the database", reason=error.detail)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -1,33 +1,12 @@
-"""Every event that HIVE writes, with its data, and the envelope that all of them travel in."""
+"""Every event that HIVE writes, with its data."""
 
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from app.models import Event, TaskPriority, TaskStatus
-
-
-class EventType(StrEnum):
-    """What a reader can meet: `<noun>.<what happened>`."""
-
-    TASK_CREATED = "task.created"
-    TASK_UPDATED = "task.updated"
-    TASK_DELETED = "task.deleted"
-    TASK_ASSIGNED = "task.assigned"
-    TASK_UNASSIGNED = "task.unassigned"
-    TASK_STATUS_CHANGED = "task.status_changed"
-    CHAT_MESSAGE = "chat.message"
-    USER_ONLINE = "user.online"
-    USER_OFFLINE = "user.offline"
-    # For HIVE's own processes. It's in the log so that none of them misses it, and no reader is shown it.
-    ACCOUNT_DEACTIVATED = "account.deactivated"
-
-    @property
-    def is_internal(self) -> bool:
-        return self is EventType.ACCOUNT_DEACTIVATED
+from app.models import EventType, TaskPriority, TaskStatus
 
 
 class EventData(BaseModel):
@@ -79,12 +58,13 @@ class TaskUnassigned(EventData):
 
 
 class TaskStatusChanged(EventData):
-    """One step of the workflow, with who holds the task after it and when it was completed, if it is."""
+    """One step of the workflow, with who held the task before it and after it, and when it was completed, if it is."""
 
     type = EventType.TASK_STATUS_CHANGED
     old_status: TaskStatus
     new_status: TaskStatus
     assignee_id: UUID | None
+    previous_assignee_id: UUID | None
     completed_at: datetime | None
 
 
@@ -123,40 +103,3 @@ EVENT_TYPES: tuple[type[EventData], ...] = (
     UserOnline,
     UserOffline,
 )
-
-
-class EventActor(BaseModel):
-    id: UUID
-    type: Literal["user"] = "user"
-
-
-class EventTask(BaseModel):
-    id: UUID
-    version: int
-
-
-class Envelope(BaseModel):
-    """An event as its readers get it, whichever way they read. `seq` is null until it's published."""
-
-    id: UUID
-    seq: int | None
-    type: EventType
-    timestamp: datetime
-    actor: EventActor
-    task: EventTask | None
-    data: dict[str, Any]
-
-    @classmethod
-    def of(cls, event: Event) -> "Envelope":
-        task = None
-        if event.task_id is not None and event.task_version is not None:
-            task = EventTask(id=event.task_id, version=event.task_version)
-        return cls(
-            id=event.id,
-            seq=event.seq,
-            type=EventType(event.type),
-            timestamp=event.created_at,
-            actor=EventActor(id=event.actor_id),
-            task=task,
-            data=event.data,
-        )

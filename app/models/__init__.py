@@ -1,8 +1,8 @@
 """Every table. Importing this package is enough for Alembic's autogenerate to see them all."""
 
 from app.models.base import Base
-from app.models.event import Event, EventLog
-from app.models.job import Job, JobState
+from app.models.event import Event, EventLog, EventType
+from app.models.job import Job, JobName, JobState
 from app.models.task import HELD_STATUSES, Task, TaskPriority, TaskStatus
 from app.models.user import User
 from app.models.user_task_association import UserTaskAssociation
@@ -12,7 +12,9 @@ __all__ = [
     "Base",
     "Event",
     "EventLog",
+    "EventType",
     "Job",
+    "JobName",
     "JobState",
     "Task",
     "TaskPriority",

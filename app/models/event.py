@@ -1,11 +1,32 @@
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, Identified
+from app.models.base import Base, Identified, one_of
+
+
+class EventType(StrEnum):
+    """What a reader can meet: `<noun>.<what happened>`."""
+
+    TASK_CREATED = "task.created"
+    TASK_UPDATED = "task.updated"
+    TASK_DELETED = "task.deleted"
+    TASK_ASSIGNED = "task.assigned"
+    TASK_UNASSIGNED = "task.unassigned"
+    TASK_STATUS_CHANGED = "task.status_changed"
+    CHAT_MESSAGE = "chat.message"
+    USER_ONLINE = "user.online"
+    USER_OFFLINE = "user.offline"
+    # For HIVE's own processes. It's in the log so that none of them misses it, and no reader is shown it.
+    ACCOUNT_DEACTIVATED = "account.deactivated"
+
+    @property
+    def is_internal(self) -> bool:
+        return self is EventType.ACCOUNT_DEACTIVATED
 
 
 class Event(Identified, Base):
@@ -29,6 +50,7 @@ class Event(Identified, Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (
+        one_of("type", EventType),
         CheckConstraint("(task_id IS NULL) = (task_version IS NULL)", name="task_with_version"),
         Index("uq_events_task_id_task_version", "task_id", "task_version", unique=True),
         Index("ix_events_unpublished", "position", postgresql_where=text("seq IS NULL")),

@@ -8,6 +8,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.models.base import Base, Identified, Vocabulary, one_of
 
 
+class JobName(StrEnum):
+    """Each is the name of a Celery task in `app/workers/tasks.py`."""
+
+    TEST = "test_celery_task"
+    RECOMPUTE_IMPACT_SCORE = "recompute_impact_score"
+    PURGE_FINISHED_JOBS = "purge_finished_jobs"
+
+
 class JobState(StrEnum):
     WAITING = "waiting"  # Asked for, or to be tried again; the relay sends it once `run_after` has come.
     SENT = "sent"  # Given to Celery; sent again when it's not done by `run_after`.
@@ -31,6 +39,7 @@ class Job(Identified, Base):
     done_at: Mapped[datetime | None]
 
     __table_args__ = (
+        one_of("name", JobName),
         one_of("state", JobState),
         CheckConstraint("(done_at IS NOT NULL) = (state = 'done')", name="done_at_when_done"),
         Index("ix_jobs_due", "run_after", postgresql_where=text("state IN ('waiting', 'sent')")),

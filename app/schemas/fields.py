@@ -16,9 +16,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-# PostgreSQL can't store NUL, and other control characters only ever serve to deceive a reader or a log.
+# PostgreSQL can't store NUL, UTF-8 has no lone surrogates, and the other control characters confuse terminals and logs.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_LINE_BREAK = re.compile(r"[\t\r\n\u2028\u2029]")
+# Line breaks, and marks that make a line read otherwise than it is written.
+_LINE_BREAK = re.compile(r"[\t\r\n\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # HIVE runs in internal networks, where names such as `corp.local` or `team.test` are real. This is the library's own
 # way to allow them.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
@@ -40,7 +41,7 @@ def _refuse_control_characters(text: str) -> str:
 
 def _refuse_line_breaks(text: str) -> str:
     if _LINE_BREAK.search(text):
-        raise PydanticCustomError("invalid_text", "Line breaks and tabs are not allowed here.")
+        raise PydanticCustomError("invalid_text", "Line breaks, tabs and marks of direction are not allowed here.")
     return text
 
 
@@ -63,7 +64,8 @@ def _in_range(moment: datetime) -> datetime:
     return moment
 
 
-def _normalize_email(address: str) -> str:
+def normalize_email(address: str) -> str:
+    """The one way in which an address is stored and looked up."""
     try:
         found = email_validator.validate_email(
             address, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False
@@ -76,7 +78,7 @@ def _normalize_email(address: str) -> str:
 Text = Annotated[str, AfterValidator(_refuse_control_characters)]
 Line = Annotated[Text, AfterValidator(_refuse_line_breaks), StringConstraints(strip_whitespace=True)]
 
-Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(_normalize_email)]
+Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(normalize_email)]
 Password = Annotated[Text, Field(min_length=8, max_length=128)]
 DisplayName = Annotated[Line, Field(min_length=1, max_length=100)]
 Role = Annotated[Line, Field(max_length=100)]
@@ -87,6 +89,8 @@ Category = Annotated[Line, Field(min_length=1, max_length=50)]
 ImpactPoints = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator(_in_range)]
 ChatText = Annotated[Text, Field(min_length=1, max_length=4_000)]
+# As large as the column is; a JSON number of this size is still exact everywhere.
+Seq = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 
 class PageQuery(Strict):

@@ -1,14 +1,21 @@
 """What travels over a socket besides events."""
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import Field, TypeAdapter
 
-from app.schemas.fields import ChatText, Strict
+from app.models import EventType
+from app.schemas.fields import ChatText, Seq, Strict
 
 
 class AuthData(Strict):
+    """`since` is the `seq` after which the reader wants to go on; `types` and `task_id` narrow what it gets."""
+
     token: str = Field(min_length=1, max_length=4_096)
+    since: Seq | None = None
+    types: frozenset[EventType] = frozenset()
+    task_id: UUID | None = None
 
 
 class AuthMessage(Strict):

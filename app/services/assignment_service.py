@@ -7,7 +7,7 @@ from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor, Permission, access_task, select_visible_tasks
 from app.events import outbox
 from app.events.types import TaskAssigned, TaskUnassigned
-from app.models import HELD_STATUSES, Task, TaskStatus, User, UserTaskAssociation
+from app.models import Task, TaskStatus, User, UserTaskAssociation
 from app.services.workflow import TRANSITIONS
 
 
@@ -121,17 +121,22 @@ class AssignmentService:
         await outbox.record(self._session, event, actor=actor, task=task, audience=None)
         return task
 
-    async def holder_after(self, actor: Actor, task: Task, wanted: TaskStatus) -> UUID | None:
-        """Who holds the task once it has become `wanted`.
+    async def lock_holder_after(self, actor: Actor, holder: UUID | None, wanted: TaskStatus) -> UUID | None:
+        """Who holds a task that `holder` has now once it has become `wanted`; locked if they are to work on it.
 
         Starting it takes it, giving it back leaves it, and a completed one keeps its holder's name. Reopened, it's
         theirs again, or the actor's if that account has ended.
+
+        Raises:
+            UserNotFound: the actor's own account has ended meanwhile.
         """
-        if wanted not in HELD_STATUSES:
-            return None
-        if task.assignee_id is not None and await self._lock_active_user(task.assignee_id):
-            return task.assignee_id
-        return task.assignee_id if wanted is TaskStatus.COMPLETED else actor.id
+        if wanted is not TaskStatus.IN_PROGRESS:
+            return holder if wanted is TaskStatus.COMPLETED else None
+        if holder is not None and await self._lock_active_user(holder):
+            return holder
+        if not await self._lock_active_user(actor.id):
+            raise UserNotFound
+        return actor.id
 
     async def record_hold(self, actor: Actor, task: Task, *, was: TaskStatus) -> None:
         """Write down that the time of holding the task began or ended with its step from `was`."""
@@ -158,6 +163,9 @@ class AssignmentService:
 
     async def _why_not_claimed(self, actor: Actor, task_id: UUID) -> Task:
         task = await access_task(self._session, actor, task_id, Permission.TASK_CLAIM)
+        if task.status is TaskStatus.AVAILABLE:
+            # Given back since the attempt, so it's to be had again.
+            return await self.claim(actor, task_id)
         if task.status is not TaskStatus.IN_PROGRESS:
             raise NotAvailable(task.status)
         if task.assignee_id != actor.id:

@@ -1,8 +1,11 @@
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.auth import NotSignedIn
 from app.core.permissions import Actor
 from app.events import outbox
 from app.events.types import ChatMessage
+from app.models import User
 
 
 class ChatService:
@@ -12,4 +15,7 @@ class ChatService:
         self._session = session
 
     async def say(self, actor: Actor, message: str) -> None:
+        """Raises `NotSignedIn` for an account that has ended, whose socket may not have learnt of it yet."""
+        if await self._session.scalar(select(User.id).where(User.id == actor.id, User.is_active)) is None:
+            raise NotSignedIn
         await outbox.record(self._session, ChatMessage(message=message), actor=actor, audience=None)

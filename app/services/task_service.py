@@ -3,6 +3,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.errors import ServiceUnavailable
 from app.core.permissions import (
     Actor,
     Permission,
@@ -12,7 +13,7 @@ from app.core.permissions import (
     select_visible_tasks,
 )
 from app.events import outbox
-from app.events.jobs import JobName, ask_for_job
+from app.events.published import read_log
 from app.events.types import TaskCreated, TaskDeleted, TaskStatusChanged, TaskUpdated
 from app.models import Event, Task, TaskStatus
 from app.schemas.fields import PageQuery
@@ -33,6 +34,11 @@ ORDERS = {
     TaskSort.UPDATED_AT: Order(key=Task.updated_at, id=Task.id),
     TaskSort.UPDATED_AT_DESCENDING: Order(key=Task.updated_at, id=Task.id, descending=True),
 }
+
+
+class ChangedMeanwhile(ServiceUnavailable):
+    def __init__(self) -> None:
+        super().__init__("Somebody changed the task at the same time; try again.", code="try_again")
 
 
 class TaskService:
@@ -81,24 +87,33 @@ class TaskService:
 
     async def change_status(self, actor: Actor, task_id: UUID, wanted: TaskStatus) -> Task:
         """One step by the table. Who starts a task holds it; who gives it back no longer does."""
-        task = await access_task(self._session, actor, task_id, Permission.TASK_CHANGE_STATUS, lock=True)
-        old, held_by = task.status, task.assignee_id
-        require_transition(old, wanted)
         assignments = AssignmentService(self._session)
-        holder = await assignments.holder_after(actor, task, wanted)
+        seen = await access_task(self._session, actor, task_id, Permission.TASK_CHANGE_STATUS)
+        previous = seen.assignee_id
+        holder = await assignments.lock_holder_after(actor, previous, wanted)
+        task = await access_task(self._session, actor, task_id, Permission.TASK_CHANGE_STATUS, lock=True)
+        old = task.status
+        require_transition(old, wanted)
+        if task.assignee_id != previous:
+            raise ChangedMeanwhile
         completed_at = await self._session.scalar(select(func.now())) if wanted is TaskStatus.COMPLETED else None
         task.status, task.assignee_id, task.completed_at = wanted, holder, completed_at
         task.version += 1
         await assignments.record_hold(actor, task, was=old)
         event = TaskStatusChanged(
-            old_status=old, new_status=wanted, assignee_id=task.assignee_id, completed_at=task.completed_at
+            old_status=old,
+            new_status=wanted,
+            assignee_id=holder,
+            previous_assignee_id=previous,
+            completed_at=completed_at,
         )
         # One side of each step is public, and those who saw the task must learn that it was withdrawn.
         await outbox.record(self._session, event, actor=actor, task=task, audience=None)
-        if old is TaskStatus.COMPLETED and held_by != holder:
-            # Reopened for somebody else, it counts no longer for who completed it, whom the event doesn't name.
-            await ask_for_job(self._session, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(held_by))
         return task
+
+    async def position(self) -> int:
+        """The end of the log. What is read after this call has all that the log has told up to there."""
+        return (await read_log(self._session)).last_seq
 
     async def list_visible(self, actor: Actor, query: TaskListQuery, pager: Pager) -> Page[Task]:
         """The tasks that the actor may see, filtered and sorted, one page."""

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, Uuid, any_, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Forbidden
@@ -94,7 +94,11 @@ class UserService:
         return await pager.fetch(select(User).where(User.is_active), order, query, scope=scope_of("users"))
 
     async def list_by_ids(self, user_ids: frozenset[UUID]) -> Sequence[User]:
-        statement = select(User).where(User.id.in_(user_ids), User.is_active).order_by(User.display_name, User.id)
+        statement = (
+            select(User)
+            .where(User.id == any_(cast(list(user_ids), ARRAY(Uuid))), User.is_active)
+            .order_by(User.display_name, User.id)
+        )
         return (await self._session.scalars(statement)).all()
 
     async def recompute_impact_score(self, user_id: UUID) -> int | None:

@@ -13,13 +13,15 @@ import structlog
 from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.core.auth import SignedIn
+from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import HiveError
 from app.core.permissions import Actor
-from app.schemas.websocket import ChatMessagePost, auth_message, client_message
-from app.websockets.connection import FAREWELL_SECONDS, CloseCode, Connection
+from app.events.filters import EventFilter
+from app.schemas.websocket import AuthData, ChatMessagePost, auth_message, client_message
+from app.websockets.connection import FAREWELL_SECONDS, CloseCode, Connection, Message
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.presence import Presence
+from app.websockets.replay import ReadBacklog, catch_up
 
 SIGN_IN_SECONDS = 10.0
 
@@ -28,7 +30,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SocketServer:
-    """What a conversation needs: the sockets of this process, and two ways to the services.
+    """What readers need: those of this process, and ways to the services.
 
     `sign_in` raises a `HiveError` when the token is not valid (401) or the database is away (503).
     """
@@ -37,6 +39,7 @@ class SocketServer:
     presence: Presence
     sign_in: Callable[[str], Awaitable[SignedIn]]
     say: Callable[[Actor, str], Awaitable[None]]
+    read_backlog: ReadBacklog
     allowed_origins: frozenset[str]
 
 
@@ -46,46 +49,53 @@ async def converse(websocket: WebSocket, server: SocketServer) -> None:
         # Before it's accepted, closing refuses the handshake with a 403.
         await websocket.close()
         return
-    token = websocket.query_params.get("token")
-    if token is None:
-        await websocket.accept()
-        token = await _first_message_token(websocket)
-        await _sign_in_and_serve(websocket, server, token, is_accepted=True)
+    if "token" in websocket.query_params:
+        await _sign_in_and_serve(websocket, server, _auth_of_address(websocket), is_accepted=False)
     else:
-        await _sign_in_and_serve(websocket, server, token, is_accepted=False)
+        await websocket.accept()
+        await _sign_in_and_serve(websocket, server, await _auth_of_first_message(websocket), is_accepted=True)
 
 
 async def _sign_in_and_serve(
-    websocket: WebSocket, server: SocketServer, token: str | None, *, is_accepted: bool
+    websocket: WebSocket, server: SocketServer, auth: AuthData | None, *, is_accepted: bool
 ) -> None:
     try:
-        signed_in = await server.sign_in(token) if token else None
+        async with asyncio.timeout(SIGN_IN_SECONDS):
+            await server.connections.until_following()
+        signed_in = await server.sign_in(auth.token) if auth else None
         refusal = CloseCode.UNAUTHORIZED
-    except HiveError as error:
+    except (HiveError, TimeoutError) as error:
         signed_in = None
-        refusal = CloseCode.UNAUTHORIZED if error.status_code == 401 else CloseCode.TRY_AGAIN_LATER
-    if signed_in is None:
+        is_bad_token = isinstance(error, HiveError) and error.status_code == 401
+        refusal = CloseCode.UNAUTHORIZED if is_bad_token else CloseCode.TRY_AGAIN_LATER
+    if auth is None or signed_in is None:
         if not is_accepted:
             await websocket.accept()
         await _close(websocket, refusal)
         return
-    connection = Connection(websocket, signed_in.actor)
+    wanted = EventFilter.of(auth.types, auth.task_id)
+    connection = Connection(signed_in.actor, wanted=wanted, is_live=auth.since is None)
     # Subscribed before it's accepted, a socket that is open misses nothing.
     server.connections.add(connection)
     try:
         if not is_accepted:
             await websocket.accept()
         server.presence.sockets_changed()
-        await _serve(websocket, connection, server, until=signed_in.expires_at)
+        await _serve(websocket, connection, server, since=auth.since, until=signed_in.expires_at)
     finally:
         server.connections.remove(connection)
         server.presence.sockets_changed()
 
 
-async def _serve(websocket: WebSocket, connection: Connection, server: SocketServer, *, until: datetime) -> None:
+async def _serve(
+    websocket: WebSocket, connection: Connection, server: SocketServer, *, since: int | None, until: datetime
+) -> None:
     reader = asyncio.create_task(_read(websocket, connection, server))
-    writer = asyncio.create_task(connection.write())
+    writer = asyncio.create_task(_write(websocket, connection))
     ended = asyncio.create_task(connection.is_ended.wait())
+    helpers = [reader, writer, ended]
+    if since is not None:
+        helpers.append(asyncio.create_task(catch_up(connection, server.connections, server.read_backlog, since=since)))
     remaining = (until - datetime.now(UTC)).total_seconds()
     try:
         done, _ = await asyncio.wait(
@@ -97,18 +107,25 @@ async def _serve(websocket: WebSocket, connection: Connection, server: SocketSer
             # What is queued still goes out, unless the other side has stopped reading.
             await asyncio.wait({writer}, timeout=FAREWELL_SECONDS)
             await _close(websocket, connection.close_code)
-        for task in done - {ended}:
-            _log_fault(task)
+        elif any(_is_broken(task) for task in done):
+            await _close(websocket, CloseCode.INTERNAL_ERROR)
     finally:
-        for task in (reader, writer, ended):
+        for task in helpers:
             task.cancel()
-        await asyncio.gather(reader, writer, ended, return_exceptions=True)
+        await asyncio.gather(*helpers, return_exceptions=True)
 
 
-def _log_fault(task: asyncio.Task[Any]) -> None:
+async def _write(websocket: WebSocket, connection: Connection) -> None:
+    while (message := await connection.next_message()) is not None:
+        await websocket.send_text(message.text)
+
+
+def _is_broken(task: asyncio.Task[Any]) -> bool:
     fault = None if task.cancelled() else task.exception()
-    if fault is not None and not isinstance(fault, WebSocketDisconnect):
-        log.warning("a socket broke", exc_info=fault)
+    if fault is None or isinstance(fault, WebSocketDisconnect):
+        return False
+    log.warning("a socket broke", exc_info=fault)
+    return True
 
 
 async def _read(websocket: WebSocket, connection: Connection, server: SocketServer) -> None:
@@ -129,25 +146,38 @@ async def _answer(text: str, connection: Connection, server: SocketServer) -> No
         if isinstance(message, ChatMessagePost):
             await server.say(connection.actor, message.data.message)
         else:
-            connection.offer(json.dumps({"type": "pong", "data": message.data}))
+            connection.offer(Message(json.dumps({"type": "pong", "data": message.data}, allow_nan=False)))
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         details = "; ".join(fault["msg"] for fault in faults[:5])
         connection.offer(_error("invalid_message", details))
+    except ValueError:
+        connection.offer(_error("invalid_message", "NaN and Infinity are no JSON."))
+    except NotSignedIn:
+        connection.end(CloseCode.UNAUTHORIZED)
     except HiveError as error:
         connection.offer(_error(error.error_code, error.detail))
 
 
-def _error(code: str, detail: str) -> str:
-    return json.dumps({"type": "error", "data": {"code": code, "detail": detail}})
+def _error(code: str, detail: str) -> Message:
+    return Message(json.dumps({"type": "error", "data": {"code": code, "detail": detail}}))
 
 
-async def _first_message_token(websocket: WebSocket) -> str | None:
-    """The token of the first message; None when it's another message or none comes in time."""
+async def _auth_of_first_message(websocket: WebSocket) -> AuthData | None:
+    """What the first message says; None when it's another message or none comes in time."""
     try:
         async with asyncio.timeout(SIGN_IN_SECONDS):
-            return auth_message.validate_json(await websocket.receive_text()).data.token
+            return auth_message.validate_json(await websocket.receive_text()).data
     except (TimeoutError, ValidationError, WebSocketDisconnect, KeyError):
+        return None
+
+
+def _auth_of_address(websocket: WebSocket) -> AuthData | None:
+    """The same from the address, where `types` may stand several times; None when it can't be read."""
+    query = websocket.query_params
+    try:
+        return AuthData.model_validate({**query, "types": query.getlist("types")})
+    except ValidationError:
         return None
 
 

@@ -17,7 +17,8 @@ from uuid_utils.compat import uuid7
 
 from app.core.redis import REDIS_FAILURES
 from app.events.published import PublishedEvent
-from app.events.types import Envelope, EventActor, UserOffline, UserOnline
+from app.events.types import UserOffline, UserOnline
+from app.schemas.event import Envelope, EventActor
 from app.websockets.connection_manager import ConnectionManager
 
 KEY = "hive:presence"
@@ -36,6 +37,7 @@ class Presence:
         self._entered: frozenset[UUID] = frozenset()
         self._told: frozenset[UUID] = frozenset()
         self._changed = asyncio.Event()
+        self._looked_at = time.monotonic()
 
     def online(self) -> frozenset[UUID]:
         return self._connections.users() | self._elsewhere
@@ -51,10 +53,11 @@ class Presence:
                 await self._exchange()
             except REDIS_FAILURES as error:
                 log.debug("presence of other processes is not known", reason=str(error))
-                self._elsewhere = frozenset()
+                self._forget_stale()
             self._tell_changes()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._changed.wait()
             self._changed.clear()
 
     async def leave(self) -> None:
@@ -65,7 +68,9 @@ class Presence:
 
     async def _exchange(self) -> None:
         here = self._connections.users()
-        now = time.time()
+        # Redis's own clock, for those of several machines may differ.
+        seconds, microseconds = await self._redis.time()
+        now = seconds + microseconds / 1e6
         async with self._redis.pipeline(transaction=True) as pipeline:
             if gone := self._entered - here:
                 pipeline.zrem(KEY, *(self._entry(user_id) for user_id in gone))
@@ -75,8 +80,14 @@ class Presence:
             pipeline.zrange(KEY, 0, -1)
             *_, entries = await pipeline.execute()
         self._entered = here
+        self._looked_at = time.monotonic()
         others = (entry.split("/") for entry in entries)
         self._elsewhere = frozenset(UUID(user_id) for user_id, process in others if process != self._process)
+
+    def _forget_stale(self) -> None:
+        # What was known holds on for as long as an entry does; a moment without Redis makes nobody offline.
+        if time.monotonic() - self._looked_at > LIFETIME_SECONDS:
+            self._elsewhere = frozenset()
 
     def _entry(self, user_id: UUID) -> str:
         return f"{user_id}/{self._process}"
@@ -100,4 +111,4 @@ def _live(event: UserOnline | UserOffline) -> PublishedEvent:
         task=None,
         data=event.model_dump(mode="json"),
     )
-    return PublishedEvent(None, event.type, event.user_id, None, envelope.model_dump_json())
+    return PublishedEvent(None, event.type, event.user_id, None, None, envelope.model_dump_json())

@@ -23,9 +23,12 @@ class CeleryCarrier:
 
     def __init__(self, settings: Settings, redis_url: str) -> None:
         self._celery = Celery("hive-carrier", set_as_current=False)
+        conf = configuration(settings, redis_url)
         # Nobody here waits for results, and with a backend each send would subscribe to one of its own.
-        without_results = {"result_backend": "disabled://"}
-        self._celery.conf.update(configuration(settings, redis_url) | without_results)
+        conf["result_backend"] = "disabled://"
+        # A worker blocks on its queue for longer, so it goes without; a sender must not hang on a broker that does.
+        conf["broker_transport_options"] |= {"socket_timeout": 3, "socket_connect_timeout": 2}
+        self._celery.conf.update(conf)
 
     def send(self, jobs: Sequence[DueJob]) -> None:
         """Put the jobs into the queue, each under its row's id.

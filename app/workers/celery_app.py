@@ -7,7 +7,7 @@ from celery.schedules import crontab
 
 from app.backing import locate_backing
 from app.config import Settings, load_settings
-from app.events.jobs import JobName
+from app.models import JobName
 
 
 def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def _have_servers(**_: object) -> None:
 def _die_with_parent(**_: object) -> None:
     # Celery's pool processes outlive a main process that is killed with -9, and would never end.
     if os.getpid() != _main_pid:
-        tie(signal.SIGKILL, os.getppid())
+        tie(signal.SIGKILL, _main_pid)
 
 
 @cache

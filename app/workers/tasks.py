@@ -11,7 +11,7 @@ from uuid import UUID
 from celery import Task
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.events.jobs import JobName
+from app.models import JobName
 from app.services.job_service import mark_done, perform, purge_done_jobs
 from app.services.user_service import UserService
 from app.workers.celery_app import celery_app

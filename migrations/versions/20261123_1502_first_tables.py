@@ -41,6 +41,10 @@ def upgrade() -> None:
         sa.Column("audience", postgresql.ARRAY(sa.Uuid()), nullable=True),
         sa.Column("data", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.CheckConstraint(
+            "type IN ('task.created', 'task.updated', 'task.deleted', 'task.assigned', 'task.unassigned', 'task.status_changed', 'chat.message', 'user.online', 'user.offline', 'account.deactivated')",
+            name=op.f("ck_events_type_known"),
+        ),
         sa.CheckConstraint("(task_id IS NULL) = (task_version IS NULL)", name=op.f("ck_events_task_with_version")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
         sa.UniqueConstraint("position", name=op.f("uq_events_position")),
@@ -63,6 +67,10 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("(done_at IS NOT NULL) = (state = 'done')", name=op.f("ck_jobs_done_at_when_done")),
+        sa.CheckConstraint(
+            "name IN ('test_celery_task', 'recompute_impact_score', 'purge_finished_jobs')",
+            name=op.f("ck_jobs_name_known"),
+        ),
         sa.CheckConstraint("state IN ('waiting', 'sent', 'done', 'dead')", name=op.f("ck_jobs_state_known")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )

@@ -293,6 +293,7 @@ async def test_event_types_are_told_with_their_schemas(signed_in: httpx2.AsyncCl
         "old_status",
         "new_status",
         "assignee_id",
+        "previous_assignee_id",
         "completed_at",
     }
 

@@ -176,7 +176,7 @@ def test_the_api_starts_serves_and_stops_while_redis_and_workers_are_away(system
         ready = httpx2.get(f"{system.url}/health/ready", timeout=10)
         assert ready.status_code == 503
         missing = {name for name, check in ready.json()["checks"].items() if not check["ok"]}
-        assert missing == {"redis", "worker"}
+        assert missing == {"redis", "worker", "relay"}
 
         api.process.send_signal(signal.SIGTERM)
         assert api.wait(10) in {0, -signal.SIGTERM}

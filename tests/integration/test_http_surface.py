@@ -69,7 +69,9 @@ def test_every_error_has_the_schema_of_a_problem(document: dict[str, Any]) -> No
 def test_every_success_has_a_schema(document: dict[str, Any]) -> None:
     for _, path, operation in operations(document):
         [response] = [response for status, response in operation["responses"].items() if int(status) < 300]
-        assert response["content"]["application/json"]["schema"], path
+        [content] = response["content"].items()
+        assert content[0] == ("text/event-stream" if path.endswith("/stream") else "application/json"), path
+        assert content[1]["schema"], path
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

@@ -16,10 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.config import Settings
 from app.core.redis import connect_redis
 from app.database import Database
-from app.events.due_jobs import DueJob, mark_sent
-from app.events.jobs import JobName, ask_for_job
-from app.models import Job, JobState, Task, TaskStatus, User
-from app.services.job_service import perform
+from app.events.due_jobs import DueJob
+from app.events.jobs import ask_for_job
+from app.models import Job, JobName, JobState, Task, TaskStatus, User
 from app.workers.carrier import CarrierState, CeleryCarrier
 from app.workers.celery_app import celery_app, configuration
 from app.workers.tasks import test_celery_task
@@ -166,33 +165,6 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
-
-
-async def test_a_worker_that_is_quicker_than_the_relay_waits_for_its_mark(
-    database: Database, session: AsyncSession
-) -> None:
-    job = await ask_for_job(session, JobName.TEST)
-    await session.commit()
-    effects: list[str] = []
-
-    async def effect(_session: AsyncSession) -> None:
-        effects.append("done")
-
-    async with database.unit_of_work() as marking:
-        await mark_sent(marking, [DueJob(job.id, job.name, {})])
-        working = asyncio.create_task(perform(database, job.id, effect))
-        await wait_until_async(lambda: is_waiting_for_a_lock(session), what="the worker to wait for the row")
-    await working
-
-    assert effects == ["done"]
-    await session.refresh(job)
-    assert (job.state, job.sends, job.attempts) == (JobState.DONE, 1, 1)
-
-
-async def is_waiting_for_a_lock(session: AsyncSession) -> bool:
-    waiting = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
-    await session.commit()
-    return bool(await session.scalar(waiting))
 
 
 async def test_a_workers_database_that_was_restarted_meanwhile_is_found_again(

@@ -39,7 +39,9 @@ COUNTS = [
     ("GET", "/users", NONE, 2),
     ("GET", "/users/online", NONE, 2),
     ("GET", "/users/{user}", NONE, 2),
-    ("GET", "/tasks", NONE, 2),
+    # The account, the position in the log, the list.
+    ("GET", "/tasks", NONE, 3),
+    ("GET", "/events", NONE, 3),
     ("GET", "/tasks/workflow", NONE, 1),
     ("GET", "/tasks/{task}", NONE, 2),
     ("GET", "/tasks/{task}/history", NONE, 3),
@@ -52,7 +54,8 @@ COUNTS = [
     # The account, the task, the time of holding it ended and begun, the event.
     ("POST", "/tasks/{task}/assign", {"user_id": "{user}"}, 7),
     ("POST", "/tasks/{task}/claim", NONE, 5),
-    ("PUT", "/tasks/{task}/status", {"status": "draft"}, 4),
+    # The account, the task seen and locked, its change, the event.
+    ("PUT", "/tasks/{task}/status", {"status": "draft"}, 5),
     ("POST", "/auth/login", {"email": "ada@example.org", "password": PASSWORD}, 1),
     ("POST", "/auth/register", {"email": "new@example.org", "password": PASSWORD, "display_name": "New"}, 1),
 ]

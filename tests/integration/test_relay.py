@@ -17,14 +17,13 @@ from app.core.redis import connect_redis
 from app.database import Database, create_engine
 from app.events import outbox
 from app.events.due_jobs import DueJob
-from app.events.jobs import JobName, ask_for_job
+from app.events.jobs import ask_for_job
 from app.events.published import PublishedEvent, read_log, stream_key
 from app.events.relay import Relay, number_events, publish_events
 from app.events.stream import EventStream
 from app.events.types import ChatMessage
-from app.models import Event, EventLog, Job, JobState, User
+from app.models import Event, EventLog, Job, JobName, JobState, User
 from tests.utils.databases import new_database
-from tests.utils.test_utils import wait_until_async
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
 
@@ -146,11 +145,11 @@ async def test_what_was_written_while_redis_was_away_goes_out_when_it_is_back(
         raise AssertionError("there are no jobs")
 
     await say_committed(database, user, "meanwhile")
-    await Relay(database, away, send_nothing).relay_once(database)
+    await Relay(database, away, send_nothing).relay_events(database)
     assert [message for _, message in await numbered(database)] == ["meanwhile"]
     assert await entries(redis, database) == []
 
-    await Relay(database, redis, send_nothing).relay_once(database)
+    await Relay(database, redis, send_nothing).relay_events(database)
 
     assert await entries(redis, database) == [(f"{start + 1}-0", "meanwhile")]
     await away.aclose()
@@ -166,12 +165,12 @@ async def test_jobs_are_sent_after_the_commit_and_again_when_they_are_late(
 
     relay = Relay(database, redis, send)
     asked = await ask_for_job(session, JobName.TEST, message="hello")
-    await relay.relay_once(database)
+    await relay.relay_jobs()
     assert sent == []
     await session.commit()
 
-    await relay.relay_once(database)
-    await relay.relay_once(database)
+    await relay.relay_jobs()
+    await relay.relay_jobs()
 
     assert sent == [DueJob(asked.id, "test_celery_task", {"message": "hello"})]
     await session.refresh(asked)
@@ -179,7 +178,7 @@ async def test_jobs_are_sent_after_the_commit_and_again_when_they_are_late(
     assert asked.run_after > asked.created_at
     await session.execute(update(Job).values(run_after=func.now()))
     await session.commit()
-    await relay.relay_once(database)
+    await relay.relay_jobs()
     assert len(sent) == 2
 
 
@@ -192,10 +191,11 @@ async def test_jobs_wait_in_their_rows_while_the_broker_is_away(
     job = await ask_for_job(session, JobName.TEST)
     await session.commit()
 
-    await Relay(database, redis, fail).relay_once(database)
+    await Relay(database, redis, fail).relay_jobs()
 
     await session.refresh(job)
     assert (job.state, job.sends) == (JobState.WAITING, 0)
+    assert job.run_after > job.created_at
 
 
 async def test_only_one_relay_leads(database_url: str) -> None:
@@ -221,20 +221,13 @@ async def follow(stream: EventStream, count: int) -> list[PublishedEvent]:
     return found
 
 
-async def until_following(stream: EventStream) -> None:
-    async def is_following() -> bool:
-        return stream.is_following
-
-    await wait_until_async(is_following, what="the reader")
-
-
 async def test_a_reader_gets_from_the_log_what_the_stream_has_lost(
     database: Database, redis: Redis, user: User
 ) -> None:
     start = await start_of(database)
     stream = EventStream(database, redis)
+    assert await stream.begin() == start
     reading = asyncio.create_task(follow(stream, 4))
-    await until_following(stream)
 
     await say_committed(database, user, "one", "two")
     await number_events(database, limit=10)
@@ -254,8 +247,8 @@ async def test_a_reader_gets_from_the_log_what_the_stream_has_lost(
 async def test_a_reader_goes_on_while_redis_is_away(database: Database, user: User) -> None:
     away = connect_redis("unix:///nowhere/at-all.sock")
     stream = EventStream(database, away)
+    await stream.begin()
     reading = asyncio.create_task(follow(stream, 1))
-    await until_following(stream)
 
     await say_committed(database, user, "still here")
     await number_events(database, limit=10)

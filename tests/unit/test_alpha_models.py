@@ -21,6 +21,7 @@ from app.models import (
     Event,
     EventLog,
     Job,
+    JobName,
     JobState,
     Task,
     TaskPriority,
@@ -105,6 +106,8 @@ async def test_impact_points_are_never_negative(session: AsyncSession, user: Use
         ("UPDATE tasks SET status = 'paused'", "ck_tasks_status_known"),
         ("UPDATE tasks SET status = 'DRAFT'", "ck_tasks_status_known"),
         ("UPDATE tasks SET priority = 'extreme'", "ck_tasks_priority_known"),
+        ("UPDATE jobs SET name = 'unheard of'", "ck_jobs_name_known"),
+        ("UPDATE events SET type = 'unheard.of'", "ck_events_type_known"),
         ("UPDATE jobs SET state = 'lost'", "ck_jobs_state_known"),
         ("UPDATE jobs SET state = 'done'", "ck_jobs_done_at_when_done"),
         ("UPDATE jobs SET done_at = now()", "ck_jobs_done_at_when_done"),
@@ -118,7 +121,7 @@ async def test_the_database_refuses_what_no_model_would_say(
     session: AsyncSession, user: User, statement: str, constraint: str
 ) -> None:
     task = await create_task(session, owner=user)
-    session.add(Job(name="a job", arguments={}))
+    session.add(Job(name=JobName.TEST, arguments={}))
     session.add(Event(type="task.created", actor_id=user.id, task_id=task.id, task_version=1, data={}))
     await session.commit()
 
@@ -220,7 +223,7 @@ MAKERS: dict[str, Callable[[User], Base]] = {
     "user": lambda _: new_user(),
     "task": lambda user: Task(title="Orchids", owner_id=user.id),
     "event": lambda user: Event(type="chat.message", actor_id=user.id, data={}),
-    "job": lambda _: Job(name="a job", arguments={}),
+    "job": lambda _: Job(name=JobName.TEST, arguments={}),
 }
 
 
@@ -242,7 +245,7 @@ async def test_what_the_server_fills_in_is_there_after_the_flush(
 
 
 async def test_what_the_server_fills_in_is_what_the_contract_says(session: AsyncSession, user: User) -> None:
-    task, job = Task(title="Orchids", owner_id=user.id), Job(name="a job", arguments={})
+    task, job = Task(title="Orchids", owner_id=user.id), Job(name=JobName.TEST, arguments={})
     session.add_all([task, job])
     await session.flush()
 

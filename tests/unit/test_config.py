@@ -193,6 +193,13 @@ def test_what_is_set_for_celery_wins_each_for_itself() -> None:
     assert urls(ours, celery_broker_url="amqp://a", celery_result_backend="rpc://") == ("amqp://a", "rpc://")
 
 
+def test_certificates_are_checked_whichever_way_the_address_came() -> None:
+    secure = "rediss://theirs:6380/0"
+
+    assert urls("redis://ours", celery_broker_url=secure)[0] == f"{secure}?ssl_cert_reqs=required"
+    assert urls("redis://ours", celery_result_backend=secure)[1] == f"{secure}?ssl_cert_reqs=required"
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import HiveError
 from app.database import Database
-from app.models import Job, JobState, User
+from app.models import Job, JobName, JobState, User
 from app.services.job_service import FIRST_PAUSE, KEEP_DONE, MAX_ATTEMPTS, mark_done, perform, purge_done_jobs
 from tests.utils.test_utils import wait_for_lock_waiter
 
@@ -20,7 +20,12 @@ pytestmark = pytest.mark.committed
 
 async def create_job(session: AsyncSession, **values: Any) -> Job:
     """A job that no relay sends by itself: another test may have left one running."""
-    usual = {"name": "a job", "arguments": {}, "state": JobState.SENT, "run_after": datetime(2100, 1, 1, tzinfo=UTC)}
+    usual = {
+        "name": JobName.TEST,
+        "arguments": {},
+        "state": JobState.SENT,
+        "run_after": datetime(2100, 1, 1, tzinfo=UTC),
+    }
     job = Job(**(usual | values))
     session.add(job)
     await session.commit()

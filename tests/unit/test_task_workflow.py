@@ -85,6 +85,7 @@ async def test_a_step_changes_the_row_and_tells_of_it(
         "old_status": current,
         "new_status": wanted,
         "assignee_id": str(holder) if holder else None,
+        "previous_assignee_id": str(other_user.id) if current in HELD_STATUSES else None,
         "completed_at": completed_at,
     }
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,20 +16,24 @@ from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import ServiceUnavailable
 from app.core.permissions import Actor, Audience
 from app.core.redis import connect_redis
+from app.events.backlog import BacklogPage, Resync
+from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
-from app.events.types import EventType
+from app.models import EventType
 from app.websockets.connection import (
     MAX_QUEUED_BYTES,
     MAX_QUEUED_MESSAGES,
     RESYNC,
     CloseCode,
     Connection,
+    Message,
 )
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.conversation import SocketServer, converse
 from app.websockets.presence import Presence
 from tests.utils.test_utils import FakeNetwork, wait_until_async
 
+_seqs = count(1)
 ADA, GRACE, ROOT = Actor(uuid4()), Actor(uuid4()), Actor(uuid4(), is_admin=True)
 PEOPLE = {"token-ada": ADA, "token-grace": GRACE, "token-root": ROOT}
 
@@ -40,20 +45,26 @@ def event_of(
     audience: Audience = None,
     text: str = '{"type":"task.updated"}',
 ) -> PublishedEvent:
-    return PublishedEvent(seq=1, type=event_type, actor_id=actor.id, audience=audience, text=text)
+    return PublishedEvent(next(_seqs), event_type, actor.id, None, audience, text)
 
 
-async def connect(manager: ConnectionManager, actor: Actor, network: FakeNetwork | None = None) -> Connection:
-    """A socket that was accepted; nothing is written yet."""
-    websocket = (network or FakeNetwork()).websocket
-    await websocket.accept()
-    connection = Connection(websocket, actor)
+async def connect(manager: ConnectionManager, actor: Actor) -> Connection:
+    """A reader among those of the manager; nothing is written yet."""
+    connection = Connection(actor)
     manager.add(connection)
     return connection
 
 
 def queued(connection: Connection) -> list[str]:
-    return list(connection._queue)
+    return [message.text for message in connection._queue]
+
+
+async def write(connection: Connection, network: FakeNetwork) -> None:
+    """Send what is queued until the end, as the socket's own task does."""
+    websocket = network.websocket
+    await websocket.accept()
+    while (message := await connection.next_message()) is not None:
+        await websocket.send_text(message.text)
 
 
 async def test_an_event_for_everybody_goes_to_every_socket() -> None:
@@ -89,8 +100,8 @@ async def test_all_sockets_are_given_the_one_text_that_was_encoded() -> None:
     manager.deliver(event)
 
     for connection in connections:
-        [text] = connection._queue
-        assert text is event.text
+        [message] = connection._queue
+        assert message.text is event.text
 
 
 async def test_an_internal_event_is_shown_to_nobody() -> None:
@@ -133,24 +144,14 @@ async def test_deactivation_ends_the_sockets_of_that_account_and_no_other() -> N
     assert not others.is_ended.is_set()
 
 
-async def test_end_all_ends_all() -> None:
-    manager = ConnectionManager()
-    connections = [await connect(manager, actor) for actor in (ADA, GRACE, GRACE)]
-
-    manager.end_all(CloseCode.SERVICE_RESTART)
-
-    assert {connection.close_code for connection in connections} == {1012}
-    assert all(connection.is_ended.is_set() for connection in connections)
-
-
 async def test_the_manager_knows_who_has_a_socket_until_the_last_one_goes() -> None:
     manager = ConnectionManager()
     one, two, other = await connect(manager, ADA), await connect(manager, ADA), await connect(manager, GRACE)
-    assert (len(manager), manager.users()) == (3, frozenset({ADA.id, GRACE.id}))
+    assert (len(list(manager)), manager.users()) == (3, frozenset({ADA.id, GRACE.id}))
 
     manager.remove(one)
     manager.remove(one)
-    assert (len(manager), manager.users()) == (2, frozenset({ADA.id, GRACE.id}))
+    assert (len(list(manager)), manager.users()) == (2, frozenset({ADA.id, GRACE.id}))
 
     manager.remove(two)
     assert (list(manager), manager.users()) == ([other], frozenset({GRACE.id}))
@@ -168,25 +169,25 @@ async def test_what_is_gone_is_given_nothing() -> None:
 
 async def test_messages_are_written_in_their_order() -> None:
     network = FakeNetwork()
-    connection = await connect(ConnectionManager(), ADA, network)
+    connection = await connect(ConnectionManager(), ADA)
     texts = [str(number) for number in range(100)]
 
     for text in texts:
-        connection.offer(text)
+        connection.offer(Message(text))
     connection.end(1000)
-    await connection.write()
+    await write(connection, network)
 
     assert network.texts == texts
 
 
 async def test_what_was_queued_before_the_end_is_still_written_and_what_comes_later_is_not() -> None:
     network = FakeNetwork()
-    connection = await connect(ConnectionManager(), ADA, network)
+    connection = await connect(ConnectionManager(), ADA)
 
-    connection.offer("before")
+    connection.offer(Message("before"))
     connection.end(1000)
-    connection.offer("after")
-    await connection.write()
+    connection.offer(Message("after"))
+    await write(connection, network)
 
     assert network.texts == ["before"]
 
@@ -195,7 +196,7 @@ async def test_the_first_reason_to_end_counts() -> None:
     connection = await connect(ConnectionManager(), ADA)
 
     connection.end(CloseCode.UNAUTHORIZED)
-    connection.end(CloseCode.SERVICE_RESTART)
+    connection.end(CloseCode.TRY_AGAIN_LATER)
 
     assert connection.close_code == 4401
 
@@ -204,7 +205,7 @@ async def test_a_full_queue_is_just_not_too_long() -> None:
     connection = await connect(ConnectionManager(), ADA)
 
     for _ in range(MAX_QUEUED_MESSAGES):
-        connection.offer("x")
+        connection.offer(Message("x"))
 
     assert not connection.is_ended.is_set()
     assert len(queued(connection)) == MAX_QUEUED_MESSAGES
@@ -219,9 +220,9 @@ async def test_a_reader_that_is_too_far_behind_is_told_to_start_over(texts: list
     connection = await connect(ConnectionManager(), ADA)
 
     for text in texts:
-        connection.offer(text)
+        connection.offer(Message(text))
 
-    assert queued(connection) == [RESYNC]
+    assert queued(connection) == [RESYNC.text]
     assert (connection.is_ended.is_set(), connection.close_code) == (True, 4008)
 
 
@@ -229,18 +230,18 @@ async def test_the_bound_is_in_bytes_also_for_texts_beyond_ascii() -> None:
     connection = await connect(ConnectionManager(), ADA)
 
     for _ in range(4):
-        connection.offer("🐝" * (MAX_QUEUED_BYTES // 12))
+        connection.offer(Message("🐝" * (MAX_QUEUED_BYTES // 12)))
 
     assert connection.close_code == 4008
 
 
 async def test_what_was_written_makes_room_again() -> None:
     network = FakeNetwork()
-    connection = await connect(ConnectionManager(), ADA, network)
-    writing = asyncio.create_task(connection.write())
+    connection = await connect(ConnectionManager(), ADA)
+    writing = asyncio.create_task(write(connection, network))
 
     for number in range(3 * MAX_QUEUED_MESSAGES):
-        connection.offer(f"{number:05}" * 1_000)
+        connection.offer(Message(f"{number:05}" * 1_000))
         if number % 100 == 99:
             await network.text(number)
 
@@ -253,9 +254,15 @@ async def test_what_was_written_makes_room_again() -> None:
 async def test_a_slow_reader_holds_nobody_else() -> None:
     manager = ConnectionManager()
     slow, quick = FakeNetwork(), FakeNetwork()
-    connections = [await connect(manager, ADA, slow), await connect(manager, GRACE, quick)]
+    connections = [await connect(manager, ADA), await connect(manager, GRACE)]
+    networks = (slow, quick)
+    writers = [asyncio.create_task(write(*pair)) for pair in zip(connections, networks, strict=True)]
+
+    async def are_accepted() -> bool:
+        return all(network.arrived for network in networks)
+
+    await wait_until_async(are_accepted, what="both sockets")
     slow.is_reading.clear()
-    writers = [asyncio.create_task(connection.write()) for connection in connections]
 
     for number in range(2 * MAX_QUEUED_MESSAGES):
         manager.deliver(event_of(text=str(number)))
@@ -268,7 +275,7 @@ async def test_a_slow_reader_holds_nobody_else() -> None:
     slow.is_reading.set()
     connections[1].end(1000)
     await asyncio.gather(*writers)
-    assert slow.texts == ["0", RESYNC]
+    assert slow.texts == ["0", RESYNC.text]
 
 
 @pytest.fixture
@@ -276,6 +283,7 @@ async def server(redis_url: str) -> AsyncIterator[SocketServer]:
     """The sockets of a process, whose tokens are plain words. What is said goes to all sockets at once."""
     redis = connect_redis(redis_url)
     connections = ConnectionManager()
+    connections.follow_from(0)
 
     async def sign_in(token: str) -> SignedIn:
         if token == "database-is-away":
@@ -288,7 +296,13 @@ async def server(redis_url: str) -> AsyncIterator[SocketServer]:
     async def say(actor: Actor, message: str) -> None:
         connections.deliver(event_of(EventType.CHAT_MESSAGE, actor=actor, text=message))
 
-    yield SocketServer(connections, Presence(redis, connections), sign_in, say, frozenset({"https://board.example"}))
+    async def read_backlog(_actor: Actor, after: int, _wanted: EventFilter, _limit: int) -> BacklogPage:
+        if after > 100:
+            raise Resync
+        return BacklogPage([event_of(text=f"missed since {after}")], connections.position, connections.position)
+
+    presence = Presence(redis, connections)
+    yield SocketServer(connections, presence, sign_in, say, read_backlog, frozenset({"https://board.example"}))
     await redis.aclose()
 
 
@@ -306,7 +320,7 @@ async def talking(server: SocketServer, network: FakeNetwork) -> AsyncIterator[F
 
 async def until_connected(server: SocketServer, number: int) -> None:
     async def are_there() -> bool:
-        return len(server.connections) == number
+        return len(list(server.connections)) == number
 
     await wait_until_async(are_there, what=f"{number} sockets")
 
@@ -319,7 +333,7 @@ async def test_a_deactivated_account_is_shown_out_with_4401(server: SocketServer
 
         assert await network.closing_code() == 4401
         assert network.texts == []
-    assert len(server.connections) == 0
+    assert len(list(server.connections)) == 0
 
 
 async def test_a_reader_that_stopped_reading_is_closed_with_4008(server: SocketServer) -> None:
@@ -331,16 +345,7 @@ async def test_a_reader_that_stopped_reading_is_closed_with_4008(server: SocketS
         network.is_reading.set()
 
         assert await network.closing_code() == 4008
-        assert network.texts[-1] == RESYNC
-
-
-async def test_a_restart_closes_with_1012(server: SocketServer) -> None:
-    async with talking(server, FakeNetwork(query="token=token-ada")) as network:
-        await until_connected(server, 1)
-
-        server.connections.end_all(CloseCode.SERVICE_RESTART)
-
-        assert await network.closing_code() == 1012
+        assert network.texts[-1] == RESYNC.text
 
 
 async def test_a_token_that_runs_out_ends_its_socket_with_4401(server: SocketServer) -> None:

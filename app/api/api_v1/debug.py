@@ -6,7 +6,8 @@ from pydantic import BaseModel
 
 from app.api.problems import responses
 from app.dependencies import CurrentAdmin, SessionDep
-from app.events.jobs import JobName, ask_for_job
+from app.events.jobs import ask_for_job
+from app.models import JobName
 from app.schemas.fields import Line, Strict
 
 router = APIRouter(prefix="/debug", tags=["debug"])

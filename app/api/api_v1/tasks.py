@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Request, Response, status
 from app.api.paging import link_next_page
 from app.api.problems import responses
 from app.dependencies import AssignmentServiceDep, CurrentUser, PagerDep, TaskServiceDep
-from app.events.types import Envelope
 from app.models import TaskStatus
+from app.schemas.event import Envelope
 from app.schemas.fields import PageQuery
 from app.schemas.task import (
     TaskAssign,
@@ -40,7 +40,11 @@ async def list_tasks(
     request: Request,
     response: Response,
 ) -> list[TaskResponse]:
-    """The tasks that one may see. Further pages are in the `Link` header."""
+    """The tasks that one may see. Further pages are in the `Link` header.
+
+    `Hive-Seq` is the position in the log that the answer is true for: whoever reads the events after it misses none.
+    """
+    response.headers["Hive-Seq"] = str(await tasks.position())
     page = await tasks.list_visible(actor, query, pager)
     link_next_page(request, response, page)
     return [TaskResponse.model_validate(task) for task in page.items]

@@ -1,0 +1,67 @@
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from app.models import Event, EventType
+from app.schemas.fields import Seq, Strict
+
+
+class EventActor(BaseModel):
+    id: UUID
+    type: str = "user"
+
+
+class EventTask(BaseModel):
+    id: UUID
+    version: int
+
+
+class Envelope(BaseModel):
+    """An event as its readers get it, whichever way they read. `seq` is null until it's published.
+
+    `type` is one of `EventType`, unless a newer HIVE on the same database has written it.
+    """
+
+    id: UUID
+    seq: int | None
+    type: str
+    timestamp: datetime
+    actor: EventActor
+    task: EventTask | None
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: Event) -> "Envelope":
+        task = None
+        if event.task_id is not None and event.task_version is not None:
+            task = EventTask(id=event.task_id, version=event.task_version)
+        return cls(
+            id=event.id,
+            seq=event.seq,
+            type=event.type,
+            timestamp=event.created_at,
+            actor=EventActor(id=event.actor_id, type=event.actor_type),
+            task=task,
+            data=event.data,
+        )
+
+
+class EventQuery(Strict):
+    """Which events. Without `after`, those that come from now on."""
+
+    after: Seq | None = Field(default=None, description="The `seq` after which to go on.")
+    types: frozenset[EventType] = frozenset()
+    task_id: UUID | None = None
+
+
+class EventPageQuery(EventQuery):
+    limit: int = Field(default=100, ge=1, le=1000)
+    wait: float = Field(default=0, ge=0, le=30, description="Seconds to wait for an event if there is none yet.")
+
+
+class EventPage(BaseModel):
+    events: list[Envelope]
+    next: int = Field(description="Pass it as `after` for what follows.")
+    head: int = Field(description="The last `seq` that was given.")

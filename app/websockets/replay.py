@@ -1,0 +1,40 @@
+"""Giving a reader what it missed: from the log in pages, and then live, without a gap and without a repeat."""
+
+from collections.abc import Awaitable, Callable
+
+from app.core.errors import HiveError
+from app.core.permissions import Actor
+from app.events.backlog import BacklogPage, Resync
+from app.events.filters import EventFilter
+from app.websockets.connection import CloseCode, Connection, Message
+from app.websockets.connection_manager import ConnectionManager
+
+# (who asks, after which position, which events, how many at most)
+ReadBacklog = Callable[[Actor, int, EventFilter, int], Awaitable[BacklogPage]]
+# Small enough to be written before the next one is read, large enough to make few queries.
+PAGE = 100
+
+
+async def catch_up(
+    connection: Connection, connections: ConnectionManager, read_backlog: ReadBacklog, *, since: int
+) -> None:
+    """Queue all that follows `since`, at the reader's own pace, and make the connection live.
+
+    The connection is among `connections` already, and takes no live event yet. It goes live once it has read as far
+    as the fan-out has come. Nothing is awaited between looking at that and going live, so the fan-out's next event is
+    the first that the connection takes, and what it read is dropped should it come again.
+    """
+    position = since
+    try:
+        while not connection.is_ended.is_set():
+            page = await read_backlog(connection.actor, position, connection.wanted, PAGE)
+            for event in page.events:
+                await connection.offer_patiently(Message(event.text, event.seq))
+            position = page.reached
+            if position >= connections.position:
+                connection.go_live(position)
+                return
+    except Resync:
+        connection.start_over(CloseCode.RESYNC)
+    except HiveError:
+        connection.end(CloseCode.TRY_AGAIN_LATER)
