@@ -157,11 +157,17 @@ async def clean_redis(redis_url: str) -> AsyncIterator[None]:
     await redis.aclose()
 
 
+@pytest.fixture(scope="session")
+def routes_app(settings: Settings) -> FastAPI:
+    """The application, made once: FastAPI takes a while to see through its routes."""
+    return create_app(settings)
+
+
 @pytest.fixture
-async def app(settings: Settings, database: Database, redis_url: str) -> AsyncIterator[FastAPI]:
-    app = create_app(settings)
-    async with attached_state(app, settings, database, redis_url):
-        yield app
+async def app(routes_app: FastAPI, settings: Settings, database: Database, redis_url: str) -> AsyncIterator[FastAPI]:
+    """The application with what it needs to answer this test's requests."""
+    async with attached_state(routes_app, settings, database, redis_url):
+        yield routes_app
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from tests.conftest import ROOT
-from tests.utils.processes import HiveProcess, free_port
+from tests.utils.processes import HiveProcess, free_port, measured
 from tests.utils.test_utils import wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -34,7 +34,7 @@ class System:
             "PORT": str(self.port),
             "WORKER_CONCURRENCY": "1",
             "LOG_LEVEL": "WARNING",
-        }
+        } | measured()
 
     def run(self, *arguments: str) -> HiveProcess:
         return HiveProcess(["-m", "app.cli", *arguments], self.environment)

@@ -224,8 +224,9 @@ async def test_a_method_that_a_route_does_not_have_is_a_405_with_those_it_has(si
 
 
 @pytest.fixture
-def broken_app(app: FastAPI) -> FastAPI:
-    """The application with a route that fails, in a way that nobody thought of."""
+def broken_app(settings: Settings) -> FastAPI:
+    """An application with a route that fails, in a way that nobody thought of."""
+    app = create_app(settings)
 
     async def fail(secret: str = "") -> None:
         raise LookupError(f"SELECT password FROM users -- {secret}")
@@ -234,9 +235,9 @@ def broken_app(app: FastAPI) -> FastAPI:
     return app
 
 
-@pytest.mark.usefixtures("broken_app")
-async def test_a_fault_of_ours_tells_nothing_but_its_id(client: httpx2.AsyncClient, log_lines: list[str]) -> None:
-    answer = await client.get("/broken", headers={"X-Request-ID": "the-callers-own-id"})
+async def test_a_fault_of_ours_tells_nothing_but_its_id(broken_app: FastAPI, log_lines: list[str]) -> None:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(broken_app), base_url="http://hive.test") as client:
+        answer = await client.get("/api/v1/broken", headers={"X-Request-ID": "the-callers-own-id"})
 
     assert problem(answer, 500)["code"] == "internal_error"
     assert answer.json()["request_id"] == "the-callers-own-id"

@@ -1,6 +1,6 @@
 """Every route with every kind of caller, in one table. A route that isn't in it fails the suite."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.routing import Mount, WebSocketRoute
 
 from app.config import Environment, Settings
-from app.database import Database
 from app.main import create_app
 from app.models import Event, Job, Task, TaskStatus, User
 from tests.builders.tasks import create_task
 from tests.builders.users import PASSWORD, create_user
-from tests.conftest import ClientAs, attached_state, token_of
+from tests.conftest import ClientAs, token_of
 from tests.utils.test_utils import FakeNetwork, problem
 
 CALLERS = ("anonymous", "stranger", "assignee", "owner", "admin", "deactivated")
@@ -165,18 +164,6 @@ async def call(
         {name: fill_in(text, people) for name, text in sent.items()} if sent else None for sent in (row.json, row.form)
     )
     return await client.request(method, f"http://hive.test{filled}", json=body, data=form, params=row.query)
-
-
-@pytest.fixture(scope="module")
-def routes_app(settings: Settings) -> FastAPI:
-    """One application for all cells: FastAPI takes a while to see through its routes."""
-    return create_app(settings)
-
-
-@pytest.fixture
-async def app(routes_app: FastAPI, settings: Settings, database: Database, redis_url: str) -> AsyncIterator[FastAPI]:
-    async with attached_state(routes_app, settings, database, redis_url):
-        yield routes_app
 
 
 @pytest.fixture(scope="module")

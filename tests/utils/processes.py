@@ -20,6 +20,11 @@ def free_port() -> int:
         return port
 
 
+def measured() -> dict[str, str]:
+    """What has a process count the lines that it reaches, when this one's are counted."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+
+
 class HiveProcess:
     """`python <arguments>` in a folder of its own, with all that it says in one file.
 
@@ -28,9 +33,7 @@ class HiveProcess:
 
     def __init__(self, arguments: list[str], environment: dict[str, str], *, cwd: Path | None = None) -> None:
         self._arguments = arguments
-        self._environment = environment | {
-            name: value for name, value in os.environ.items() if name.startswith("COVERAGE")
-        }
+        self._environment = environment | measured()
         self._cwd = cwd
         self._folder = tempfile.TemporaryDirectory(prefix="hive-out-")
         self._output = Path(self._folder.name) / "output"
