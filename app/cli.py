@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -87,30 +88,15 @@ def _supervise(settings: Settings) -> int:
 @app.command()
 def api() -> None:
     """Run one API process."""
-    import uvicorn  # noqa: PLC0415  # Each command loads only what it needs; the supervisor stays small.
-
+    from app.api_process import serve  # noqa: PLC0415  # Each command loads only what it needs; `hive run` stays small.
     from app.core.logging import configure_logging  # noqa: PLC0415
-    from app.main import create_app  # noqa: PLC0415
 
     with _one_sentence():
         settings = load_settings()
         configure_logging(settings, "api")
         find_backing(settings)
         listener = _listen(settings)
-    config = uvicorn.Config(
-        create_app(settings),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=5,
-        ws_max_size=64 * 1024,
-        # Compression would double the memory of each socket.
-        ws_per_message_deflate=False,
-    )
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
-    raise typer.Exit(0 if server.started else 1)
+    raise typer.Exit(0 if serve(settings, listener) else 1)
 
 
 @app.command()
@@ -226,7 +212,8 @@ def _listen(settings: Settings) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)
     except OSError as error:
         place = f"{settings.host}:{settings.port}"
-        raise CommandError(f"can't listen on {place}: {error.strerror or error}. Set HOST or PORT.") from error
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error
+        raise CommandError(f"can't listen on {place}: {reason}. Set HOST or PORT.") from error
     return listener
 
 

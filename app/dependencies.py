@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
 from app.config import Settings
-from app.core.auth import NotSignedIn, SignedIn, authenticate
+from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import Forbidden, MalformedInput
 from app.core.permissions import Actor
 from app.database import Database
-from app.services import AssignmentService, ChatService, DashboardService, TaskService, UserService
+from app.services import AssignmentService, DashboardService, TaskService, UserService
 from app.services.pages import CursorCodec, Pager
 from app.state import State
 from app.websockets.presence import Presence
@@ -58,22 +58,21 @@ async def get_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
-async def get_current_user(
-    session: SessionDep, settings: SettingsDep, token: Annotated[str | None, Depends(bearer)]
-) -> Actor:
-    if token is None:
-        raise NotSignedIn
-    return (await authenticate(session, token, key=settings.jwt_key)).actor
-
-
-async def get_current_reader(state: StateDep, token: Annotated[str | None, Depends(bearer)]) -> SignedIn:
-    # A reader stays for long, so its sign-in has a transaction of its own and leaves the connection at once.
+async def get_sign_in(state: StateDep, token: Annotated[str | None, Depends(bearer)]) -> SignedIn:
+    # In a transaction of its own: a reader of events stays for long, and a hash takes its time, and neither
+    # may keep a connection meanwhile.
     if token is None:
         raise NotSignedIn
     return await state.sockets.sign_in(token)
 
 
-CurrentReader = Annotated[SignedIn, Depends(get_current_reader)]
+CurrentSignIn = Annotated[SignedIn, Depends(get_sign_in)]
+
+
+async def get_current_user(signed_in: CurrentSignIn) -> Actor:
+    return signed_in.actor
+
+
 CurrentUser = Annotated[Actor, Depends(get_current_user)]
 
 
@@ -109,10 +108,6 @@ def get_dashboard_service(session: SessionDep) -> DashboardService:
     return DashboardService(session)
 
 
-def get_chat_service(session: SessionDep) -> ChatService:
-    return ChatService(session)
-
-
 def get_pager(session: SessionDep, settings: SettingsDep) -> Pager:
     return Pager(session, CursorCodec(settings.signing_key))
 
@@ -129,8 +124,8 @@ async def refuse_unknown_parameters(request: Request) -> None:
     route = request.scope.get("route")
     if not isinstance(route, APIRoute) or route.dependant.query_params:
         return
-    for name in request.query_params:
-        raise MalformedInput("There is no such parameter.", field=name, where="query", code="extra_forbidden")
+    if unknown := next(iter(request.query_params), None):
+        raise MalformedInput("There is no such parameter.", field=unknown, where="query", code="extra_forbidden")
 
 
 StrictParameters = Depends(refuse_unknown_parameters)

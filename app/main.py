@@ -94,7 +94,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await stack.enter_async_context(_in_background(state.presence.run))
         await stack.enter_async_context(_in_background(partial(_fan_out, EventStream(database, redis), connections)))
         await stack.enter_async_context(_in_background(partial(_log_carrier, carrier)))
-        log.info("the API listens", host=settings.host, port=settings.port)
+        log.info("the API is up")
         yield
 
 

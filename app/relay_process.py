@@ -29,7 +29,7 @@ async def run_relay(settings: Settings, backing: Backing) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, relaying.cancel)
     try:
-        await asyncio.gather(relaying, return_exceptions=False)
+        await relaying
     except asyncio.CancelledError:
         # Told to stop; whatever it was at, the rows say how far it came.
         pass

@@ -8,9 +8,9 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.errors import Unauthorized
+from app.core.errors import Forbidden, Unauthorized
 from app.core.permissions import Actor
-from app.core.security import InvalidToken, password_matches, read_token
+from app.core.security import InvalidToken, hash_password, password_matches, read_token
 from app.database import Database
 from app.models import User
 from app.schemas.fields import normalize_email
@@ -50,6 +50,34 @@ async def authenticate(session: AsyncSession, token: str, *, key: str) -> Signed
     if is_admin is None:
         raise NotSignedIn
     return SignedIn(Actor(access.user_id, is_admin=is_admin), access.expires_at)
+
+
+class WrongPassword(Forbidden):
+    code = "wrong_password"
+
+    def __init__(self) -> None:
+        super().__init__("The current password is wrong.")
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordProof:
+    """That somebody knew the password of `checked_hash`, with the hash of the new one if there is one."""
+
+    checked_hash: str
+    new_hash: str | None
+
+
+async def prove_password(database: Database, actor: Actor, password: str, *, new: str | None) -> PasswordProof:
+    """Check the actor's password and hash the new one. No connection is held meanwhile.
+
+    Raises:
+        WrongPassword: it's another one.
+    """
+    async with database.unit_of_work() as session:
+        password_hash = await session.scalar(select(User.password_hash).where(User.id == actor.id))
+    if password_hash is None or not await password_matches(password, password_hash):
+        raise WrongPassword
+    return PasswordProof(password_hash, await hash_password(new) if new else None)
 
 
 async def check_credentials(database: Database, email: str, password: str) -> Actor:

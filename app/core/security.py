@@ -13,6 +13,8 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from uuid_utils.compat import uuid7
 
+from app.core.errors import ServiceUnavailable
+
 T = TypeVar("T")
 
 ALGORITHM = "HS256"
@@ -22,6 +24,9 @@ REQUIRED_CLAIMS = ["exp", "iat", "sub", "jti", "aud"]
 # OWASP's parameters for argon2id: about 20 ms and 19 MiB a hash.
 _passwords = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19456, parallelism=1),))
 # One thread: hashing releases the GIL and would otherwise take the cores from the requests.
+# About three seconds' worth; whoever came later would wait for longer than it's worth.
+MOST_HASHES_WAITING = 128
+_hashes_waiting = 0
 _hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="argon2")
 # What an unknown address is checked against, so that it takes as long as a known one.
 _NOBODYS_HASH = _passwords.hash("no account has this password")
@@ -39,7 +44,14 @@ async def password_matches(password: str, password_hash: str | None) -> bool:
 
 
 async def _in_hashing_thread(work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_hashing, work)
+    global _hashes_waiting  # noqa: PLW0603  # A count beside the one thread that it counts for.
+    if _hashes_waiting >= MOST_HASHES_WAITING:
+        raise ServiceUnavailable("Too many are signing in at the moment; try again shortly.", code="too_busy")
+    _hashes_waiting += 1
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_hashing, work)
+    finally:
+        _hashes_waiting -= 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ class EventFilter:
 
     @classmethod
     def of(cls, types: Iterable[EventType], task_id: UUID | None) -> "EventFilter":
-        """No types at all means all of them."""
-        return cls(frozenset(types) & READABLE_TYPES or READABLE_TYPES, task_id)
+        """No types at all means all of them; what is internal can't be asked for."""
+        asked = frozenset(types)
+        return cls(asked & READABLE_TYPES if asked else READABLE_TYPES, task_id)
 
     def admits(self, event: PublishedEvent) -> bool:
         return event.type in self.types and self.task_id in (None, event.task_id)

@@ -18,9 +18,17 @@ class UserUpdate(Strict):
     password: Password = Field(default="", examples=["correct horse battery"])
     current_password: str = Field(default="", max_length=128)
 
+    @property
+    def changes_credentials(self) -> bool:
+        return bool({"email", "password"} & self.model_fields_set)
+
+    @property
+    def new_password(self) -> str | None:
+        return self.password if "password" in self.model_fields_set else None
+
     @model_validator(mode="after")
     def _current_password_for_credentials(self) -> "UserUpdate":
-        if {"email", "password"} & self.model_fields_set and "current_password" not in self.model_fields_set:
+        if self.changes_credentials and "current_password" not in self.model_fields_set:
             raise PydanticCustomError(
                 "current_password_required", "A new e-mail address or password needs current_password."
             )

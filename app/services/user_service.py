@@ -4,9 +4,9 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Uuid, any_, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.errors import Forbidden
+from app.core.auth import PasswordProof, WrongPassword
 from app.core.permissions import Actor
-from app.core.security import hash_password, password_matches
+from app.core.security import hash_password
 from app.events import outbox
 from app.events.types import AccountDeactivated
 from app.models import Task, TaskStatus, User
@@ -16,17 +16,9 @@ from app.schemas.user import UserUpdate
 from app.services.assignment_service import AssignmentService, UserNotFound
 from app.services.pages import Order, Page, Pager, scope_of
 
-PROFILE = frozenset({"display_name", "role", "skills"})
+EDITABLE = frozenset({"display_name", "role", "skills", "email"})
 # Keeps others from changing the account, and not from referring to it.
 NO_KEY_UPDATE = {"key_share": True}
-CREDENTIALS = frozenset({"email", "password"})
-
-
-class WrongPassword(Forbidden):
-    code = "wrong_password"
-
-    def __init__(self) -> None:
-        super().__init__("The current password is wrong.")
 
 
 class UserService:
@@ -57,28 +49,22 @@ class UserService:
             raise UserNotFound
         return user
 
-    async def update(self, actor: Actor, changes: UserUpdate) -> User:
+    async def update(self, actor: Actor, changes: UserUpdate, proof: PasswordProof | None = None) -> User:
         """Change what is given.
 
         Raises:
-            WrongPassword: a new address or password, and not the current password.
+            WrongPassword: a new address or password, without proof that the current password is known.
         """
-        user = await self.get(actor.id)
-        if changes.model_fields_set & CREDENTIALS:
-            await self._change_credentials(user, changes)
-        for field in changes.model_fields_set & PROFILE:
+        user = await self._session.get_one(User, actor.id, with_for_update=NO_KEY_UPDATE)
+        if changes.changes_credentials:
+            # Another password since the proof means that it proves nothing any more.
+            if proof is None or proof.checked_hash != user.password_hash:
+                raise WrongPassword
+            user.password_hash = proof.new_hash or user.password_hash
+        for field in changes.model_fields_set & EDITABLE:
             setattr(user, field, getattr(changes, field))
         await self._session.flush()
         return user
-
-    async def _change_credentials(self, user: User, changes: UserUpdate) -> None:
-        # A connection waits here while the password is hashed, but nobody waits for a lock.
-        if not await password_matches(changes.current_password, user.password_hash):
-            raise WrongPassword
-        if "email" in changes.model_fields_set:
-            user.email = changes.email
-        if "password" in changes.model_fields_set:
-            user.password_hash = await hash_password(changes.password)
 
     async def deactivate(self, actor: Actor) -> None:
         """End the account: its tokens and sockets die, and the tasks that it's working on become available."""

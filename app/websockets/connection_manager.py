@@ -59,6 +59,12 @@ class ConnectionManager:
         if event.seq is not None:
             self._position = event.seq
 
+    def end_streams(self) -> None:
+        """End the readers that are requests; the server closes the sockets itself."""
+        for connection in self:
+            if not connection.is_socket:
+                connection.end(CloseCode.TRY_AGAIN_LATER)
+
     def _end_all_of(self, user_id: UUID) -> None:
         for connection in list(self._by_user.get(user_id, {}).values()):
             connection.end(CloseCode.UNAUTHORIZED)

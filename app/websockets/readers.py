@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from app.core.auth import SignedIn
+from app.core.errors import ServiceUnavailable
 from app.events.backlog import BacklogPage
 from app.events.filters import EventFilter
-from app.websockets.connection import Connection, Message
+from app.websockets.connection import PRESENCE, RESYNC, Connection, Message
 from app.websockets.conversation import SocketServer
-from app.websockets.replay import catch_up
+from app.websockets.replay import FOLLOWING_SECONDS, catch_up
 
 KEEP_ALIVE_SECONDS = 15.0
 KEEP_ALIVE = ": still here\n\n"
@@ -26,24 +28,26 @@ async def read_page(
     Raises:
         Resync: the log can't be read on from there.
     """
-    await server.connections.until_following()
+    await _until_following(server)
     position = server.connections.position if after is None else after
-    listener = Connection(signed_in.actor, wanted=wanted, is_socket=False)
+    # Presence is in no page, so it's nothing to wake up for.
+    listener = Connection(signed_in.actor, wanted=replace(wanted, types=wanted.types - PRESENCE), is_socket=False)
+    deadline = asyncio.get_running_loop().time() + min(wait, _seconds_left(signed_in))
     # Listening before looking, so that what comes in between is not missed.
     with _connected(server, listener):
         page = await server.read_backlog(signed_in.actor, position, wanted, limit)
-        if page.events or not wait:
-            return page
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(wait, _seconds_left(signed_in))):
-                await listener.next_message()
-        return await server.read_backlog(signed_in.actor, page.reached, wanted, limit)
+            async with asyncio.timeout_at(deadline):
+                while not page.events and await listener.next_message():
+                    page = await server.read_backlog(signed_in.actor, page.reached, wanted, limit)
+        return page
 
 
 async def stream_messages(
     server: SocketServer, signed_in: SignedIn, *, after: int | None, wanted: EventFilter
 ) -> AsyncIterator[str]:
     """Server-sent events from `after` (or from now) on, until the token runs out or the account ends."""
+    await _until_following(server)
     connection = Connection(signed_in.actor, wanted=wanted, is_live=after is None, is_socket=False)
     with _connected(server, connection):
         catching_up = asyncio.create_task(_catch_up(connection, server, after))
@@ -62,6 +66,15 @@ async def stream_messages(
             catching_up.cancel()
 
 
+async def _until_following(server: SocketServer) -> None:
+    """Raises 503 when this process doesn't get to following the log."""
+    try:
+        async with asyncio.timeout(FOLLOWING_SECONDS):
+            await server.connections.until_following()
+    except TimeoutError:
+        raise ServiceUnavailable("This server does not follow the log of events yet; try again shortly.") from None
+
+
 async def _catch_up(connection: Connection, server: SocketServer, after: int | None) -> None:
     if after is not None:
         await catch_up(connection, server.connections, server.read_backlog, since=after)
@@ -69,6 +82,9 @@ async def _catch_up(connection: Connection, server: SocketServer, after: int | N
 
 def _as_server_sent_event(message: Message) -> str:
     place = "" if message.seq is None else f"id: {message.seq}\n"
+    if message is RESYNC:
+        # An empty id has a browser forget its position, or it would come back with the same one for ever.
+        place = "id\n"
     return f"{place}data: {message.text}\n\n"
 
 

@@ -1,6 +1,9 @@
 """Giving a reader what it missed: from the log in pages, and then live, without a gap and without a repeat."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+
+import structlog
 
 from app.core.errors import HiveError
 from app.core.permissions import Actor
@@ -13,6 +16,10 @@ from app.websockets.connection_manager import ConnectionManager
 ReadBacklog = Callable[[Actor, int, EventFilter, int], Awaitable[BacklogPage]]
 # Small enough to be written before the next one is read, large enough to make few queries.
 PAGE = 100
+# How long a reader waits for its process to follow the log, which takes a moment after its start.
+FOLLOWING_SECONDS = 10.0
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 async def catch_up(
@@ -26,6 +33,8 @@ async def catch_up(
     """
     position = since
     try:
+        async with asyncio.timeout(FOLLOWING_SECONDS):
+            await connections.until_following()
         while not connection.is_ended.is_set():
             page = await read_backlog(connection.actor, position, connection.wanted, PAGE)
             for event in page.events:
@@ -36,5 +45,8 @@ async def catch_up(
                 return
     except Resync:
         connection.start_over(CloseCode.RESYNC)
-    except HiveError:
+    except (HiveError, TimeoutError):
         connection.end(CloseCode.TRY_AGAIN_LATER)
+    except Exception:
+        log.exception("a reader could not be given what it missed")
+        connection.end(CloseCode.INTERNAL_ERROR)

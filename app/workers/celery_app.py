@@ -16,7 +16,7 @@ def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
     return {
         "broker_url": broker,
         "result_backend": backend,
-        # Several systems may share a Redis, and HIVE's events live in it too.
+        # HIVE's events and presence live in the same Redis.
         "broker_transport_options": {"global_keyprefix": "hive:celery:", "visibility_timeout": 600},
         "result_backend_transport_options": {"global_keyprefix": "hive:celery:"},
         "result_expires": 3600,

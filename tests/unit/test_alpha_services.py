@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.auth import WrongPassword, prove_password
 from app.core.permissions import Actor, PermissionDenied
 from app.core.security import password_matches
 from app.database import WAKES_RELAY, Database
@@ -16,7 +17,6 @@ from app.schemas.auth import UserRegister
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.schemas.user import UserUpdate
 from app.services import AssignmentService, ChatService, TaskService, UserService
-from app.services.user_service import WrongPassword
 from tests.builders.tasks import create_task
 from tests.builders.users import PASSWORD, create_user
 from tests.utils.test_utils import events_of
@@ -61,10 +61,11 @@ async def test_update_changes_only_what_is_given(session: AsyncSession) -> None:
     assert (user.role, user.skills) == ("", ["orchids"])
 
 
-async def test_update_of_the_password_replaces_its_hash(session: AsyncSession, user: User) -> None:
+async def test_update_of_the_password_replaces_its_hash(database: Database, session: AsyncSession, user: User) -> None:
     new = "a longer password than before"
 
-    await UserService(session).update(Actor.of(user), UserUpdate(password=new, current_password=PASSWORD))
+    proof = await prove_password(database, Actor.of(user), PASSWORD, new=new)
+    await UserService(session).update(Actor.of(user), UserUpdate(password=new, current_password=PASSWORD), proof)
 
     assert await password_matches(new, user.password_hash)
     assert not await password_matches(PASSWORD, user.password_hash)
@@ -72,16 +73,32 @@ async def test_update_of_the_password_replaces_its_hash(session: AsyncSession, u
 
 @pytest.mark.parametrize("change", [{"password": "a longer password"}, {"email": "new@example.org"}])
 async def test_update_of_credentials_with_a_wrong_password_changes_nothing(
-    session: AsyncSession, user: User, change: dict[str, str]
+    database: Database, session: AsyncSession, user: User, change: dict[str, str]
 ) -> None:
     before = (user.email, user.password_hash)
     changes = UserUpdate.model_validate(change | {"current_password": "wrong", "role": "Gardener"})
 
     with pytest.raises(WrongPassword):
+        await prove_password(database, Actor.of(user), changes.current_password, new=changes.new_password)
+    with pytest.raises(WrongPassword):
         await UserService(session).update(Actor.of(user), changes)
 
     await session.refresh(user)
     assert (user.email, user.password_hash, user.role) == (*before, "")
+
+
+async def test_a_proof_is_worth_nothing_once_the_password_is_another(
+    database: Database, session: AsyncSession, user: User
+) -> None:
+    changes = UserUpdate(password="the later password", current_password=PASSWORD)
+    late = await prove_password(database, Actor.of(user), PASSWORD, new=changes.new_password)
+    first = await prove_password(database, Actor.of(user), PASSWORD, new="the first password")
+    await UserService(session).update(Actor.of(user), changes, first)
+
+    with pytest.raises(WrongPassword):
+        await UserService(session).update(Actor.of(user), changes, late)
+
+    assert await password_matches("the first password", user.password_hash)
 
 
 async def test_deactivate_releases_what_is_held_and_tells_of_it(

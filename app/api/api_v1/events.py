@@ -4,7 +4,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from app.api.problems import responses
-from app.dependencies import CurrentReader, CurrentUser, StateDep
+from app.dependencies import CurrentSignIn, CurrentUser, StateDep
 from app.events.filters import EventFilter
 from app.events.types import EVENT_TYPES
 from app.schemas.event import EventPage, EventPageQuery, EventQuery
@@ -13,31 +13,39 @@ from app.websockets.readers import read_page, stream_messages
 
 router = APIRouter(prefix="/events", tags=["events"])
 
+# The second one tells nginx, which would otherwise keep events back until it has a buffer full.
+UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {"description": "Events, live", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
 
 
 @router.get("", responses=responses(401, 410))
-async def list_events(query: Annotated[EventPageQuery, Query()], reader: CurrentReader, state: StateDep) -> EventPage:
+async def list_events(
+    query: Annotated[EventPageQuery, Query()], signed_in: CurrentSignIn, state: StateDep
+) -> EventPage:
     """The events that follow a position. With `wait`, an empty page waits for the next event."""
     wanted = EventFilter.of(query.types, query.task_id)
-    page = await read_page(state.sockets, reader, after=query.after, limit=query.limit, wanted=wanted, wait=query.wait)
+    page = await read_page(
+        state.sockets, signed_in, after=query.after, limit=query.limit, wanted=wanted, wait=query.wait
+    )
     return EventPage(events=[event.envelope() for event in page.events], next=page.reached, head=page.head)
 
 
 @router.get("/stream", responses=STREAM | responses(401), response_class=StreamingResponse)
 async def stream_events(
     query: Annotated[EventQuery, Query()],
-    reader: CurrentReader,
+    signed_in: CurrentSignIn,
     state: StateDep,
     last_event_id: Annotated[Seq | None, Header()] = None,
 ) -> StreamingResponse:
     """The same, live, as server-sent events. `Last-Event-ID` says where to go on, as browsers do by themselves."""
     after = query.after if last_event_id is None else last_event_id
     wanted = EventFilter.of(query.types, query.task_id)
-    messages = stream_messages(state.sockets, reader, after=after, wanted=wanted)
-    return StreamingResponse(messages, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    messages = stream_messages(state.sockets, signed_in, after=after, wanted=wanted)
+    return StreamingResponse(
+        messages, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
 
 
 @router.get("/types", responses=responses(401))

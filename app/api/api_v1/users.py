@@ -5,7 +5,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.paging import link_next_page
 from app.api.problems import responses
-from app.dependencies import CurrentUser, PagerDep, PresenceDep, UserServiceDep
+from app.core.auth import prove_password
+from app.dependencies import CurrentUser, DatabaseDep, PagerDep, PresenceDep, UserServiceDep
 from app.models import User
 from app.schemas.fields import PageQuery
 from app.schemas.user import DeactivatedResponse, UserProfile, UserResponse, UserUpdate
@@ -22,9 +23,12 @@ async def get_me(actor: CurrentUser, users: UserServiceDep) -> UserResponse:
 
 @router.put("/me", responses=responses(401, 403, 409))
 @router.patch("/me", responses=responses(401, 403, 409))
-async def update_me(body: UserUpdate, actor: CurrentUser, users: UserServiceDep) -> UserResponse:
-    """Change what is given of one's own account."""
-    return UserResponse.model_validate(await users.update(actor, body))
+async def update_me(body: UserUpdate, actor: CurrentUser, users: UserServiceDep, database: DatabaseDep) -> UserResponse:
+    """Change what is given of one's own account. A new address or password needs the current password too."""
+    proof = None
+    if body.changes_credentials:
+        proof = await prove_password(database, actor, body.current_password, new=body.new_password)
+    return UserResponse.model_validate(await users.update(actor, body, proof))
 
 
 @router.delete("/me", responses=responses(401))

@@ -1,0 +1,108 @@
+"""How readers of events end, and what does not wake or mislead them."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from app.config import Settings
+from app.core.permissions import Actor
+from app.events.backlog import BacklogPage
+from app.events.filters import EventFilter
+from app.models import EventType, User
+from app.websockets.connection import CloseCode, Connection
+from app.websockets.connection_manager import ConnectionManager
+from app.websockets.replay import catch_up
+from tests.conftest import RunningSystem, token_of
+from tests.utils.processes import HiveProcess, free_port
+from tests.utils.test_utils import wait_until_async
+
+pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
+
+
+@pytest.fixture
+async def http(running_system: RunningSystem, settings: Settings, user: User) -> AsyncIterator[httpx2.AsyncClient]:
+    headers = {"Authorization": f"Bearer {token_of(user, settings)}"}
+    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=40) as client:
+        yield client
+
+
+async def test_a_server_that_stops_ends_pages_and_streams_properly(
+    hive_environment: dict[str, str], settings: Settings, user: User
+) -> None:
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    headers = {"Authorization": f"Bearer {token_of(user, settings)}"}
+    with HiveProcess(["-m", "app.cli", "api"], hive_environment | {"PORT": str(port)}) as api:
+        async with httpx2.AsyncClient(base_url=f"{address}/api/v1", headers=headers, timeout=40) as client:
+
+            async def is_up() -> bool:
+                try:
+                    return (await client.get(f"{address}/health")).is_success
+                except httpx2.TransportError:
+                    return False
+
+            await wait_until_async(is_up, timeout=30, what="the API")
+            waiting = asyncio.create_task(client.get("/events", params={"wait": 30}))
+            async with client.stream("GET", "/events/stream") as stream:
+                await asyncio.sleep(0)
+                reading = asyncio.create_task(stream.aread())
+                # Its answer comes when the one before it is being waited for, as requests are taken in turn.
+                await client.get("/users/me")
+                api.process.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(10):
+                    await reading
+                    page = await waiting
+
+        assert (page.status_code, page.json()["events"]) == (200, [])
+        api.wait(10)
+        assert "Traceback" not in api.output
+
+
+async def test_what_is_internal_can_be_asked_for_and_is_not_given(http: httpx2.AsyncClient, user: User) -> None:
+    start = (await http.get("/events")).json()["head"]
+    await http.post("/tasks", json={"title": "Orchids", "status": "available"})
+    seen = await http.get("/events", params={"after": start, "wait": 10})
+
+    internal = await http.get("/events", params={"after": start, "types": "account.deactivated"})
+
+    assert len(seen.json()["events"]) == 1
+    assert internal.json()["events"] == []
+
+
+def test_a_filter_of_what_is_internal_admits_nothing() -> None:
+    assert EventFilter.of([EventType.ACCOUNT_DEACTIVATED], None).types == frozenset()
+
+
+async def nothing(_actor: Actor, after: int, _wanted: EventFilter, _limit: int) -> BacklogPage:
+    return BacklogPage([], after, after)
+
+
+async def test_nobody_goes_live_before_the_process_follows_the_log(user: User) -> None:
+    connections = ConnectionManager()
+    connection = Connection(Actor.of(user), is_live=False)
+
+    catching_up = asyncio.create_task(catch_up(connection, connections, nothing, since=9))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not catching_up.done()
+    connections.follow_from(9)
+
+    async with asyncio.timeout(10):
+        await catching_up
+    assert not connection.is_ended.is_set()
+
+
+async def test_a_reader_whose_catching_up_breaks_is_closed(user: User) -> None:
+    async def fail(_actor: Actor, _after: int, _wanted: EventFilter, _limit: int) -> BacklogPage:
+        raise LookupError
+
+    connections = ConnectionManager()
+    connections.follow_from(0)
+    connection = Connection(Actor.of(user), is_live=False)
+
+    await catch_up(connection, connections, fail, since=0)
+
+    assert (connection.is_ended.is_set(), connection.close_code) == (True, CloseCode.INTERNAL_ERROR)
