@@ -17,7 +17,7 @@ class Backing:
     redis_url: str
 
 
-def find_backing(settings: Settings) -> Backing:
+def join_backing(settings: Settings) -> Backing:
     """The servers of these settings. Embedded ones live at least as long as this process. Blocks while they start.
 
     Raises:

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from app import embedded
-from app.backing import find_backing, locate_backing
+from app.backing import join_backing, locate_backing
 from app.config import ConfigurationError, Settings, load_settings
 from app.supervisor import Part, Supervisor
 
@@ -54,7 +54,7 @@ def run() -> None:
     with _one_sentence():
         settings = load_settings()
         _require_free_port(settings)
-        find_backing(settings)
+        join_backing(settings)
         _run_migrations()
         try:
             exit_code = _supervise(settings)
@@ -94,7 +94,7 @@ def api() -> None:
     with _one_sentence():
         settings = load_settings()
         configure_logging(settings, "api")
-        find_backing(settings)
+        join_backing(settings)
         listener = _listen(settings)
     raise typer.Exit(0 if serve(settings, listener) else 1)
 
@@ -106,7 +106,7 @@ def relay() -> None:
 
     with _one_sentence():
         settings = load_settings()
-        backing = find_backing(settings)
+        backing = join_backing(settings)
     asyncio.run(run_relay(settings, backing))
 
 
@@ -119,7 +119,7 @@ def worker() -> None:
 
     with _one_sentence():
         settings = load_settings()
-        find_backing(settings)
+        join_backing(settings)
     # HIVE is meant to work as root too, in a container for example, and takes no pickled messages.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     celery_app.start(["--quiet", "worker", "--loglevel", settings.log_level, "--without-mingle", "--without-gossip"])
@@ -132,7 +132,7 @@ def scheduler() -> None:
 
     with _one_sentence():
         settings = load_settings()
-        find_backing(settings)
+        join_backing(settings)
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     celery_app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", ""])
 
@@ -180,7 +180,7 @@ def create_user(
 
     with _one_sentence():
         settings = load_settings()
-        backing = find_backing(settings)
+        backing = join_backing(settings)
         password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
         try:
             asyncio.run(create_account(backing.database_url, email=email, name=name, password=password, is_admin=admin))

@@ -16,7 +16,7 @@ from app.api.api_v1.api import build_router, socket_router
 from app.api.documentation import document_problems, serve_docs
 from app.api.middleware import BodyLimit, RequestContext, TrailingSlash
 from app.api.problems import EVERY_ROUTE, install_problem_handlers
-from app.backing import find_backing
+from app.backing import join_backing
 from app.config import Settings, load_settings
 from app.core.auth import SignedIn, authenticate
 from app.core.logging import configure_logging
@@ -75,7 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     configure_logging(settings, "api")
-    backing = await asyncio.to_thread(find_backing, settings)
+    backing = await asyncio.to_thread(join_backing, settings)
     async with AsyncExitStack() as stack:
         redis = connect_redis(backing.redis_url)
         stack.push_async_callback(redis.aclose)

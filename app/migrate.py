@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.backing import find_backing
+from app.backing import join_backing
 from app.config import Settings
 from app.core.dsn import asyncpg_dsn
 from app.core.errors import from_database
@@ -41,7 +41,7 @@ def migrate(settings: Settings) -> None:
     Raises:
         MigrationError: with nothing of the failed revision left behind.
     """
-    migrate_database(find_backing(settings).database_url)
+    migrate_database(join_backing(settings).database_url)
 
 
 def migrate_database(database_url: str) -> None:

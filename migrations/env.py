@@ -7,7 +7,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, text
 
-from app.backing import find_backing
+from app.backing import join_backing
 from app.config import load_settings
 from app.core.logging import configure_logging
 from app.database import create_engine
@@ -59,7 +59,7 @@ def database_url() -> str:
         return given
     settings = load_settings()
     configure_logging(settings, "migrate")
-    return find_backing(settings).database_url
+    return join_backing(settings).database_url
 
 
 if context.is_offline_mode():

@@ -6,7 +6,7 @@ Exit code 1 and a sentence if that fails.
 import asyncio
 import sys
 
-from app.backing import find_backing
+from app.backing import join_backing
 from app.config import ConfigurationError, load_settings
 from app.core.logging import configure_logging
 from app.embedded import EmbeddedError
@@ -18,7 +18,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings, "init")
-        url = find_backing(settings).database_url
+        url = join_backing(settings).database_url
         asyncio.run(create_missing_database(url))
         migrate_database(url)
     except (ConfigurationError, EmbeddedError, MigrationError) as error:

@@ -75,20 +75,29 @@ def normalize_email(address: str) -> str:
     return found.ascii_email or found.normalized
 
 
-Text = Annotated[str, AfterValidator(_refuse_control_characters)]
-Line = Annotated[Text, AfterValidator(_refuse_line_breaks), StringConstraints(strip_whitespace=True)]
+# Lengths come first, while pydantic still knows that it measures a text and says "characters".
+CLEAN = AfterValidator(_refuse_control_characters)
+ONE_LINE = AfterValidator(_refuse_line_breaks)
+
+
+def _line(*, at_least: int = 0, at_most: int) -> StringConstraints:
+    return StringConstraints(strip_whitespace=True, min_length=at_least, max_length=at_most)
+
 
 Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(normalize_email)]
-Password = Annotated[Text, Field(min_length=8, max_length=128)]
-DisplayName = Annotated[Line, Field(min_length=1, max_length=100)]
-Role = Annotated[Line, Field(max_length=100)]
-Skills = Annotated[list[Annotated[Line, Field(min_length=1, max_length=50)]], Field(max_length=50)]
-Title = Annotated[Line, Field(min_length=1, max_length=200)]
-Description = Annotated[Text, Field(max_length=20_000)]
-Category = Annotated[Line, Field(min_length=1, max_length=50)]
+Password = Annotated[str, StringConstraints(min_length=8, max_length=128), CLEAN]
+DisplayName = Annotated[str, _line(at_least=1, at_most=100), CLEAN, ONE_LINE]
+Role = Annotated[str, _line(at_most=100), CLEAN, ONE_LINE]
+Skill = Annotated[str, _line(at_least=1, at_most=50), CLEAN, ONE_LINE]
+Skills = Annotated[list[Skill], Field(max_length=50)]
+Title = Annotated[str, _line(at_least=1, at_most=200), CLEAN, ONE_LINE]
+Description = Annotated[str, StringConstraints(max_length=20_000), CLEAN]
+Category = Annotated[str, _line(at_least=1, at_most=50), CLEAN, ONE_LINE]
+SearchWords = Annotated[str, _line(at_least=1, at_most=200), CLEAN, ONE_LINE]
+TestMessage = Annotated[str, _line(at_most=200), CLEAN, ONE_LINE]
 ImpactPoints = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator(_in_range)]
-ChatText = Annotated[Text, Field(min_length=1, max_length=4_000)]
+ChatText = Annotated[str, StringConstraints(min_length=1, max_length=4_000), CLEAN]
 # As large as the column is; a JSON number of this size is still exact everywhere.
 Seq = Annotated[int, Field(ge=0, le=2**53 - 1)]
 

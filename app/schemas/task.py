@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.models import TaskPriority, TaskStatus
-from app.schemas.fields import Category, Description, ImpactPoints, Line, Moment, PageQuery, Strict, Title
+from app.schemas.fields import Category, Description, ImpactPoints, Moment, PageQuery, SearchWords, Strict, Title
 
 
 class TaskCreate(Strict):
@@ -80,9 +80,7 @@ class TaskFilter(Strict):
     category: Annotated[tuple[Category, ...], Field(max_length=50)] = ()
     owner: UUID | Literal["me", "none"] | None = None
     assignee: UUID | Literal["me", "none"] | None = None
-    q: Annotated[Line, Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="Words that the title or the description has."
-    )
+    q: SearchWords | None = Field(default=None, description="Words that the title or the description has.")
     due_before: Moment | None = None
     due_after: Moment | None = None
 

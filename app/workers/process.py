@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import redis
 from celery import signals
 
-from app.backing import find_backing, locate_backing
+from app.backing import join_backing, locate_backing
 from app.config import load_settings
 from app.core.logging import configure_logging
 from app.core.redis import REDIS_FAILURES
@@ -65,7 +65,7 @@ def _use_hives_logging(**_: object) -> None:
 @signals.beat_init.connect
 def _have_servers(**_: object) -> None:
     """Before it connects anywhere, a worker or scheduler makes sure that the servers are there."""
-    find_backing(load_settings())
+    join_backing(load_settings())
 
 
 @signals.worker_process_init.connect

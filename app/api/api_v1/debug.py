@@ -8,13 +8,13 @@ from app.api.problems import responses
 from app.dependencies import CurrentAdmin, SessionDep
 from app.events.jobs import ask_for_job
 from app.models import JobName
-from app.schemas.fields import Line, Strict
+from app.schemas.fields import Strict, TestMessage
 
 router = APIRouter(prefix="/debug", tags=["debug"])
 
 
 class TestJobRequest(Strict):
-    message: Line = "HIVE's worker is alive"
+    message: TestMessage = "HIVE's worker is alive"
 
 
 class TestJobResponse(BaseModel):
