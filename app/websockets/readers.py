@@ -28,7 +28,7 @@ async def read_page(
     Raises:
         Resync: the log can't be read on from there.
     """
-    await _until_following(server)
+    await until_following(server)
     position = server.connections.position if after is None else after
     # Presence is in no page, so it's nothing to wake up for.
     listener = Connection(signed_in.actor, wanted=replace(wanted, types=wanted.types - PRESENCE), is_socket=False)
@@ -46,8 +46,10 @@ async def read_page(
 async def stream_messages(
     server: SocketServer, signed_in: SignedIn, *, after: int | None, wanted: EventFilter
 ) -> AsyncIterator[str]:
-    """Server-sent events from `after` (or from now) on, until the token runs out or the account ends."""
-    await _until_following(server)
+    """Server-sent events from `after` (or from now) on, until the token runs out or the account ends.
+
+    Wait for `until_following` before.
+    """
     connection = Connection(signed_in.actor, wanted=wanted, is_live=after is None, is_socket=False)
     with _connected(server, connection):
         catching_up = asyncio.create_task(_catch_up(connection, server, after))
@@ -66,7 +68,7 @@ async def stream_messages(
             catching_up.cancel()
 
 
-async def _until_following(server: SocketServer) -> None:
+async def until_following(server: SocketServer) -> None:
     """Raises 503 when this process doesn't get to following the log."""
     try:
         async with asyncio.timeout(FOLLOWING_SECONDS):

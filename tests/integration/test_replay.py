@@ -166,6 +166,7 @@ async def test_a_stream_of_server_sent_events_replays_and_goes_live(http: httpx2
 
     async with http.stream("GET", "/events/stream", headers={"Last-Event-ID": str(start)}) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
+        assert (stream.headers["cache-control"], stream.headers["x-accel-buffering"]) == ("no-store", "no")
         async with aclosing(server_sent_events(stream)) as frames:
             events = [await anext(frames) for _ in range(3)]
             live = await make_tasks(http, 2)

@@ -9,7 +9,7 @@ from app.events.filters import EventFilter
 from app.events.types import EVENT_TYPES
 from app.schemas.event import EventPage, EventPageQuery, EventQuery
 from app.schemas.fields import Seq
-from app.websockets.readers import read_page, stream_messages
+from app.websockets.readers import read_page, stream_messages, until_following
 
 router = APIRouter(prefix="/events", tags=["events"])
 
@@ -39,13 +39,13 @@ async def stream_events(
     state: StateDep,
     last_event_id: Annotated[Seq | None, Header()] = None,
 ) -> StreamingResponse:
-    """The same, live, as server-sent events. `Last-Event-ID` says where to go on, as browsers do by themselves."""
+    """The same, live, as server-sent events. `Last-Event-ID` says where to go on."""
     after = query.after if last_event_id is None else last_event_id
     wanted = EventFilter.of(query.types, query.task_id)
+    # While an error can still be answered: the stream begins after its headers are out.
+    await until_following(state.sockets)
     messages = stream_messages(state.sockets, signed_in, after=after, wanted=wanted)
-    return StreamingResponse(
-        messages, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    )
+    return StreamingResponse(messages, media_type="text/event-stream", headers=UNBUFFERED)
 
 
 @router.get("/types", responses=responses(401))
