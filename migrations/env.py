@@ -33,7 +33,13 @@ def run_migrations(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
     connection.execute(text("SET lock_timeout = '5s'"))
     connection.commit()
-    context.configure(connection=connection, target_metadata=Base.metadata, render_item=render_item)
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        render_item=render_item,
+        # Each revision is committed by itself, so that one's locks aren't held while the next one looks through a table.
+        transaction_per_migration=True,
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -1,14 +1,16 @@
 """Every table. Importing this package is enough for Alembic's autogenerate to see them all."""
 
 from app.models.base import Base
-from app.models.event import Event, EventLog, EventType
+from app.models.event import PERSONAL_TYPES, Event, EventLog, EventType
 from app.models.job import Job, JobName, JobState
+from app.models.notification import Notification, NotificationKind
 from app.models.task import HELD_STATUSES, Task, TaskPriority, TaskStatus
 from app.models.user import User
 from app.models.user_task_association import UserTaskAssociation
 
 __all__ = [
     "HELD_STATUSES",
+    "PERSONAL_TYPES",
     "Base",
     "Event",
     "EventLog",
@@ -16,6 +18,8 @@ __all__ = [
     "Job",
     "JobName",
     "JobState",
+    "Notification",
+    "NotificationKind",
     "Task",
     "TaskPriority",
     "TaskStatus",

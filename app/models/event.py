@@ -21,12 +21,19 @@ class EventType(StrEnum):
     CHAT_MESSAGE = "chat.message"
     USER_ONLINE = "user.online"
     USER_OFFLINE = "user.offline"
-    # For HIVE's own processes. It's in the log so that none of them misses it, and no reader is shown it.
+    NOTIFICATION_CREATED = "notification.created"
+    NOTIFICATION_READ = "notification.read"
+    # For HIVE's own processes. They're in the log so that none of them misses one, and no reader is shown them.
     ACCOUNT_DEACTIVATED = "account.deactivated"
+    LOG_RENEWED = "log.renewed"
 
     @property
     def is_internal(self) -> bool:
-        return self is EventType.ACCOUNT_DEACTIVATED
+        return self in {EventType.ACCOUNT_DEACTIVATED, EventType.LOG_RENEWED}
+
+
+# For its audience alone: an admin may see every task, and nobody else's notifications.
+PERSONAL_TYPES = frozenset({EventType.NOTIFICATION_CREATED, EventType.NOTIFICATION_READ})
 
 
 class Event(Identified, Base):
@@ -47,6 +54,8 @@ class Event(Identified, Base):
     # Who may read it besides admins: null means everybody who is signed in.
     audience: Mapped[list[UUID] | None]
     data: Mapped[dict[str, Any]]
+    # The request that it came from, for whoever follows one through the logs.
+    request_id: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (
@@ -60,7 +69,8 @@ class Event(Identified, Base):
 class EventLog(Base):
     """The one row that counts the log.
 
-    `last_seq` is the last number given; what is after `published_seq` has yet to reach the stream.
+    `last_seq` is the last number given; what is after `published_seq` has yet to reach the stream. Up to
+    `purged_seq` the log is past its keep time, and can't be replayed.
     """
 
     __tablename__ = "event_log"
@@ -70,5 +80,8 @@ class EventLog(Base):
     epoch: Mapped[UUID] = mapped_column(server_default=func.gen_random_uuid())
     last_seq: Mapped[int] = mapped_column(server_default=text("0"))
     published_seq: Mapped[int] = mapped_column(server_default=text("0"))
+    purged_seq: Mapped[int] = mapped_column(server_default=text("0"))
+    # The server and table that this history was last written in; another one means that it's a copy, or was restored.
+    origin: Mapped[str] = mapped_column(server_default="")
 
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)

@@ -13,6 +13,11 @@ class JobName(StrEnum):
 
     TEST = "test_celery_task"
     RECOMPUTE_IMPACT_SCORE = "recompute_impact_score"
+    NOTIFY = "notify"
+    SEND_MAIL = "send_mail"
+    REMIND_OF_DUE_TASKS = "remind_of_due_tasks"
+    PURGE_EVENTS = "purge_events"
+    PURGE_NOTIFICATIONS = "purge_notifications"
     PURGE_FINISHED_JOBS = "purge_finished_jobs"
 
 
@@ -30,11 +35,17 @@ class Job(Identified, Base):
 
     name: Mapped[str]
     arguments: Mapped[dict[str, Any]]
+    # A second job of the same key is not made, such as that of the same minute by another scheduler.
+    unique_key: Mapped[str | None]
     state: Mapped[JobState] = mapped_column(Vocabulary(JobState), server_default=JobState.WAITING)
     sends: Mapped[int] = mapped_column(server_default=text("0"))
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     run_after: Mapped[datetime] = mapped_column(server_default=func.now())
+    # For a job whose effect is outside of the database: until then nobody else begins it.
+    held_until: Mapped[datetime | None]
     last_error: Mapped[str | None]
+    # The request that it came from, for whoever follows one through the logs.
+    request_id: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     done_at: Mapped[datetime | None]
 
@@ -44,4 +55,6 @@ class Job(Identified, Base):
         CheckConstraint("(done_at IS NOT NULL) = (state = 'done')", name="done_at_when_done"),
         Index("ix_jobs_due", "run_after", postgresql_where=text("state IN ('waiting', 'sent')")),
         Index("ix_jobs_finished", "done_at", postgresql_where=text("state = 'done'")),
+        Index("uq_jobs_unique_key", "unique_key", unique=True, postgresql_where=text("unique_key IS NOT NULL")),
+        Index(None, "created_at", "id"),
     )
