@@ -24,7 +24,7 @@ from app.core.permissions import Actor
 from app.core.redis import connect_redis
 from app.database import Database
 from app.dependencies import StrictParameters
-from app.events.backlog import BacklogPage, read_backlog
+from app.events.backlog import BacklogPage, Place, read_backlog
 from app.events.filters import EventFilter
 from app.events.stream import EventStream
 from app.events.wakeup import RelayWaker
@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         allow_origins=settings.cors_origins,
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["Hive-Seq", "Link", "Location", "ETag", "Retry-After", "X-Request-ID"],
+        expose_headers=["Hive-Epoch", "Hive-Seq", "Link", "Location", "ETag", "Retry-After", "X-Request-ID"],
     )
     return app
 
@@ -112,7 +112,7 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
         async with database.unit_of_work() as session:
             await ChatService(session).say(actor, message)
 
-    async def read(actor: Actor, after: int, wanted: EventFilter, limit: int) -> BacklogPage:
+    async def read(actor: Actor, after: Place, wanted: EventFilter, limit: int) -> BacklogPage:
         async with database.unit_of_work() as session:
             return await read_backlog(session, actor, after=after, limit=limit, wanted=wanted)
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
+from sqlalchemy import select, true
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.core.errors import HiveError
 from app.core.permissions import Actor, select_visible_events
 from app.events.filters import EventFilter
-from app.events.published import PublishedEvent, read_log
-from app.models import Event
+from app.events.published import PublishedEvent
+from app.models import Event, EventLog
 
 
 class Resync(HiveError):
@@ -23,30 +26,47 @@ class Resync(HiveError):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a reader is: after which `seq`, and in which history, if it says so."""
+
+    seq: int
+    epoch: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BacklogPage:
     """Events in order. All that this reader may see up to `reached` is in it or before it; `head` is the log's end."""
 
     events: Sequence[PublishedEvent]
     reached: int
     head: int
+    epoch: UUID
 
 
 async def read_backlog(
-    session: AsyncSession, actor: Actor, *, after: int, limit: int, wanted: EventFilter
+    session: AsyncSession, actor: Actor, *, after: Place, limit: int, wanted: EventFilter
 ) -> BacklogPage:
     """The page that follows `after`.
 
     Raises:
-        Resync: the log doesn't reach that far, so the position is one of another history.
+        Resync: what follows is past its keep time, or the place is one of another history.
     """
-    # Before the events: numbers are given in whole transactions, so up to this head nothing can be missing.
-    head = (await read_log(session)).last_seq
-    if after > head:
+    following = wanted.apply(select_visible_events(actor)).where(Event.seq > after.seq)
+    event = aliased(Event, following.order_by(Event.seq).limit(limit).subquery())
+    # One statement sees one state: what is up to this head and not purged can't be missing from its events.
+    statement = select(EventLog, event).outerjoin(event, true()).order_by(event.seq)
+    rows = (await session.execute(statement, execution_options={"populate_existing": True})).all()
+    state: EventLog = rows[0][0]
+    if not _is_in(state, after):
         raise Resync
-    following = wanted.apply(select_visible_events(actor)).where(Event.seq > after)
-    rows = await session.scalars(following.order_by(Event.seq).limit(limit))
-    events = [PublishedEvent.of(row) for row in rows]
-    reached = events[-1].seq if events else None
-    if reached is None or len(events) < limit:
-        reached = max(head, reached or head)
-    return BacklogPage(events, reached, head)
+    events = [PublishedEvent.of(row) for _, row in rows if row is not None]
+    is_full = len(events) == limit
+    reached = events[-1].seq if is_full else None
+    return BacklogPage(events, reached or state.last_seq, state.last_seq, state.epoch)
+
+
+def _is_in(state: EventLog, place: Place) -> bool:
+    if place.epoch not in {None, state.epoch}:
+        return False
+    is_lost = any(last < place.seq < first for last, first in state.lost)
+    return state.purged_seq <= place.seq <= state.last_seq and not is_lost

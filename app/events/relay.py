@@ -17,6 +17,7 @@ from app.core.errors import HiveError
 from app.core.redis import REDIS_FAILURES
 from app.database import Database
 from app.events.due_jobs import DueJob, put_back, take_due_jobs
+from app.events.history import renew_if_restored
 from app.events.published import PublishedEvent, read_log, read_published, stream_key
 from app.events.wakeup import WAKE_CHANNEL
 from app.models import Event, EventLog
@@ -64,6 +65,7 @@ class Relay:
             log.warning("the relay waits for the database", reason="; ".join(reasons))
 
     async def _lead(self, database: Database) -> None:
+        await renew_if_restored(database, self._redis)
         # Side by side, so that a broker that hangs holds up no event.
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(lambda: self.relay_events(database), self._events_wanted))

@@ -10,7 +10,9 @@ from redis.asyncio import Redis
 from app.core.errors import HiveError
 from app.core.redis import REDIS_FAILURES
 from app.database import Database
+from app.events.history import is_restored
 from app.events.published import PublishedEvent, read_log, read_published, stream_key
+from app.models import EventType
 
 BLOCK_MILLISECONDS = 1_000
 BATCH = 500
@@ -43,13 +45,19 @@ class EventStream:
         """Take the present end of the log as the position, as soon as the database tells it."""
         while True:
             try:
-                async with self._database.unit_of_work() as session:
-                    state = await read_log(session)
-                    self._key, self.position = stream_key(state.epoch), state.last_seq
-                    return self.position
+                # The stream may tell of another history then, until the relay has begun a new one.
+                if not await is_restored(self._database, self._redis):
+                    return await self._take_position()
+                log.warning("the database was restored or copied; waiting for a relay to begin a new history")
             except HiveError as error:
                 log.warning("waiting for the database", reason=error.detail)
-                await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _take_position(self) -> int:
+        async with self._database.unit_of_work() as session:
+            state = await read_log(session)
+        self._key, self.position = stream_key(state.epoch), state.last_seq
+        return self.position
 
     async def _next(self) -> Sequence[PublishedEvent]:
         try:
@@ -78,6 +86,8 @@ class EventStream:
         try:
             async with self._database.unit_of_work() as session:
                 events = await read_published(session, after=self.position, limit=BATCH)
+                if any(event.type == EventType.LOG_RENEWED for event in events):
+                    self._key = stream_key((await read_log(session)).epoch)
         except HiveError as error:
             log.warning("waiting for the database", reason=error.detail)
             await asyncio.sleep(RETRY_SECONDS)

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Identified, one_of
@@ -83,5 +84,7 @@ class EventLog(Base):
     purged_seq: Mapped[int] = mapped_column(server_default=text("0"))
     # The server and table that this history was last written in; another one means that it's a copy, or was restored.
     origin: Mapped[str] = mapped_column(server_default="")
+    # Numbers that no reader can stand at: [last before, first after] of each history's end that this database has lost.
+    lost: Mapped[list[list[int]]] = mapped_column(JSONB(), server_default=text("'[]'"))
 
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)

@@ -52,6 +52,9 @@ class EventQuery(Strict):
     """Which events. Without `after`, those that come from now on."""
 
     after: Seq | None = Field(default=None, description="The `seq` after which to go on.")
+    epoch: UUID | None = Field(
+        default=None, description="The history in which that is, as `Hive-Epoch` said it; another one is refused."
+    )
     types: frozenset[EventType] = frozenset()
     task_id: UUID | None = None
 
@@ -65,3 +68,4 @@ class EventPage(BaseModel):
     events: list[Envelope]
     next: int = Field(description="Pass it as `after` for what follows.")
     head: int = Field(description="The last `seq` that was given.")
+    epoch: UUID = Field(description="Names the history that the numbers belong to.")

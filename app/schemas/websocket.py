@@ -10,10 +10,14 @@ from app.schemas.fields import ChatText, Seq, Strict
 
 
 class AuthData(Strict):
-    """`since` is the `seq` after which the reader wants to go on; `types` and `task_id` narrow what it gets."""
+    """`since` is the `seq` after which the reader wants to go on, and `epoch` the history in which that is.
+
+    `types` and `task_id` narrow what it gets.
+    """
 
     token: str = Field(min_length=1, max_length=4_096)
     since: Seq | None = None
+    epoch: UUID | None = None
     types: frozenset[EventType] = frozenset()
     task_id: UUID | None = None
 

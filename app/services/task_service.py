@@ -112,9 +112,10 @@ class TaskService:
         await outbox.record(self._session, event, actor=actor, task=task, audience=None)
         return task
 
-    async def position(self) -> int:
-        """The end of the log. What is read after this call has all that the log has told up to there."""
-        return (await read_log(self._session)).last_seq
+    async def position(self) -> tuple[int, UUID]:
+        """The end of the log and its history. What is read after this call has all that was told up to there."""
+        state = await read_log(self._session)
+        return state.last_seq, state.epoch
 
     async def list_visible(self, actor: Actor, query: TaskListQuery, pager: Pager) -> Page[Task]:
         """The tasks that the actor may see, filtered and sorted, one page."""

@@ -68,7 +68,11 @@ class Connection:
 
     def deliver(self, event: PublishedEvent) -> None:
         """Queue the event if this reader may have it, wants it, and hasn't got it from the log already."""
-        if not self._is_live or not self.wanted.admits(event) or not may_read_event(self.actor, event.audience):
+        if (
+            not self._is_live
+            or not self.wanted.admits(event)
+            or not may_read_event(self.actor, event.type, event.audience)
+        ):
             return
         # That oneself is online or offline is no news to oneself.
         is_about_reader = event.type in PRESENCE and self.actor.id == event.actor_id

@@ -54,6 +54,8 @@ class ConnectionManager:
         """Queue the event for every reader that may have it. Never waits for any of them."""
         if event.type == EventType.ACCOUNT_DEACTIVATED:
             self._end_all_of(event.actor_id)
+        elif event.type == EventType.LOG_RENEWED:
+            self._start_all_over()
         for connection in self:
             connection.deliver(event)
         if event.seq is not None:
@@ -64,6 +66,11 @@ class ConnectionManager:
         for connection in self:
             if not connection.is_socket:
                 connection.end(CloseCode.TRY_AGAIN_LATER)
+
+    def _start_all_over(self) -> None:
+        # They may have been told what this database has lost.
+        for connection in self:
+            connection.start_over(CloseCode.RESYNC)
 
     def _end_all_of(self, user_id: UUID) -> None:
         for connection in list(self._by_user.get(user_id, {}).values()):

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import HiveError
 from app.core.permissions import Actor
+from app.events.backlog import Place
 from app.events.filters import EventFilter
 from app.schemas.websocket import AuthData, ChatMessagePost, auth_message, client_message
 from app.websockets.connection import FAREWELL_SECONDS, CloseCode, Connection, Message
@@ -81,14 +82,15 @@ async def _sign_in_and_serve(
         if not is_accepted:
             await websocket.accept()
         server.presence.sockets_changed()
-        await _serve(websocket, connection, server, since=auth.since, until=signed_in.expires_at)
+        since = None if auth.since is None else Place(auth.since, auth.epoch)
+        await _serve(websocket, connection, server, since=since, until=signed_in.expires_at)
     finally:
         server.connections.remove(connection)
         server.presence.sockets_changed()
 
 
 async def _serve(
-    websocket: WebSocket, connection: Connection, server: SocketServer, *, since: int | None, until: datetime
+    websocket: WebSocket, connection: Connection, server: SocketServer, *, since: Place | None, until: datetime
 ) -> None:
     reader = asyncio.create_task(_read(websocket, connection, server))
     writer = asyncio.create_task(_write(websocket, connection))

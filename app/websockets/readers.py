@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from app.core.auth import SignedIn
 from app.core.errors import ServiceUnavailable
-from app.events.backlog import BacklogPage
+from app.events.backlog import BacklogPage, Place
 from app.events.filters import EventFilter
 from app.websockets.connection import PRESENCE, RESYNC, Connection, Message
 from app.websockets.conversation import SocketServer
@@ -19,7 +19,7 @@ KEEP_ALIVE = ": still here\n\n"
 
 
 async def read_page(
-    server: SocketServer, signed_in: SignedIn, *, after: int | None, limit: int, wanted: EventFilter, wait: float
+    server: SocketServer, signed_in: SignedIn, *, after: Place | None, limit: int, wanted: EventFilter, wait: float
 ) -> BacklogPage:
     """The page that follows `after`. If it's empty, wait for the next event, but no longer than `wait` seconds.
 
@@ -29,22 +29,23 @@ async def read_page(
         Resync: the log can't be read on from there.
     """
     await until_following(server)
-    position = server.connections.position if after is None else after
+    place = after or Place(server.connections.position)
     # Presence is in no page, so it's nothing to wake up for.
     listener = Connection(signed_in.actor, wanted=replace(wanted, types=wanted.types - PRESENCE), is_socket=False)
     deadline = asyncio.get_running_loop().time() + min(wait, _seconds_left(signed_in))
     # Listening before looking, so that what comes in between is not missed.
     with _connected(server, listener):
-        page = await server.read_backlog(signed_in.actor, position, wanted, limit)
+        page = await server.read_backlog(signed_in.actor, place, wanted, limit)
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 while not page.events and await listener.next_message():
-                    page = await server.read_backlog(signed_in.actor, page.reached, wanted, limit)
+                    place = Place(page.reached, page.epoch)
+                    page = await server.read_backlog(signed_in.actor, place, wanted, limit)
         return page
 
 
 async def stream_messages(
-    server: SocketServer, signed_in: SignedIn, *, after: int | None, wanted: EventFilter
+    server: SocketServer, signed_in: SignedIn, *, after: Place | None, wanted: EventFilter
 ) -> AsyncIterator[str]:
     """Server-sent events from `after` (or from now) on, until the token runs out or the account ends.
 
@@ -77,7 +78,7 @@ async def until_following(server: SocketServer) -> None:
         raise ServiceUnavailable("This server does not follow the log of events yet; try again shortly.") from None
 
 
-async def _catch_up(connection: Connection, server: SocketServer, after: int | None) -> None:
+async def _catch_up(connection: Connection, server: SocketServer, after: Place | None) -> None:
     if after is not None:
         await catch_up(connection, server.connections, server.read_backlog, since=after)
 

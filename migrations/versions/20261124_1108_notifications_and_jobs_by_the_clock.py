@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision: str = "0002"
 down_revision: str | None = "0001"
@@ -86,6 +87,12 @@ def upgrade() -> None:
     )
     op.add_column("event_log", sa.Column("purged_seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
     op.add_column("event_log", sa.Column("origin", sa.Text(), server_default="", nullable=False))
+    op.add_column(
+        "event_log",
+        sa.Column(
+            "lost", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'"), nullable=False
+        ),
+    )
     op.add_column("events", sa.Column("request_id", sa.Text(), nullable=True))
     op.add_column("jobs", sa.Column("unique_key", sa.Text(), nullable=True))
     op.add_column("jobs", sa.Column("held_until", sa.DateTime(timezone=True), nullable=True))
@@ -115,6 +122,7 @@ def downgrade() -> None:
     op.drop_column("jobs", "held_until")
     op.drop_column("jobs", "unique_key")
     op.drop_column("events", "request_id")
+    op.drop_column("event_log", "lost")
     op.drop_column("event_log", "origin")
     op.drop_column("event_log", "purged_seq")
     op.drop_index(

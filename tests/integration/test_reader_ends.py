@@ -3,13 +3,14 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import httpx2
 import pytest
 
 from app.config import Settings
 from app.core.permissions import Actor
-from app.events.backlog import BacklogPage
+from app.events.backlog import BacklogPage, Place
 from app.events.filters import EventFilter
 from app.models import EventType, User
 from app.websockets.connection import CloseCode, Connection
@@ -19,6 +20,7 @@ from tests.conftest import RunningSystem, token_of
 from tests.utils.processes import HiveProcess, free_port
 from tests.utils.test_utils import wait_until_async
 
+EPOCH = uuid4()
 pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
 
 
@@ -76,15 +78,15 @@ def test_a_filter_of_what_is_internal_admits_nothing() -> None:
     assert EventFilter.of([EventType.ACCOUNT_DEACTIVATED], None).types == frozenset()
 
 
-async def nothing(_actor: Actor, after: int, _wanted: EventFilter, _limit: int) -> BacklogPage:
-    return BacklogPage([], after, after)
+async def nothing(_actor: Actor, after: Place, _wanted: EventFilter, _limit: int) -> BacklogPage:
+    return BacklogPage([], after.seq, after.seq, EPOCH)
 
 
 async def test_nobody_goes_live_before_the_process_follows_the_log(user: User) -> None:
     connections = ConnectionManager()
     connection = Connection(Actor.of(user), is_live=False)
 
-    catching_up = asyncio.create_task(catch_up(connection, connections, nothing, since=9))
+    catching_up = asyncio.create_task(catch_up(connection, connections, nothing, since=Place(9)))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not catching_up.done()
@@ -96,13 +98,13 @@ async def test_nobody_goes_live_before_the_process_follows_the_log(user: User) -
 
 
 async def test_a_reader_whose_catching_up_breaks_is_closed(user: User) -> None:
-    async def fail(_actor: Actor, _after: int, _wanted: EventFilter, _limit: int) -> BacklogPage:
+    async def fail(_actor: Actor, _after: Place, _wanted: EventFilter, _limit: int) -> BacklogPage:
         raise LookupError
 
     connections = ConnectionManager()
     connections.follow_from(0)
     connection = Connection(Actor.of(user), is_live=False)
 
-    await catch_up(connection, connections, fail, since=0)
+    await catch_up(connection, connections, fail, since=Place(0))
 
     assert (connection.is_ended.is_set(), connection.close_code) == (True, CloseCode.INTERNAL_ERROR)

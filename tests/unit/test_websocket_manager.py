@@ -16,7 +16,7 @@ from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import ServiceUnavailable
 from app.core.permissions import Actor, Audience
 from app.core.redis import connect_redis
-from app.events.backlog import BacklogPage, Resync
+from app.events.backlog import BacklogPage, Place, Resync
 from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
 from app.models import EventType
@@ -35,6 +35,7 @@ from tests.utils.test_utils import FakeNetwork, wait_until_async
 
 _seqs = count(1)
 ADA, GRACE, ROOT = Actor(uuid4()), Actor(uuid4()), Actor(uuid4(), is_admin=True)
+EPOCH = uuid4()
 PEOPLE = {"token-ada": ADA, "token-grace": GRACE, "token-root": ROOT}
 
 
@@ -296,10 +297,11 @@ async def server(redis_url: str) -> AsyncIterator[SocketServer]:
     async def say(actor: Actor, message: str) -> None:
         connections.deliver(event_of(EventType.CHAT_MESSAGE, actor=actor, text=message))
 
-    async def read_backlog(_actor: Actor, after: int, _wanted: EventFilter, _limit: int) -> BacklogPage:
-        if after > 100:
+    async def read_backlog(_actor: Actor, after: Place, _wanted: EventFilter, _limit: int) -> BacklogPage:
+        if after.seq > 100:
             raise Resync
-        return BacklogPage([event_of(text=f"missed since {after}")], connections.position, connections.position)
+        position = connections.position
+        return BacklogPage([event_of(text=f"missed since {after.seq}")], position, position, EPOCH)
 
     presence = Presence(redis, connections)
     yield SocketServer(connections, presence, sign_in, say, read_backlog, frozenset({"https://board.example"}))

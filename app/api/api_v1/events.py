@@ -5,6 +5,7 @@ from fastapi.responses import StreamingResponse
 
 from app.api.problems import responses
 from app.dependencies import CurrentSignIn, CurrentUser, StateDep
+from app.events.backlog import Place
 from app.events.filters import EventFilter
 from app.events.types import EVENT_TYPES
 from app.schemas.event import EventPage, EventPageQuery, EventQuery
@@ -26,10 +27,10 @@ async def list_events(
 ) -> EventPage:
     """The events that follow a position. With `wait`, an empty page waits for the next event."""
     wanted = EventFilter.of(query.types, query.task_id)
-    page = await read_page(
-        state.sockets, signed_in, after=query.after, limit=query.limit, wanted=wanted, wait=query.wait
-    )
-    return EventPage(events=[event.envelope() for event in page.events], next=page.reached, head=page.head)
+    after = _place(query.after, query)
+    page = await read_page(state.sockets, signed_in, after=after, limit=query.limit, wanted=wanted, wait=query.wait)
+    events = [event.envelope() for event in page.events]
+    return EventPage(events=events, next=page.reached, head=page.head, epoch=page.epoch)
 
 
 @router.get("/stream", responses=STREAM | responses(401), response_class=StreamingResponse)
@@ -40,12 +41,16 @@ async def stream_events(
     last_event_id: Annotated[Seq | None, Header()] = None,
 ) -> StreamingResponse:
     """The same, live, as server-sent events. `Last-Event-ID` says where to go on."""
-    after = query.after if last_event_id is None else last_event_id
+    after = _place(query.after if last_event_id is None else last_event_id, query)
     wanted = EventFilter.of(query.types, query.task_id)
     # While an error can still be answered: the stream begins after its headers are out.
     await until_following(state.sockets)
     messages = stream_messages(state.sockets, signed_in, after=after, wanted=wanted)
     return StreamingResponse(messages, media_type="text/event-stream", headers=UNBUFFERED)
+
+
+def _place(seq: int | None, query: EventQuery) -> Place | None:
+    return None if seq is None else Place(seq, query.epoch)
 
 
 @router.get("/types", responses=responses(401))

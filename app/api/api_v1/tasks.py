@@ -43,8 +43,10 @@ async def list_tasks(
     """The tasks that one may see. Further pages are in the `Link` header.
 
     `Hive-Seq` is the position in the log that the answer is true for: whoever reads the events after it misses none.
+    `Hive-Epoch` names the history that the position belongs to.
     """
-    response.headers["Hive-Seq"] = str(await tasks.position())
+    seq, epoch = await tasks.position()
+    response.headers.update({"Hive-Seq": str(seq), "Hive-Epoch": str(epoch)})
     page = await tasks.list_visible(actor, query, pager)
     link_next_page(request, response, page)
     return [TaskResponse.model_validate(task) for task in page.items]

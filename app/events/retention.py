@@ -1,0 +1,50 @@
+"""Forgetting events that are past their keep time, from the log's beginning on, in batches.
+
+The log can be replayed from `purged_seq` on, never in part from before it. Events of a task that is still there stay
+as its history, though too old to be replayed.
+"""
+
+from datetime import timedelta
+
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import Event, EventLog, Task
+
+BATCH = 5_000
+
+
+async def purge_events(session: AsyncSession, *, keep: timedelta) -> bool:
+    """Move the log's beginning on and delete what is before it; whether there may be more to do."""
+    passed = await _pass_old_events(session, keep)
+    deleted = await _delete_passed_events(session)
+    return BATCH in (passed, deleted)
+
+
+async def _pass_old_events(session: AsyncSession, keep: timedelta) -> int:
+    """Move the beginning past the old events that follow it; how many there were."""
+    begin = select(EventLog.purged_seq).scalar_subquery()
+    end = select(EventLog.published_seq).scalar_subquery()
+    following = (
+        select(Event.seq, (Event.created_at < func.now() - keep).label("is_old"))
+        .where(Event.seq > begin, Event.seq <= end)
+        .order_by(Event.seq)
+        .limit(BATCH)
+    ).subquery()
+    # Numbers are nearly in the order of time. The first young one ends the search, should an old one come after it.
+    first_young = select(func.min(following.c.seq)).where(~following.c.is_old).scalar_subquery()
+    old = select(func.max(following.c.seq), func.count()).where(
+        following.c.is_old, or_(first_young.is_(None), following.c.seq < first_young)
+    )
+    last, count = (await session.execute(old)).one()
+    if last is not None:
+        await session.execute(update(EventLog).values(purged_seq=func.greatest(EventLog.purged_seq, last)))
+    return int(count)
+
+
+async def _delete_passed_events(session: AsyncSession) -> int:
+    begin = select(EventLog.purged_seq).scalar_subquery()
+    is_history = select(Task.id).where(Task.id == Event.task_id).exists()
+    doomed = select(Event.id).where(Event.seq <= begin, ~is_history).limit(BATCH)
+    deleted = await session.scalars(delete(Event).where(Event.id.in_(doomed)).returning(Event.id))
+    return len(deleted.all())
