@@ -9,15 +9,15 @@ import subprocess
 import sys
 import urllib.request
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from app import embedded
 from app.backing import join_backing, locate_backing
-from app.config import ConfigurationError, Settings, load_settings
+from app.cli_errors import REFUSED, CommandError, one_sentence
+from app.cli_jobs import jobs_app
+from app.config import Settings, load_settings
 from app.supervisor import Part, Supervisor
 
 app = typer.Typer(
@@ -29,29 +29,13 @@ app = typer.Typer(
 )
 user_app = typer.Typer(help="Accounts.", no_args_is_help=True)
 app.add_typer(user_app, name="user")
-
-# The exit code of a command that said in a sentence why it can't do its work.
-REFUSED = 1
-
-
-class CommandError(Exception):
-    """A command can't do its work; the message is one sentence."""
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """End with exit code 1 and one sentence instead of a stack, for what a user of the command can mend."""
-    try:
-        yield
-    except (ConfigurationError, embedded.EmbeddedError, CommandError) as error:
-        typer.echo(f"hive: {error}", err=True)
-        raise typer.Exit(REFUSED) from error
+app.add_typer(jobs_app, name="jobs")
 
 
 @app.command()
 def run() -> None:
     """Start the whole system as one program: servers, migrations, API, relay, worker, scheduler."""
-    with _one_sentence():
+    with one_sentence():
         settings = load_settings()
         _require_free_port(settings)
         join_backing(settings)
@@ -91,7 +75,7 @@ def api() -> None:
     from app.api_process import serve  # noqa: PLC0415  # Each command loads only what it needs; `hive run` stays small.
     from app.core.logging import configure_logging  # noqa: PLC0415
 
-    with _one_sentence():
+    with one_sentence():
         settings = load_settings()
         configure_logging(settings, "api")
         join_backing(settings)
@@ -104,7 +88,7 @@ def relay() -> None:
     """Run a relay: it publishes events and sends jobs. One is active at a time, others stand by."""
     from app.relay_process import run_relay  # noqa: PLC0415
 
-    with _one_sentence():
+    with one_sentence():
         settings = load_settings()
         backing = join_backing(settings)
     asyncio.run(run_relay(settings, backing))
@@ -117,7 +101,7 @@ def worker() -> None:
 
     from app.workers.celery_app import celery_app  # noqa: PLC0415
 
-    with _one_sentence():
+    with one_sentence():
         settings = load_settings()
         join_backing(settings)
     # HIVE is meant to work as root too, in a container for example, and takes no pickled messages.
@@ -128,13 +112,12 @@ def worker() -> None:
 @app.command()
 def scheduler() -> None:
     """Run the scheduler, which asks for jobs at their times."""
-    from app.workers.celery_app import celery_app  # noqa: PLC0415
+    from app.scheduler_process import run_scheduler  # noqa: PLC0415
 
-    with _one_sentence():
+    with one_sentence():
         settings = load_settings()
-        join_backing(settings)
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    celery_app.start(["--quiet", "beat", "--loglevel", settings.log_level, "--pidfile", ""])
+        backing = join_backing(settings)
+    asyncio.run(run_scheduler(settings, backing))
 
 
 @app.command()
@@ -146,7 +129,7 @@ def migrate(
     from app.migrate import MigrationError  # noqa: PLC0415
     from app.migrate import migrate as run_migrations  # noqa: PLC0415
 
-    with _one_sentence():
+    with one_sentence():
         settings = load_settings()
         configure_logging(settings, "migrate")
         try:
@@ -162,7 +145,7 @@ def doctor() -> None:
     """Say what is configured, and whether each part answers."""
     from app.doctor import examine  # noqa: PLC0415
 
-    with _one_sentence():
+    with one_sentence():
         settings = load_settings()
         backing = locate_backing(settings)
     is_well = asyncio.run(examine(settings, backing, typer.echo))
@@ -178,7 +161,7 @@ def create_user(
     """Make an account. The password is asked for, or read from standard input."""
     from app.accounts import create_account  # noqa: PLC0415
 
-    with _one_sentence():
+    with one_sentence():
         settings = load_settings()
         backing = join_backing(settings)
         password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")

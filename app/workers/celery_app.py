@@ -3,11 +3,9 @@
 from typing import Any
 
 from celery import Celery
-from celery.schedules import crontab
 
 from app.backing import locate_backing
 from app.config import Settings, load_settings
-from app.models import JobName
 
 
 def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
@@ -40,13 +38,6 @@ def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
         "task_publish_retry": False,
         "task_default_queue": "hive",
         "timezone": "UTC",
-        "beat_schedule_filename": str(settings.data_dir / "beat-schedule"),
-        "beat_schedule": {
-            "purge finished jobs": {
-                "task": JobName.PURGE_FINISHED_JOBS.value,
-                "schedule": crontab(minute="17"),
-            },
-        },
     }
 
 

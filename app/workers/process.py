@@ -4,18 +4,17 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 import redis
 from celery import signals
 
 from app.backing import join_backing, locate_backing
-from app.config import load_settings
+from app.config import Settings, load_settings
 from app.core.logging import configure_logging
 from app.core.redis import REDIS_FAILURES
 from app.database import Database
@@ -43,10 +42,14 @@ class WorkerProcess:
             self._runner = asyncio.Runner()
         return self._runner.run(work)
 
+    @cached_property
+    def settings(self) -> Settings:
+        return load_settings()
+
     @property
     def database(self) -> Database:
         if self._database is None:
-            url = locate_backing(load_settings()).database_url
+            url = locate_backing(self.settings).database_url
             self._database = Database.connect(url, application="worker", pool_size=1, pre_ping=True)
         return self._database
 
@@ -57,14 +60,12 @@ _main_pid = os.getpid()
 
 @signals.setup_logging.connect
 def _use_hives_logging(**_: object) -> None:
-    is_scheduler = any(word in sys.argv for word in ("beat", "scheduler"))
-    configure_logging(load_settings(), "scheduler" if is_scheduler else "worker")
+    configure_logging(load_settings(), "worker")
 
 
 @signals.celeryd_init.connect
-@signals.beat_init.connect
 def _have_servers(**_: object) -> None:
-    """Before it connects anywhere, a worker or scheduler makes sure that the servers are there."""
+    """Before it connects anywhere, a worker makes sure that the servers are there."""
     join_backing(load_settings())
 
 

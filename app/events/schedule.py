@@ -1,0 +1,34 @@
+"""Jobs that come by the clock: each period's is a row that is made once, however many schedulers are up."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.events.jobs import ask_once
+from app.models import JobName
+
+SCHEDULE: Mapping[JobName, timedelta] = {
+    JobName.REMIND_OF_DUE_TASKS: timedelta(minutes=1),
+    JobName.PURGE_EVENTS: timedelta(hours=1),
+    JobName.PURGE_NOTIFICATIONS: timedelta(hours=1),
+    JobName.PURGE_FINISHED_JOBS: timedelta(hours=1),
+}
+
+
+async def ask_for_scheduled_jobs(session: AsyncSession) -> list[JobName]:
+    """Ask for the jobs of the present periods that nobody has asked for yet; which they are.
+
+    Time is PostgreSQL's, so schedulers whose clocks differ agree about the period. One that was missed while none
+    was up is not made up for: each of these jobs does all that is to be done when it runs.
+    """
+    now = await session.scalar(select(func.now()))
+    assert now is not None
+    return [name for name, every in SCHEDULE.items() if await ask_once(session, name, key=period_of(now, every))]
+
+
+def period_of(now: datetime, every: timedelta) -> str:
+    """Names the period that `now` lies in, by its beginning."""
+    beginning = now.timestamp() // every.total_seconds() * every.total_seconds()
+    return datetime.fromtimestamp(beginning, now.tzinfo).isoformat()

@@ -1,0 +1,46 @@
+"""The process in which a scheduler runs."""
+
+import asyncio
+import signal
+
+import structlog
+
+from app.backing import Backing
+from app.config import Settings
+from app.core.errors import HiveError
+from app.core.logging import configure_logging
+from app.database import Database
+from app.events.schedule import ask_for_scheduled_jobs
+
+LOOK_SECONDS = 5.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+async def run_scheduler(settings: Settings, backing: Backing) -> None:
+    """Ask for the jobs that come by the clock until SIGTERM or SIGINT. Any number of these may run at once."""
+    configure_logging(settings, "scheduler")
+    database = Database.connect(backing.database_url, application="scheduler", pool_size=1)
+    scheduling = asyncio.create_task(_schedule(database))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, scheduling.cancel)
+    try:
+        await scheduling
+    except asyncio.CancelledError:
+        # Told to stop; what it has asked for is in its rows.
+        pass
+    finally:
+        await database.close()
+
+
+async def _schedule(database: Database) -> None:
+    log.info("the scheduler is up")
+    while True:
+        try:
+            async with database.unit_of_work() as session:
+                asked = await ask_for_scheduled_jobs(session)
+            log.debug("asked for scheduled jobs", jobs=asked)
+        except HiveError as error:
+            log.warning("the scheduler waits for the database", reason=error.detail)
+        await asyncio.sleep(LOOK_SECONDS)
