@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     jwt_secret_key: SecretStr | None = None
     access_token_minutes: int = Field(default=60, ge=1, le=24 * 60)
 
+    smtp_url: SecretStr | None = None
+    event_keep_days: int = Field(default=30, ge=1, le=3650)
+
     hive_embedded_durable: bool = True
 
     @field_validator("cors_origins", mode="before")

@@ -14,7 +14,8 @@ from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import Forbidden, MalformedInput
 from app.core.permissions import Actor
 from app.database import Database
-from app.services import AssignmentService, DashboardService, TaskService, UserService
+from app.services import AssignmentService, DashboardService, NotificationService, TaskService, UserService
+from app.services.job_admin import JobAdmin
 from app.services.pages import CursorCodec, Pager
 from app.state import State
 from app.websockets.presence import Presence
@@ -108,6 +109,14 @@ def get_dashboard_service(session: SessionDep) -> DashboardService:
     return DashboardService(session)
 
 
+def get_notification_service(session: SessionDep) -> NotificationService:
+    return NotificationService(session)
+
+
+def get_job_admin(session: SessionDep) -> JobAdmin:
+    return JobAdmin(session)
+
+
 def get_pager(session: SessionDep, settings: SettingsDep) -> Pager:
     return Pager(session, CursorCodec(settings.signing_key))
 
@@ -116,6 +125,8 @@ UserServiceDep = Annotated[UserService, Depends(get_user_service)]
 TaskServiceDep = Annotated[TaskService, Depends(get_task_service)]
 AssignmentServiceDep = Annotated[AssignmentService, Depends(get_assignment_service)]
 DashboardServiceDep = Annotated[DashboardService, Depends(get_dashboard_service)]
+NotificationServiceDep = Annotated[NotificationService, Depends(get_notification_service)]
+JobAdminDep = Annotated[JobAdmin, Depends(get_job_admin)]
 PagerDep = Annotated[Pager, Depends(get_pager)]
 
 

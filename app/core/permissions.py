@@ -9,7 +9,12 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Forbidden, NotFound
-from app.models import Event, Task, TaskStatus, User
+from app.models import PERSONAL_TYPES, Event, Task, TaskStatus, User
+
+
+class ActorType(StrEnum):
+    USER = "user"
+    SYSTEM = "system"  # Nobody: a reminder comes by itself.
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +23,14 @@ class Actor:
 
     id: UUID
     is_admin: bool = False
+    type: ActorType = ActorType.USER
 
     @classmethod
     def of(cls, user: User) -> "Actor":
         return cls(id=user.id, is_admin=user.is_admin)
+
+
+SYSTEM = Actor(UUID(int=0), type=ActorType.SYSTEM)
 
 
 class Permission(StrEnum):
@@ -96,12 +105,15 @@ def audience_of(task: Task) -> Audience:
     return [task.owner_id] if task.status is TaskStatus.DRAFT else None
 
 
-def may_read_event(actor: Actor, audience: Audience) -> bool:
-    return actor.is_admin or audience is None or actor.id in audience
+def may_read_event(actor: Actor, event_type: str, audience: Audience) -> bool:
+    if audience is None or actor.id in audience:
+        return True
+    return actor.is_admin and event_type not in PERSONAL_TYPES
 
 
 def select_visible_events(actor: Actor) -> Select[Event]:
     """`may_read_event` as SQL."""
+    is_in_audience = or_(Event.audience.is_(None), Event.audience.contains([actor.id]))
     if actor.is_admin:
-        return select(Event)
-    return select(Event).where(or_(Event.audience.is_(None), Event.audience.contains([actor.id])))
+        return select(Event).where(or_(Event.type.not_in(PERSONAL_TYPES), is_in_audience))
+    return select(Event).where(is_in_audience)

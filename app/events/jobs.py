@@ -3,9 +3,13 @@
 from uuid import UUID
 
 from pydantic import JsonValue
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
 
+from app.core.permissions import Actor
 from app.database import WAKES_RELAY
+from app.events.notices import mentions_in, notices_of, text_with_mentions
 from app.events.types import EventData, TaskDeleted, TaskStatusChanged, TaskUpdated
 from app.models import Job, JobName, Task, TaskStatus
 
@@ -19,10 +23,24 @@ async def ask_for_job(session: AsyncSession, name: JobName, **arguments: JsonVal
     return job
 
 
-async def ask_for_consequences(session: AsyncSession, event: EventData, task: Task) -> None:
-    """Ask for the jobs that a change of a task brings with it."""
-    for user_id in sorted(_whose_scores_change(event, task)):
+async def ask_once(session: AsyncSession, name: JobName, *, key: str, **arguments: JsonValue) -> bool:
+    """Ask for a job unless one with this key was asked for already, by whomever; whether it's a new one."""
+    row = insert(Job).values(id=uuid7(), name=name, arguments=arguments, unique_key=f"{name}/{key}")
+    is_new = await session.scalar(row.on_conflict_do_nothing().returning(Job.id)) is not None
+    if is_new:
+        session.info[WAKES_RELAY] = True
+    return is_new
+
+
+async def ask_for_consequences(
+    session: AsyncSession, event: EventData, event_id: UUID, *, actor: Actor, task: Task | None
+) -> None:
+    """Ask for the jobs that an event brings with it. Those that need to know it read it from the log."""
+    for user_id in sorted(_whose_scores_change(event, task)) if task else ():
         await ask_for_job(session, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user_id))
+    notices = notices_of(event, actor_id=actor.id, owner_id=task.owner_id) if task else {}
+    if notices or mentions_in(text_with_mentions(event, task)):
+        await ask_for_job(session, JobName.NOTIFY, event_id=str(event_id))
 
 
 def _whose_scores_change(event: EventData, task: Task) -> set[UUID]:

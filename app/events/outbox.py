@@ -17,17 +17,16 @@ async def record(
     `audience` is who may read it besides admins (None: everybody who is signed in). The task has to be flushed,
     with the version that the event tells of.
     """
-    session.add(
-        Event(
-            type=event.type,
-            actor_id=actor.id,
-            task_id=task.id if task else None,
-            task_version=task.version if task else None,
-            audience=None if audience is None else list(audience),
-            data=event.model_dump(mode="json"),
-        )
+    row = Event(
+        type=event.type,
+        actor_id=actor.id,
+        actor_type=actor.type,
+        task_id=task.id if task else None,
+        task_version=task.version if task else None,
+        audience=None if audience is None else list(audience),
+        data=event.model_dump(mode="json"),
     )
+    session.add(row)
     await session.flush()
     session.info[WAKES_RELAY] = True
-    if task is not None:
-        await ask_for_consequences(session, event, task)
+    await ask_for_consequences(session, event, row.id, actor=actor, task=task)

@@ -1,12 +1,12 @@
 """Every event that HIVE writes, with its data."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from app.models import EventType, TaskPriority, TaskStatus
+from app.models import EventType, NotificationKind, TaskPriority, TaskStatus
 
 
 class EventData(BaseModel):
@@ -87,9 +87,35 @@ class UserOffline(EventData):
     user_id: UUID
 
 
+class NotificationCreated(EventData):
+    """For the person who is notified, and for nobody else. Without `actor_id` it's a reminder."""
+
+    type = EventType.NOTIFICATION_CREATED
+    notification_id: UUID
+    kind: NotificationKind
+    task_id: UUID | None
+    task_title: str | None
+    actor_id: UUID | None
+    due_at: datetime | None
+
+
+class NotificationRead(EventData):
+    """The person has read them, maybe on another device. For them alone."""
+
+    type = EventType.NOTIFICATION_READ
+    notification_ids: list[UUID]
+
+
 class AccountDeactivated(EventData):
     type = EventType.ACCOUNT_DEACTIVATED
     user_id: UUID
+
+
+class LogRenewed(EventData):
+    """A new history begins: what was told after `last_seq` before is not in this database."""
+
+    type = EventType.LOG_RENEWED
+    last_seq: int
 
 
 EVENT_TYPES: tuple[type[EventData], ...] = (
@@ -102,4 +128,12 @@ EVENT_TYPES: tuple[type[EventData], ...] = (
     ChatMessage,
     UserOnline,
     UserOffline,
+    NotificationCreated,
+    NotificationRead,
 )
+BY_TYPE = {event.type: event for event in EVENT_TYPES}
+
+
+def read_event_data(event_type: str, data: dict[str, Any]) -> EventData:
+    """The `data` of an event of the log as what it was written from."""
+    return BY_TYPE[EventType(event_type)].model_validate(data)

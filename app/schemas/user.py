@@ -14,6 +14,7 @@ class UserUpdate(Strict):
     display_name: DisplayName = Field(default="", examples=["Ada Lovelace"])
     role: Role = Field(default="", examples=["Ecosystem Designer"])
     skills: Skills = Field(default=[], examples=[["analysis"]])
+    mail_notifications: bool = Field(default=True, strict=True, description="Whether notifications come as mail too.")
     email: Email = Field(default="", examples=["ada@example.org"])
     password: Password = Field(default="", examples=["correct horse battery"])
     current_password: str = Field(default="", max_length=128)
@@ -46,6 +47,7 @@ class UserResponse(BaseModel):
     role: str
     skills: list[str]
     impact_score: int
+    mail_notifications: bool
     active: bool = Field(validation_alias="is_active")
     admin: bool = Field(validation_alias="is_admin")
     created_at: datetime

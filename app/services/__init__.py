@@ -3,7 +3,17 @@
 from app.services.assignment_service import AssignmentService
 from app.services.chat_service import ChatService
 from app.services.dashboard_service import DashboardService
+from app.services.notification_service import NotificationService
+from app.services.notifier import Notifier
 from app.services.task_service import TaskService
 from app.services.user_service import UserService
 
-__all__ = ["AssignmentService", "ChatService", "DashboardService", "TaskService", "UserService"]
+__all__ = [
+    "AssignmentService",
+    "ChatService",
+    "DashboardService",
+    "NotificationService",
+    "Notifier",
+    "TaskService",
+    "UserService",
+]

@@ -16,7 +16,7 @@ from app.schemas.user import UserUpdate
 from app.services.assignment_service import AssignmentService, UserNotFound
 from app.services.pages import Order, Page, Pager, scope_of
 
-EDITABLE = frozenset({"display_name", "role", "skills", "email"})
+EDITABLE = frozenset({"display_name", "role", "skills", "email", "mail_notifications"})
 # Keeps others from changing the account, and not from referring to it.
 NO_KEY_UPDATE = {"key_share": True}
 

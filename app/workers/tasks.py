@@ -5,13 +5,17 @@ with the mark that the job is done. It's `async`, and can be called and tested w
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from celery import Task
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.events.jobs import ask_for_job
+from app.events.retention import purge_events
 from app.models import JobName
+from app.services import NotificationService, Notifier
 from app.services.job_service import mark_done, perform, purge_done_jobs
 from app.services.user_service import UserService
 from app.workers.celery_app import celery_app
@@ -67,12 +71,29 @@ async def recompute_impact_score(session: AsyncSession, *, user_id: str) -> None
     await UserService(session).recompute_impact_score(UUID(user_id))
 
 
-@celery_app.task(name=JobName.PURGE_FINISHED_JOBS.value, ignore_result=True)
-def purge_finished_jobs() -> None:
-    """Runs by the schedule and has no row: done twice or late, it does no harm."""
-    process.run(_purge())
+@job(JobName.NOTIFY)
+async def notify(session: AsyncSession, *, event_id: str) -> None:
+    await Notifier(session, sends_mail=process.settings.smtp_url is not None).tell_of(UUID(event_id))
 
 
-async def _purge() -> None:
-    async with process.database.unit_of_work() as session:
-        await purge_done_jobs(session)
+@job(JobName.REMIND_OF_DUE_TASKS)
+async def remind_of_due_tasks(session: AsyncSession) -> None:
+    notifier = Notifier(session, sends_mail=process.settings.smtp_url is not None)
+    if await notifier.remind_of_due_tasks():
+        await ask_for_job(session, JobName.REMIND_OF_DUE_TASKS)
+
+
+@job(JobName.PURGE_EVENTS)
+async def purge_old_events(session: AsyncSession) -> None:
+    if await purge_events(session, keep=timedelta(days=process.settings.event_keep_days)):
+        await ask_for_job(session, JobName.PURGE_EVENTS)
+
+
+@job(JobName.PURGE_NOTIFICATIONS)
+async def purge_old_notifications(session: AsyncSession) -> None:
+    await NotificationService(session).purge(keep=timedelta(days=process.settings.event_keep_days))
+
+
+@job(JobName.PURGE_FINISHED_JOBS)
+async def purge_finished_jobs(session: AsyncSession) -> None:
+    await purge_done_jobs(session)

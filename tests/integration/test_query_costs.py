@@ -41,7 +41,7 @@ COUNTS = [
     ("GET", "/users/{user}", NONE, 2),
     # The account, the position in the log, the list.
     ("GET", "/tasks", NONE, 3),
-    ("GET", "/events", NONE, 3),
+    ("GET", "/events", NONE, 2),
     ("GET", "/tasks/workflow", NONE, 1),
     ("GET", "/tasks/{task}", NONE, 2),
     ("GET", "/tasks/{task}/history", NONE, 3),
@@ -51,8 +51,11 @@ COUNTS = [
     ("PATCH", "/tasks/{task}", {"title": "Roses"}, 4),
     ("PATCH", "/tasks/{task}", {"title": "Water the orchids"}, 2),
     ("DELETE", "/tasks/{task}", NONE, 5),
-    # The account, the task, the time of holding it ended and begun, the event.
-    ("POST", "/tasks/{task}/assign", {"user_id": "{user}"}, 7),
+    ("GET", "/notifications", NONE, 2),
+    ("POST", "/notifications/read", NONE, 2),
+    # The account, the new holder, the task and its change, the time of holding it ended and begun, the event,
+    # the job that notifies.
+    ("POST", "/tasks/{task}/assign", {"user_id": "{user}"}, 8),
     ("POST", "/tasks/{task}/claim", NONE, 5),
     # The account, the task seen and locked, its change, the event.
     ("PUT", "/tasks/{task}/status", {"status": "draft"}, 5),

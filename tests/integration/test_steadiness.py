@@ -107,7 +107,11 @@ async def test_points_of_a_task_count_for_one_holder_also_after_the_first_has_le
     reopened = await owner.put(f"/tasks/{task.id}/status", json={"status": "in_progress"})
 
     assert reopened.json()["assignee_id"] == str(user.id)
-    asked = (await session.execute(text("SELECT arguments ->> 'user_id' FROM jobs"))).scalars().all()
+    asked = (
+        (await session.execute(text("SELECT arguments ->> 'user_id' FROM jobs WHERE name = 'recompute_impact_score'")))
+        .scalars()
+        .all()
+    )
     assert set(asked) == {str(user.id), str(other_user.id)}
 
 

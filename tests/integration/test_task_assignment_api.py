@@ -216,7 +216,8 @@ async def test_completing_asks_for_the_impact_score_of_the_holder(
     answer = await client.put(f"/tasks/{task.id}/status", json={"status": "completed"})
 
     assert answer.json()["completed_at"] is not None
-    [job] = await session.scalars(select(Job))
+    [job, notice] = await session.scalars(select(Job).order_by(Job.id))
+    assert notice.name == "notify"
     assert (job.name, job.arguments, job.state) == (
         "recompute_impact_score",
         {"user_id": str(other_user.id)},

@@ -103,6 +103,11 @@ TABLE: dict[tuple[str, str], Row] = {
     # From beyond the end of the log a stream has nothing to tell but that, and ends.
     ("GET", f"{API}/events/stream"): signed_in(query={"after": "9007199254740991"}),
     ("GET", f"{API}/events/types"): signed_in(),
+    ("GET", f"{API}/notifications"): signed_in(),
+    ("POST", f"{API}/notifications/read"): signed_in(),
+    # Each caller is somebody else than whom the notification is for.
+    ("POST", f"{API}/notifications/{{notification_id}}/read"): signed_in(404),
+    ("GET", f"{API}/admin/jobs"): admin(200),
     ("GET", f"{API}/dashboard/summary"): anyone(),
     ("POST", f"{API}/debug/run_test_celery_task"): admin(202),
     ("SOCKET", "/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401)),
@@ -159,7 +164,7 @@ async def call(
 ) -> httpx2.Response:
     if method == "MOUNT":
         method, path = "GET", f"{path}/swagger-ui.css"
-    filled = path.format(task_id=task.id, user_id=people["owner"].id) if "{" in path else path
+    filled = path.format(task_id=task.id, user_id=people["owner"].id, notification_id=task.id) if "{" in path else path
     body, form = (
         {name: fill_in(text, people) for name, text in sent.items()} if sent else None for sent in (row.json, row.form)
     )

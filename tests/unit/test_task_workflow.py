@@ -21,7 +21,7 @@ from app.core.permissions import (
     select_visible_events,
     select_visible_tasks,
 )
-from app.models import HELD_STATUSES, Event, Task, TaskStatus, User
+from app.models import HELD_STATUSES, PERSONAL_TYPES, Event, Task, TaskStatus, User
 from app.services import TaskService
 from app.services.workflow import TRANSITIONS, InvalidTransition, require_transition
 from tests.builders.tasks import create_task
@@ -205,13 +205,17 @@ async def test_the_events_of_a_list_are_those_that_one_may_read(
 ) -> None:
     ids = [person.id for person in three_people]
     audiences: list[list[UUID] | None] = [None, [], ids[:1], ids[1:2], ids[:2], ids]
-    events = [Event(type="chat.message", actor_id=ids[0], audience=audience, data={}) for audience in audiences]
+    events = [
+        Event(type=kind, actor_id=ids[0], audience=audience, data={})
+        for audience in audiences
+        for kind in ("chat.message", "notification.created")
+    ]
     session.add_all(events)
     await session.commit()
 
     for actor in (*map(Actor.of, three_people), Actor(uuid4()), Actor(uuid4(), is_admin=True)):
         in_sql = {event.id for event in await session.scalars(select_visible_events(actor))}
-        assert in_sql == {event.id for event in events if may_read_event(actor, event.audience)}
+        assert in_sql == {event.id for event in events if may_read_event(actor, event.type, event.audience)}
 
 
 @pytest.mark.parametrize(
@@ -224,4 +228,13 @@ def test_who_may_read_of_a_task_may_view_it(status: TaskStatus, is_private: bool
     assert audience == ([task.owner_id] if is_private else None)
     for kind in PEOPLE:
         actor = actor_of(kind)
-        assert may_read_event(actor, audience) == (VIEW in permissions_on(actor, task))
+        assert may_read_event(actor, "task.updated", audience) == (VIEW in permissions_on(actor, task))
+
+
+def test_what_is_personal_is_not_for_admins_either() -> None:
+    person, admin = uuid4(), Actor(uuid4(), is_admin=True)
+
+    for kind in PERSONAL_TYPES:
+        assert may_read_event(Actor(person), kind, [person])
+        assert not may_read_event(admin, kind, [person])
+    assert may_read_event(admin, "task.updated", [person])

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.api import health
-from app.api.api_v1 import auth, dashboard, debug, events, tasks, users, websocket
+from app.api.api_v1 import admin, auth, dashboard, debug, events, notifications, tasks, users, websocket
 from app.api.problems import EVERY_ROUTE
 from app.dependencies import StrictParameters
 
@@ -11,7 +11,16 @@ from app.dependencies import StrictParameters
 def build_router(*, with_debug: bool) -> APIRouter:
     """The routes below `/api/v1`. Those for trying things out stay away from production."""
     router = APIRouter(responses=EVERY_ROUTE, dependencies=[StrictParameters])
-    routers = [auth.router, users.router, tasks.router, events.router, dashboard.router, health.router]
+    routers = [
+        auth.router,
+        users.router,
+        tasks.router,
+        events.router,
+        notifications.router,
+        admin.router,
+        dashboard.router,
+        health.router,
+    ]
     for each in routers + ([debug.router] if with_debug else []):
         router.include_router(each)
     return router

@@ -1,0 +1,40 @@
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.paging import link_next_page
+from app.api.problems import responses
+from app.dependencies import CurrentUser, NotificationServiceDep, PagerDep
+from app.schemas.notification import MarkedReadResponse, NotificationListQuery, NotificationResponse
+
+router = APIRouter(prefix="/notifications", tags=["notifications"])
+
+
+@router.get("", responses=responses(401))
+async def list_notifications(
+    query: Annotated[NotificationListQuery, Query()],
+    actor: CurrentUser,
+    notifications: NotificationServiceDep,
+    pager: PagerDep,
+    request: Request,
+    response: Response,
+) -> list[NotificationResponse]:
+    """One's own notifications, newest first. Further pages are in the `Link` header."""
+    page = await notifications.list_own(actor, query, pager)
+    link_next_page(request, response, page)
+    return [NotificationResponse.model_validate(notification) for notification in page.items]
+
+
+@router.post("/read", responses=responses(401))
+async def mark_all_notifications_read(actor: CurrentUser, notifications: NotificationServiceDep) -> MarkedReadResponse:
+    """Mark all that are unread as read."""
+    return MarkedReadResponse(marked=await notifications.mark_all_read(actor))
+
+
+@router.post("/{notification_id}/read", responses=responses(401, 404))
+async def mark_notification_read(
+    notification_id: UUID, actor: CurrentUser, notifications: NotificationServiceDep
+) -> NotificationResponse:
+    """Mark one as read; again changes nothing."""
+    return NotificationResponse.model_validate(await notifications.mark_read(actor, notification_id))

@@ -1,0 +1,30 @@
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.models import NotificationKind
+from app.schemas.fields import PageQuery
+
+
+class NotificationListQuery(PageQuery):
+    unread: bool = Field(default=False, description="Only those that have not been read.")
+
+
+class NotificationResponse(BaseModel):
+    """`task_id` is null for a mention in the chat, `actor_id` for a reminder, which has `due_at` instead."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    kind: NotificationKind
+    task_id: UUID | None
+    task_title: str | None
+    actor_id: UUID | None
+    due_at: datetime | None
+    created_at: datetime
+    read_at: datetime | None
+
+
+class MarkedReadResponse(BaseModel):
+    marked: int = Field(description="How many were unread until now.")
