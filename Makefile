@@ -18,7 +18,7 @@ unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint types format migrate revision api worker relay scheduler doctor install lock clean
+.PHONY: help run test chaos bench lint types format migrate revision api worker relay scheduler doctor install lock clean
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ run: $(READY) ## Start the whole system: servers, migrations, API, relay, worker
 
 test: $(READY) ## Run every test on servers of its own (ARGS="-k name" goes on to pytest)
 	@exec $(BIN)/python scripts/run_tests.py $(ARGS)
+
+chaos: $(READY) ## Kill parts of a running system at full scale, and count what is lost (ARGS= goes on to pytest)
+	@exec $(BIN)/python -m pytest -m reliability --chaos -n0 -s $(ARGS)
 
 bench: $(READY) ## Time the API's calls; starts a server of its own unless URL= names one
 	@exec $(BIN)/python tests/performance/basic_api_benchmark.py $(if $(URL),--url $(URL))

@@ -54,6 +54,10 @@ for name in Settings.model_fields:
     os.environ.pop(name.upper(), None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", action="store_true", help="run the reliability scenarios at full scale")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Start the servers once, in the process that distributes the tests; the others join them."""
     if hasattr(config, "workerinput"):

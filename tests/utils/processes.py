@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from app.servers.tether import tethered
 from tests.utils.test_utils import wait_until
 
 
@@ -28,7 +29,8 @@ def measured() -> dict[str, str]:
 class HiveProcess:
     """`python <arguments>` in a folder of its own, with all that it says in one file.
 
-    However the test ends, the process ends with it.
+    However the test ends, and should the tests themselves be killed, the process ends with it. It may be started
+    again; its output goes on where it was.
     """
 
     def __init__(self, arguments: list[str], environment: dict[str, str], *, cwd: Path | None = None) -> None:
@@ -39,16 +41,19 @@ class HiveProcess:
         self._output = Path(self._folder.name) / "output"
 
     def __enter__(self) -> Self:
-        with self._output.open("wb") as output:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        with self._output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *self._arguments],
+                tethered([sys.executable, *self._arguments], dies_by=signal.SIGKILL),
                 env=self._environment,
                 cwd=self._cwd or self._folder.name,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,0 +1,29 @@
+"""Fixtures of the scenarios that damage a running HIVE; see `system.py`."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.reliability.scale import Report, Scale
+
+FULL_SCALE_SECONDS = 900
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give the scenarios time at full scale. Here they are short ones, which keep the limit of all tests."""
+    if config.getoption("--chaos"):
+        for item in items:
+            if item.get_closest_marker("reliability"):
+                item.add_marker(pytest.mark.timeout(FULL_SCALE_SECONDS))
+
+
+@pytest.fixture
+def scale(request: pytest.FixtureRequest) -> Scale:
+    return Scale(is_full=request.config.getoption("--chaos"))
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Iterator[Report]:
+    report = Report(request.node.name.removeprefix("test_").replace("_", " "))
+    yield report
+    report.write()
