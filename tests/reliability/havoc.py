@@ -1,0 +1,66 @@
+"""Killing what carries the events, one thing after the other."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tests.reliability.system import ChaosSystem
+from tests.utils.test_utils import wait_until_async
+
+
+class Havoc:
+    """Kills with SIGKILL: each time when that many more things were done, and what was killed before is back."""
+
+    def __init__(self, system: ChaosSystem, *, done: Callable[[], int], every: int) -> None:
+        self.kills: Counter[str] = Counter()
+        self._system = system
+        self._done = done
+        self._every = every
+
+    async def run(self, until: int) -> None:
+        """Go on until that many things were done; all that was killed is back then."""
+        while self._done() < until:
+            ways = [[self._kill_api], [self._kill_relay], [self._kill_valkey]]
+            # And now and then two of them at the same moment.
+            for way in random.sample([*ways, random.choice(ways) + random.choice(ways)], 4):
+                await self._until_more_is_done(until)
+                await asyncio.gather(*(kill() for kill in dict.fromkeys(way)))
+
+    async def _until_more_is_done(self, until: int) -> None:
+        goal = min(self._done() + self._every, until)
+
+        async def is_done() -> bool:
+            return self._done() >= goal
+
+        await wait_until_async(is_done, timeout=60, what=f"{goal} things done")
+
+    async def _kill_api(self) -> None:
+        victim = random.choice(self._system.apis)
+        victim.restart()
+        self.kills["API"] += 1
+        await victim.until_ready()
+
+    async def _kill_relay(self) -> None:
+        victim = await self._system.active_relay()
+        victim.kill()
+        self.kills["active relay"] += 1
+        await self._system.active_relay()
+        victim.start()
+
+    async def _kill_valkey(self) -> None:
+        dead = self._system.kill_valkey()
+        self.kills["Valkey"] += 1
+        await self._system.until_valkey_is_back(dead)
+
+
+@asynccontextmanager
+async def running(work: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Do all this beside the block, which fails when any of it does; at its end it's left off."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one) for one in work]
+        yield
+        for task in tasks:
+            task.cancel()
