@@ -37,6 +37,12 @@ def _without_secrets(name: object, value: object) -> object:
     return value
 
 
+def current_request_id() -> str | None:
+    """The id of the request that this work belongs to, also in a job that follows from it; None outside of any."""
+    request_id: str | None = structlog.contextvars.get_contextvars().get("request_id")
+    return request_id
+
+
 def configure_logging(settings: Settings, process: str) -> None:
     """Send all logs of this process, its libraries' too, through structlog to stderr.
 

@@ -25,6 +25,7 @@ class DueJob:
     name: str
     arguments: dict[str, Any]
     sends: int = 1
+    request_id: str | None = None
 
 
 async def take_due_jobs(session: AsyncSession, *, limit: int) -> Sequence[DueJob]:
@@ -45,7 +46,7 @@ async def take_due_jobs(session: AsyncSession, *, limit: int) -> Sequence[DueJob
         update(Job)
         .where(Job.id.in_(due))
         .values(state=JobState.SENT, sends=Job.sends + 1, run_after=func.now() + patience)
-        .returning(Job.id, Job.name, Job.arguments, Job.sends)
+        .returning(Job.id, Job.name, Job.arguments, Job.sends, Job.request_id)
     )
     return [DueJob(*row) for row in taken]
 

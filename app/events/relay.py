@@ -5,6 +5,7 @@ how far it came, and does the step again; readers drop what they have, and a job
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 
@@ -96,6 +97,8 @@ class Relay:
             due = await take_due_jobs(session, limit=BATCH)
         if not due:
             return False
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("sending jobs", requests={str(job.id): job.request_id for job in due})
         try:
             await self._send_jobs(due)
         except REDIS_FAILURES as error:
@@ -133,19 +136,21 @@ async def number_events(database: Database, *, limit: int) -> int:
     reader can have passed it. The row of the log is locked first: should two relays ever be at it, the second one
     looks for rows only after the first has committed.
     """
-    waiting = select(Event.id).where(Event.seq.is_(None)).order_by(Event.position).limit(limit)
+    waiting = select(Event.id, Event.request_id).where(Event.seq.is_(None)).order_by(Event.position).limit(limit)
     async with database.unit_of_work() as session:
         if await session.scalar(waiting.limit(1)) is None:
             return 0
         last_seq = await session.scalar(select(EventLog.last_seq).with_for_update()) or 0
-        ids = (await session.scalars(waiting)).all()
-        numbers = [{"row": row, "number": last_seq + n} for n, row in enumerate(ids, start=1)]
+        rows = (await session.execute(waiting)).all()
+        numbers = [{"row": row.id, "number": last_seq + n} for n, row in enumerate(rows, start=1)]
         connection = await session.connection()
         numbering = update(Event).where(Event.id == bindparam("row")).values(seq=bindparam("number"))
         if numbers:
             await connection.execute(numbering, numbers)
-            await session.execute(update(EventLog).values(last_seq=last_seq + len(ids)))
-    return len(ids)
+            await session.execute(update(EventLog).values(last_seq=last_seq + len(rows)))
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("numbered events", requests={last_seq + n: row.request_id for n, row in enumerate(rows, start=1)})
+    return len(rows)
 
 
 async def publish_events(database: Database, redis: Redis, *, limit: int) -> int:

@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallIntege
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.core.logging import current_request_id
 from app.models.base import Base, Identified, one_of
 
 
@@ -56,7 +57,7 @@ class Event(Identified, Base):
     audience: Mapped[list[UUID] | None]
     data: Mapped[dict[str, Any]]
     # The request that it came from, for whoever follows one through the logs.
-    request_id: Mapped[str | None]
+    request_id: Mapped[str | None] = mapped_column(default=current_request_id)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.core.logging import current_request_id
 from app.models.base import Base, Identified, Vocabulary, one_of
 
 
@@ -45,7 +46,7 @@ class Job(Identified, Base):
     held_until: Mapped[datetime | None]
     last_error: Mapped[str | None]
     # The request that it came from, for whoever follows one through the logs.
-    request_id: Mapped[str | None]
+    request_id: Mapped[str | None] = mapped_column(default=current_request_id)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     done_at: Mapped[datetime | None]
 

@@ -1,5 +1,7 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -37,16 +39,13 @@ async def perform(database: Database, job_id: UUID, effect: Effect) -> None:
     The effect and the mark that it's done are one transaction, and the row is locked meanwhile. Each attempt is
     counted beforehand in a transaction of its own, so that a job which kills its worker can't go on doing so.
     """
-    if not await _begin_attempt(database, job_id):
-        return
-    try:
+    async with _attempt(database, job_id) as is_ours:
+        if not is_ours:
+            return
         async with database.unit_of_work() as session:
             if await _lock_unfinished(session, job_id):
                 await effect(session)
                 await mark_done(session, job_id)
-    except Exception as error:
-        await _note_failure(database, job_id, error)
-        raise
 
 
 async def perform_outside(database: Database, job_id: UUID, act: Callable[[], Awaitable[None]]) -> None:
@@ -56,16 +55,40 @@ async def perform_outside(database: Database, job_id: UUID, act: Callable[[], Aw
     A worker that is killed between the effect and the mark has it done again, so the effect has to carry a name by
     which its receiver knows a repetition.
     """
-    if not await _begin_attempt(database, job_id, hold=HOLD):
-        return
-    try:
+    async with _attempt(database, job_id, hold=HOLD) as is_ours:
+        if not is_ours:
+            return
         async with asyncio.timeout(OUTSIDE_SECONDS):
             await act()
-    except Exception as error:
-        await _note_failure(database, job_id, error)
-        raise
-    async with database.unit_of_work() as session:
-        await mark_done(session, job_id)
+        async with database.unit_of_work() as session:
+            await mark_done(session, job_id)
+
+
+@asynccontextmanager
+async def _attempt(database: Database, job_id: UUID, *, hold: timedelta | None = None) -> AsyncIterator[bool]:
+    """One attempt at a job, whose failure is noted; False when there is nothing to do, or no attempt left."""
+    job = await _begin_attempt(database, job_id, hold)
+    if job is None:
+        yield False
+        return
+    started = time.perf_counter()
+    with _named_in_logs(job):
+        try:
+            yield True
+        except Exception as error:
+            await _note_failure(database, job_id, error)
+            raise
+        log.info("a job is done", ms=round((time.perf_counter() - started) * 1000, 1))
+
+
+@contextmanager
+def _named_in_logs(job: Job) -> Iterator[None]:
+    """Have each line of the log say which job it is about, and from which request it came; so do the rows of what
+    follows.
+    """
+    said = {"job": job.name, "job_id": str(job.id), "request_id": job.request_id}
+    with structlog.contextvars.bound_contextvars(**{name: value for name, value in said.items() if value is not None}):
+        yield
 
 
 async def mark_done(session: AsyncSession, job_id: UUID) -> None:
@@ -80,19 +103,19 @@ async def purge_done_jobs(session: AsyncSession) -> None:
     await session.execute(delete(Job).where(Job.state == JobState.DONE, Job.done_at < func.now() - KEEP_DONE))
 
 
-async def _begin_attempt(database: Database, job_id: UUID, *, hold: timedelta | None = None) -> bool:
+async def _begin_attempt(database: Database, job_id: UUID, hold: timedelta | None) -> Job | None:
     async with database.unit_of_work() as session:
         job = await _lock_unfinished(session, job_id)
         now = await session.scalar(select(func.now()))
         if job is None or now is None or (job.held_until is not None and job.held_until > now):
-            return False
+            return None
         if job.attempts >= _attempts_of(job):
             job.state = JobState.DEAD
             job.last_error = job.last_error or "The job's worker was gone each time before it was done."
-            return False
+            return None
         job.attempts += 1
         job.held_until = now + hold if hold else None
-        return True
+        return job
 
 
 def _attempts_of(job: Job) -> int:
@@ -117,4 +140,4 @@ async def _note_failure(database: Database, job_id: UUID, error: Exception) -> N
         job.held_until = None
         job.state = JobState.DEAD if is_last else JobState.WAITING
         job.run_after = func.now() + FIRST_PAUSE * 2 ** min(job.attempts, 9)
-        log.warning("a job failed", job=job.name, job_id=str(job.id), attempt=job.attempts, gave_up=is_last)
+        log.warning("a job failed", attempt=job.attempts, gave_up=is_last)
