@@ -32,8 +32,9 @@ test: $(READY) ## Run every test on servers of its own (ARGS="-k name" goes on t
 chaos: $(READY) ## Kill parts of a running system at full scale, and count what is lost (ARGS= goes on to pytest)
 	@exec $(BIN)/python -m pytest -m reliability --chaos -n0 -s $(ARGS)
 
-bench: $(READY) ## Time the API's calls; starts a server of its own unless URL= names one
-	@exec $(BIN)/python tests/performance/basic_api_benchmark.py $(if $(URL),--url $(URL))
+bench: $(READY) ## Time calls and events on servers of its own; with URL=, the calls of a running server
+	@$(BIN)/python tests/performance/basic_api_benchmark.py $(if $(URL),--url $(URL))
+	@$(if $(URL),:,exec $(BIN)/python tests/performance/realtime_benchmark.py)
 
 lint: $(READY) ## Check style and layers
 	@$(BIN)/ruff check .

@@ -10,14 +10,10 @@ On a server that is yours it leaves a deactivated account and the events of its 
 """
 
 import argparse
-import os
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -25,10 +21,8 @@ import httpx2
 import pytest
 
 from tests.conftest import RunningSystem
-from tests.utils.processes import HiveProcess, free_port
-from tests.utils.test_utils import wait_until
+from tests.performance.own_system import own_system
 
-ROOT = Path(__file__).resolve().parents[2]
 MEDIAN_LIMIT_MS = 500.0
 ROUNDS = 30
 ROUNDS_IN_TESTS = 5
@@ -141,21 +135,6 @@ def slow_calls(times: Times) -> list[str]:
     return [name for name, values in times.items() if statistics.median(values) > MEDIAN_LIMIT_MS]
 
 
-@contextmanager
-def own_system() -> Iterator[str]:
-    """A whole HIVE, from `hive run`, on a free port and a data folder that is thrown away."""
-    with tempfile.TemporaryDirectory(prefix="hive-bench-") as folder:
-        port = str(free_port())
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        settings = {"HIVE_DATA_DIR": folder, "PORT": port, "LOG_LEVEL": "WARNING", "PYTHONPATH": str(ROOT)}
-        with HiveProcess(["-m", "app.cli", "run"], kept | settings) as system:
-            system.wait_for_output("HIVE is at", timeout=60)
-            address = f"http://127.0.0.1:{port}"
-            # While the worker is still starting, it would take the processor from what is measured.
-            wait_until(lambda: httpx2.get(f"{address}/health/ready").is_success, timeout=60, what="all parts")
-            yield address
-
-
 @pytest.mark.committed
 @pytest.mark.usefixtures("sessions")
 def test_no_call_takes_half_a_second(running_system: RunningSystem) -> None:
@@ -174,8 +153,8 @@ def main() -> int:
         if arguments.url:
             times = measure(f"{arguments.url.rstrip('/')}/api/v1", max(arguments.rounds, 2))
         else:
-            with own_system() as address:
-                times = measure(f"{address}/api/v1", max(arguments.rounds, 2))
+            with own_system() as system:
+                times = measure(system.api, max(arguments.rounds, 2))
     except (httpx2.HTTPError, AssertionError) as error:
         sys.stderr.write(f"benchmark: {error}\n")
         return 1
