@@ -12,7 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.errors import HiveError
 from app.database import Database
 from app.models import Job, JobName, JobState, User
-from app.services.job_service import FIRST_PAUSE, KEEP_DONE, MAX_ATTEMPTS, mark_done, perform, purge_done_jobs
+from app.services.job_service import (
+    FIRST_PAUSE,
+    KEEP_DONE,
+    MAX_ATTEMPTS,
+    Hopeless,
+    mark_done,
+    perform,
+    perform_outside,
+    purge_done_jobs,
+)
 from tests.utils.test_utils import wait_for_lock_waiter
 
 pytestmark = pytest.mark.committed
@@ -299,3 +308,88 @@ async def test_purging_forgets_only_what_was_done_long_ago(session: AsyncSession
     await session.commit()
 
     assert set(await session.scalars(select(Job.id))) == {job.id for job in remaining}
+
+
+async def test_an_effect_outside_is_had_by_one_of_two_messages(session: AsyncSession, database: Database) -> None:
+    job = await create_job(session)
+    began, may_end, count = asyncio.Event(), asyncio.Event(), 0
+
+    async def act() -> None:
+        nonlocal count
+        count += 1
+        began.set()
+        await may_end.wait()
+
+    first = asyncio.create_task(perform_outside(database, job.id, act))
+    await began.wait()
+    await perform_outside(database, job.id, act)
+    may_end.set()
+    await first
+
+    await session.refresh(job)
+    assert (count, job.state, job.attempts) == (1, JobState.DONE, 1)
+    await perform_outside(database, job.id, act)
+    assert count == 1
+
+
+async def test_an_effect_outside_that_was_cut_off_is_had_again_when_its_hold_is_over(
+    session: AsyncSession, database: Database
+) -> None:
+    """As when its worker is killed."""
+    job = await create_job(session, held_until=func.now() + timedelta(minutes=1), attempts=1)
+    count = 0
+
+    async def act() -> None:
+        nonlocal count
+        count += 1
+
+    await perform_outside(database, job.id, act)
+    assert count == 0
+    await session.execute(update(Job).values(held_until=func.now() - timedelta(seconds=1)))
+    await session.commit()
+    await perform_outside(database, job.id, act)
+
+    await session.refresh(job)
+    assert (count, job.state, job.attempts) == (1, JobState.DONE, 2)
+
+
+async def test_an_effect_outside_that_failed_is_free_to_be_tried_again(
+    session: AsyncSession, database: Database
+) -> None:
+    job = await create_job(session)
+
+    async def act() -> None:
+        raise LookupError("the other side is away")
+
+    with pytest.raises(LookupError):
+        await perform_outside(database, job.id, act)
+
+    await session.refresh(job)
+    assert (job.state, job.held_until, job.attempts) == (JobState.WAITING, None, 1)
+    assert job.last_error == "LookupError: the other side is away"
+
+
+async def test_what_is_hopeless_is_laid_aside_at_once(session: AsyncSession, database: Database) -> None:
+    job = await create_job(session)
+
+    async def act() -> None:
+        raise Hopeless("nobody lives there")
+
+    with pytest.raises(Hopeless):
+        await perform_outside(database, job.id, act)
+
+    await session.refresh(job)
+    assert (job.state, job.attempts, job.last_error) == (JobState.DEAD, 1, "Hopeless: nobody lives there")
+
+
+async def test_a_mail_is_tried_for_a_day(session: AsyncSession, database: Database) -> None:
+    job = await create_job(session, name=JobName.SEND_MAIL, attempts=MAX_ATTEMPTS)
+
+    async def act() -> None:
+        raise LookupError("the mail server is away")
+
+    with pytest.raises(LookupError):
+        await perform_outside(database, job.id, act)
+
+    await session.refresh(job)
+    assert job.state is JobState.WAITING
