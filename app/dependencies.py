@@ -19,6 +19,7 @@ from app.services.job_admin import JobAdmin
 from app.services.pages import CursorCodec, Pager
 from app.state import State
 from app.websockets.presence import Presence
+from app.websockets.readers import Departure
 
 bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", auto_error=False)
 
@@ -75,6 +76,27 @@ async def get_current_user(signed_in: CurrentSignIn) -> Actor:
 
 
 CurrentUser = Annotated[Actor, Depends(get_current_user)]
+
+
+def get_departure(request: Request) -> Departure:
+    async def departure() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    return departure
+
+
+# For who waits: it returns when the client has gone. The body must have been read before, or there must be none.
+ClientDeparture = Annotated[Departure, Depends(get_departure)]
+
+
+async def get_reader_place(signed_in: CurrentSignIn, state: StateDep) -> AsyncIterator[None]:
+    with state.sockets.places.taken_by(signed_in.actor):
+        yield
+
+
+# Of the default scope on purpose: a stream keeps its place until it has ended, however that happens.
+ReaderPlace = Annotated[None, Depends(get_reader_place)]
 
 
 class AdminsOnly(Forbidden):

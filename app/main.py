@@ -24,7 +24,7 @@ from app.core.permissions import Actor
 from app.core.redis import connect_redis
 from app.database import Database
 from app.dependencies import StrictParameters
-from app.events.backlog import BacklogPage, Place, read_backlog
+from app.events.backlog import BacklogPage, LogPosition, read_backlog
 from app.events.filters import EventFilter
 from app.events.stream import EventStream
 from app.events.wakeup import RelayWaker
@@ -32,6 +32,7 @@ from app.services import ChatService
 from app.state import State
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.conversation import SocketServer
+from app.websockets.places import Places
 from app.websockets.presence import Presence
 from app.workers.carrier import CeleryCarrier
 
@@ -112,11 +113,12 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
         async with database.unit_of_work() as session:
             await ChatService(session).say(actor, message)
 
-    async def read(actor: Actor, after: Place, wanted: EventFilter, limit: int) -> BacklogPage:
+    async def read(actor: Actor, after: LogPosition, wanted: EventFilter, limit: int) -> BacklogPage:
         async with database.unit_of_work() as session:
             return await read_backlog(session, actor, after=after, limit=limit, wanted=wanted)
 
-    sockets = SocketServer(connections, presence, sign_in, say, read, frozenset(settings.cors_origins))
+    places = Places(settings.max_sockets_per_user)
+    sockets = SocketServer(connections, presence, sign_in, say, read, frozenset(settings.cors_origins), places)
     return State(settings, database, redis, presence, sockets)
 
 

@@ -26,7 +26,7 @@ class Resync(HiveError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LogPosition:
     """Where a reader is: after which `seq`, and in which history, if it says so."""
 
     seq: int
@@ -44,12 +44,12 @@ class BacklogPage:
 
 
 async def read_backlog(
-    session: AsyncSession, actor: Actor, *, after: Place, limit: int, wanted: EventFilter
+    session: AsyncSession, actor: Actor, *, after: LogPosition, limit: int, wanted: EventFilter
 ) -> BacklogPage:
     """The page that follows `after`.
 
     Raises:
-        Resync: what follows is past its keep time, or the place is one of another history.
+        Resync: what follows is past its keep time, or the position is one of another history.
     """
     following = wanted.apply(select_visible_events(actor)).where(Event.seq > after.seq)
     event = aliased(Event, following.order_by(Event.seq).limit(limit).subquery())
@@ -65,8 +65,8 @@ async def read_backlog(
     return BacklogPage(events, reached or state.last_seq, state.last_seq, state.epoch)
 
 
-def _is_in(state: EventLog, place: Place) -> bool:
-    if place.epoch not in {None, state.epoch}:
+def _is_in(state: EventLog, position: LogPosition) -> bool:
+    if position.epoch not in {None, state.epoch}:
         return False
-    is_lost = any(last < place.seq < first for last, first in state.lost)
-    return state.purged_seq <= place.seq <= state.last_seq and not is_lost
+    is_lost = any(last < position.seq < first for last, first in state.lost)
+    return state.purged_seq <= position.seq <= state.last_seq and not is_lost

@@ -19,11 +19,13 @@ PRESENCE = frozenset({EventType.USER_ONLINE, EventType.USER_OFFLINE})
 class CloseCode:
     """Why HIVE closes a socket (4000 and up are the application's own)."""
 
+    GOING_AWAY = 1001
     INTERNAL_ERROR = 1011
     TRY_AGAIN_LATER = 1013
     TOO_SLOW = 4008
     RESYNC = 4010
     UNAUTHORIZED = 4401
+    TOO_MANY_READERS = 4429
 
 
 @dataclass(frozen=True, slots=True)

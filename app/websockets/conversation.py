@@ -3,8 +3,8 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,17 +14,20 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.core.auth import NotSignedIn, SignedIn
-from app.core.errors import HiveError
+from app.core.errors import HiveError, ServiceUnavailable
 from app.core.permissions import Actor
-from app.events.backlog import Place
+from app.events.backlog import LogPosition
 from app.events.filters import EventFilter
 from app.schemas.websocket import AuthData, ChatMessagePost, auth_message, client_message
 from app.websockets.connection import FAREWELL_SECONDS, CloseCode, Connection, Message
 from app.websockets.connection_manager import ConnectionManager
+from app.websockets.places import Places
 from app.websockets.presence import Presence
 from app.websockets.replay import ReadBacklog, catch_up
 
 SIGN_IN_SECONDS = 10.0
+# Why a socket is not served, from what REST would answer.
+REFUSALS = {401: CloseCode.UNAUTHORIZED, 429: CloseCode.TOO_MANY_READERS}
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -42,6 +45,7 @@ class SocketServer:
     say: Callable[[Actor, str], Awaitable[None]]
     read_backlog: ReadBacklog
     allowed_origins: frozenset[str]
+    places: Places = field(default_factory=Places)
 
 
 async def converse(websocket: WebSocket, server: SocketServer) -> None:
@@ -60,20 +64,33 @@ async def converse(websocket: WebSocket, server: SocketServer) -> None:
 async def _sign_in_and_serve(
     websocket: WebSocket, server: SocketServer, auth: AuthData | None, *, is_accepted: bool
 ) -> None:
+    with ExitStack() as place:
+        try:
+            if auth is None:
+                raise NotSignedIn
+            signed_in = await _sign_in(server, auth.token)
+            place.enter_context(server.places.taken_by(signed_in.actor))
+        except HiveError as error:
+            if not is_accepted:
+                # A code can be read only from a socket that was accepted.
+                await websocket.accept()
+            await _close(websocket, REFUSALS.get(error.status_code, CloseCode.TRY_AGAIN_LATER))
+            return
+        await _welcome(websocket, server, signed_in, auth, is_accepted=is_accepted)
+
+
+async def _sign_in(server: SocketServer, token: str) -> SignedIn:
     try:
         async with asyncio.timeout(SIGN_IN_SECONDS):
             await server.connections.until_following()
-        signed_in = await server.sign_in(auth.token) if auth else None
-        refusal = CloseCode.UNAUTHORIZED
-    except (HiveError, TimeoutError) as error:
-        signed_in = None
-        is_bad_token = isinstance(error, HiveError) and error.status_code == 401
-        refusal = CloseCode.UNAUTHORIZED if is_bad_token else CloseCode.TRY_AGAIN_LATER
-    if auth is None or signed_in is None:
-        if not is_accepted:
-            await websocket.accept()
-        await _close(websocket, refusal)
-        return
+    except TimeoutError:
+        raise ServiceUnavailable("This server does not follow the log of events yet.") from None
+    return await server.sign_in(token)
+
+
+async def _welcome(
+    websocket: WebSocket, server: SocketServer, signed_in: SignedIn, auth: AuthData, *, is_accepted: bool
+) -> None:
     wanted = EventFilter.of(auth.types, auth.task_id)
     connection = Connection(signed_in.actor, wanted=wanted, is_live=auth.since is None)
     # Subscribed before it's accepted, a socket that is open misses nothing.
@@ -82,7 +99,7 @@ async def _sign_in_and_serve(
         if not is_accepted:
             await websocket.accept()
         server.presence.sockets_changed()
-        since = None if auth.since is None else Place(auth.since, auth.epoch)
+        since = None if auth.since is None else LogPosition(auth.since, auth.epoch)
         await _serve(websocket, connection, server, since=since, until=signed_in.expires_at)
     finally:
         server.connections.remove(connection)
@@ -90,7 +107,7 @@ async def _sign_in_and_serve(
 
 
 async def _serve(
-    websocket: WebSocket, connection: Connection, server: SocketServer, *, since: Place | None, until: datetime
+    websocket: WebSocket, connection: Connection, server: SocketServer, *, since: LogPosition | None, until: datetime
 ) -> None:
     reader = asyncio.create_task(_read(websocket, connection, server))
     writer = asyncio.create_task(_write(websocket, connection))

@@ -1,55 +1,68 @@
 """Reading events without a socket: pages that wait for the next event, and streams of server-sent events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from app.core.auth import SignedIn
 from app.core.errors import ServiceUnavailable
-from app.events.backlog import BacklogPage, Place
+from app.events.backlog import BacklogPage, LogPosition
 from app.events.filters import EventFilter
-from app.websockets.connection import PRESENCE, RESYNC, Connection, Message
+from app.websockets.connection import PRESENCE, RESYNC, CloseCode, Connection, Message
 from app.websockets.conversation import SocketServer
 from app.websockets.replay import FOLLOWING_SECONDS, catch_up
+
+# Returns when the client has gone.
+Departure = Callable[[], Awaitable[None]]
 
 KEEP_ALIVE_SECONDS = 15.0
 KEEP_ALIVE = ": still here\n\n"
 
 
 async def read_page(
-    server: SocketServer, signed_in: SignedIn, *, after: Place | None, limit: int, wanted: EventFilter, wait: float
+    server: SocketServer,
+    signed_in: SignedIn,
+    *,
+    after: LogPosition | None,
+    limit: int,
+    wanted: EventFilter,
+    wait: float,
+    departure: Departure,
 ) -> BacklogPage:
     """The page that follows `after`. If it's empty, wait for the next event, but no longer than `wait` seconds.
 
-    No connection to the database is held meanwhile.
+    No connection to the database is held meanwhile. Whoever has gone is waited for no longer.
 
     Raises:
         Resync: the log can't be read on from there.
+        TooManyReaders: this user has as many readers as one may have. A page that doesn't wait is none.
     """
     await until_following(server)
-    place = after or Place(server.connections.position)
+    position = after or LogPosition(server.connections.position)
+    if not wait:
+        return await server.read_backlog(signed_in.actor, position, wanted, limit)
     # Presence is in no page, so it's nothing to wake up for.
     listener = Connection(signed_in.actor, wanted=replace(wanted, types=wanted.types - PRESENCE), is_socket=False)
     deadline = asyncio.get_running_loop().time() + min(wait, _seconds_left(signed_in))
     # Listening before looking, so that what comes in between is not missed.
-    with _connected(server, listener):
-        page = await server.read_backlog(signed_in.actor, place, wanted, limit)
+    with server.places.taken_by(signed_in.actor), _connected(server, listener), _ended_by(departure, listener):
+        page = await server.read_backlog(signed_in.actor, position, wanted, limit)
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 while not page.events and await listener.next_message():
-                    place = Place(page.reached, page.epoch)
-                    page = await server.read_backlog(signed_in.actor, place, wanted, limit)
+                    position = LogPosition(page.reached, page.epoch)
+                    page = await server.read_backlog(signed_in.actor, position, wanted, limit)
         return page
 
 
 async def stream_messages(
-    server: SocketServer, signed_in: SignedIn, *, after: Place | None, wanted: EventFilter
+    server: SocketServer, signed_in: SignedIn, *, after: LogPosition | None, wanted: EventFilter
 ) -> AsyncIterator[str]:
     """Server-sent events from `after` (or from now) on, until the token runs out or the account ends.
 
-    Wait for `until_following` before.
+    Wait for `until_following` before, and have one of the user's places.
     """
     connection = Connection(signed_in.actor, wanted=wanted, is_live=after is None, is_socket=False)
     with _connected(server, connection):
@@ -78,7 +91,7 @@ async def until_following(server: SocketServer) -> None:
         raise ServiceUnavailable("This server does not follow the log of events yet; try again shortly.") from None
 
 
-async def _catch_up(connection: Connection, server: SocketServer, after: Place | None) -> None:
+async def _catch_up(connection: Connection, server: SocketServer, after: LogPosition | None) -> None:
     if after is not None:
         await catch_up(connection, server.connections, server.read_backlog, since=after)
 
@@ -98,6 +111,19 @@ def _connected(server: SocketServer, connection: Connection) -> Iterator[None]:
         yield
     finally:
         server.connections.remove(connection)
+
+
+@contextmanager
+def _ended_by(departure: Departure, connection: Connection) -> Iterator[None]:
+    async def end_when_gone() -> None:
+        await departure()
+        connection.end(CloseCode.GOING_AWAY)
+
+    watching = asyncio.create_task(end_when_gone())
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 def _seconds_left(signed_in: SignedIn) -> float:

@@ -7,13 +7,13 @@ import structlog
 
 from app.core.errors import HiveError
 from app.core.permissions import Actor
-from app.events.backlog import BacklogPage, Place, Resync
+from app.events.backlog import BacklogPage, LogPosition, Resync
 from app.events.filters import EventFilter
 from app.websockets.connection import CloseCode, Connection, Message
 from app.websockets.connection_manager import ConnectionManager
 
-# (who asks, after which place, which events, how many at most)
-ReadBacklog = Callable[[Actor, Place, EventFilter, int], Awaitable[BacklogPage]]
+# (who asks, after which position, which events, how many at most)
+ReadBacklog = Callable[[Actor, LogPosition, EventFilter, int], Awaitable[BacklogPage]]
 # Small enough to be written before the next one is read, large enough to make few queries.
 PAGE = 100
 # How long a reader waits for its process to follow the log, which takes a moment after its start.
@@ -23,7 +23,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 async def catch_up(
-    connection: Connection, connections: ConnectionManager, read_backlog: ReadBacklog, *, since: Place
+    connection: Connection, connections: ConnectionManager, read_backlog: ReadBacklog, *, since: LogPosition
 ) -> None:
     """Queue all that follows `since`, at the reader's own pace, and make the connection live.
 
@@ -31,17 +31,17 @@ async def catch_up(
     as the fan-out has come. Nothing is awaited between looking at that and going live, so the fan-out's next event is
     the first that the connection takes, and what it read is dropped should it come again.
     """
-    place = since
+    position = since
     try:
         async with asyncio.timeout(FOLLOWING_SECONDS):
             await connections.until_following()
         while not connection.is_ended.is_set():
-            page = await read_backlog(connection.actor, place, connection.wanted, PAGE)
+            page = await read_backlog(connection.actor, position, connection.wanted, PAGE)
             for event in page.events:
                 await connection.offer_patiently(Message(event.text, event.seq))
-            place = Place(page.reached, page.epoch)
-            if place.seq >= connections.position:
-                connection.go_live(place.seq)
+            position = LogPosition(page.reached, page.epoch)
+            if position.seq >= connections.position:
+                connection.go_live(position.seq)
                 return
     except Resync:
         connection.start_over(CloseCode.RESYNC)

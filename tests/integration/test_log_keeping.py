@@ -15,7 +15,7 @@ from app.core.permissions import Actor
 from app.core.redis import connect_redis
 from app.database import Database
 from app.events import outbox
-from app.events.backlog import BacklogPage, Place, Resync, read_backlog
+from app.events.backlog import BacklogPage, LogPosition, Resync, read_backlog
 from app.events.filters import EVERYTHING
 from app.events.history import STRIDE, renew_if_restored
 from app.events.published import read_log, stream_key
@@ -82,7 +82,7 @@ async def say(database: Database, redis: Redis, actor: Actor, *messages: str) ->
     await publish_events(database, redis, limit=100)
 
 
-async def read(database: Database, actor: Actor, place: Place) -> BacklogPage:
+async def read(database: Database, actor: Actor, place: LogPosition) -> BacklogPage:
     async with database.unit_of_work() as session:
         return await read_backlog(session, actor, after=place, limit=100, wanted=EVERYTHING)
 
@@ -119,8 +119,8 @@ async def test_what_is_past_its_keep_time_goes_and_is_never_replayed_in_part(
     assert await seqs_in(database) == [3, 4]
     for place in (0, 1):
         with pytest.raises(Resync):
-            await read(database, actor, Place(place))
-    assert [event.seq for event in (await read(database, actor, Place(2))).events] == [3, 4]
+            await read(database, actor, LogPosition(place))
+    assert [event.seq for event in (await read(database, actor, LogPosition(2))).events] == [3, 4]
 
 
 async def test_an_old_event_after_a_young_one_waits_for_it(database: Database, redis: Redis, actor: Actor) -> None:
@@ -140,10 +140,10 @@ async def test_all_may_be_old(database: Database, redis: Redis, actor: Actor) ->
     await purge(database)
 
     assert await seqs_in(database) == []
-    page = await read(database, actor, Place(2))
+    page = await read(database, actor, LogPosition(2))
     assert (page.events, page.reached, page.head) == ([], 2, 2)
     await say(database, redis, actor, "three")
-    assert [event.seq for event in (await read(database, actor, Place(2))).events] == [3]
+    assert [event.seq for event in (await read(database, actor, LogPosition(2))).events] == [3]
 
 
 async def test_the_history_of_a_task_stays_as_long_as_the_task(database: Database, redis: Redis, actor: Actor) -> None:
@@ -160,7 +160,7 @@ async def test_the_history_of_a_task_stays_as_long_as_the_task(database: Databas
     async with database.unit_of_work() as session:
         assert list(await session.scalars(select(Event.task_id))) == [kept.id]
     with pytest.raises(Resync):
-        await read(database, actor, Place(0))
+        await read(database, actor, LogPosition(0))
     async with database.unit_of_work() as session:
         await TaskService(session).delete(actor, kept.id)
     await purge(database)
@@ -171,13 +171,13 @@ async def test_the_history_of_a_task_stays_as_long_as_the_task(database: Databas
 
 async def test_a_place_in_another_history_is_refused(database: Database, redis: Redis, actor: Actor) -> None:
     await say(database, redis, actor, "one", "two")
-    epoch = (await read(database, actor, Place(1))).epoch
+    epoch = (await read(database, actor, LogPosition(1))).epoch
 
-    assert len((await read(database, actor, Place(1, epoch))).events) == 1
+    assert len((await read(database, actor, LogPosition(1, epoch))).events) == 1
     with pytest.raises(Resync):
-        await read(database, actor, Place(1, actor.id))
+        await read(database, actor, LogPosition(1, actor.id))
     with pytest.raises(Resync):
-        await read(database, actor, Place(3))
+        await read(database, actor, LogPosition(3))
 
 
 async def test_a_log_that_is_where_it_was_written_goes_on(database: Database, redis: Redis, actor: Actor) -> None:
@@ -212,13 +212,13 @@ async def test_a_restored_backup_begins_a_new_history(
         assert not await redis.exists(stream_key(earlier))
         await say(restored, redis, actor, "new")
         # Who stands where both histories are the same goes on; who has read what is lost may not.
-        page = await read(restored, actor, Place(1))
+        page = await read(restored, actor, LogPosition(1))
         assert [event.seq for event in page.events] == [STRIDE + 1]
         assert page.epoch != earlier
         for lost in (2, 3):
             with pytest.raises(Resync):
-                await read(restored, actor, Place(lost))
-        assert (await read(restored, actor, Place(STRIDE))).head == STRIDE + 1
+                await read(restored, actor, LogPosition(lost))
+        assert (await read(restored, actor, LogPosition(STRIDE))).head == STRIDE + 1
         assert await stream.begin() == STRIDE + 1
         await restored.close()
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.config import Settings
 from app.core.permissions import Actor
-from app.events.backlog import BacklogPage, Place
+from app.events.backlog import BacklogPage, LogPosition
 from app.events.filters import EventFilter
 from app.models import EventType, User
 from app.websockets.connection import CloseCode, Connection
@@ -78,7 +78,7 @@ def test_a_filter_of_what_is_internal_admits_nothing() -> None:
     assert EventFilter.of([EventType.ACCOUNT_DEACTIVATED], None).types == frozenset()
 
 
-async def nothing(_actor: Actor, after: Place, _wanted: EventFilter, _limit: int) -> BacklogPage:
+async def nothing(_actor: Actor, after: LogPosition, _wanted: EventFilter, _limit: int) -> BacklogPage:
     return BacklogPage([], after.seq, after.seq, EPOCH)
 
 
@@ -86,7 +86,7 @@ async def test_nobody_goes_live_before_the_process_follows_the_log(user: User) -
     connections = ConnectionManager()
     connection = Connection(Actor.of(user), is_live=False)
 
-    catching_up = asyncio.create_task(catch_up(connection, connections, nothing, since=Place(9)))
+    catching_up = asyncio.create_task(catch_up(connection, connections, nothing, since=LogPosition(9)))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not catching_up.done()
@@ -98,13 +98,13 @@ async def test_nobody_goes_live_before_the_process_follows_the_log(user: User) -
 
 
 async def test_a_reader_whose_catching_up_breaks_is_closed(user: User) -> None:
-    async def fail(_actor: Actor, _after: Place, _wanted: EventFilter, _limit: int) -> BacklogPage:
+    async def fail(_actor: Actor, _after: LogPosition, _wanted: EventFilter, _limit: int) -> BacklogPage:
         raise LookupError
 
     connections = ConnectionManager()
     connections.follow_from(0)
     connection = Connection(Actor.of(user), is_live=False)
 
-    await catch_up(connection, connections, fail, since=Place(0))
+    await catch_up(connection, connections, fail, since=LogPosition(0))
 
     assert (connection.is_ended.is_set(), connection.close_code) == (True, CloseCode.INTERNAL_ERROR)

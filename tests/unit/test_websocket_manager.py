@@ -16,7 +16,7 @@ from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import ServiceUnavailable
 from app.core.permissions import Actor, Audience
 from app.core.redis import connect_redis
-from app.events.backlog import BacklogPage, Place, Resync
+from app.events.backlog import BacklogPage, LogPosition, Resync
 from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
 from app.models import EventType
@@ -297,7 +297,7 @@ async def server(redis_url: str) -> AsyncIterator[SocketServer]:
     async def say(actor: Actor, message: str) -> None:
         connections.deliver(event_of(EventType.CHAT_MESSAGE, actor=actor, text=message))
 
-    async def read_backlog(_actor: Actor, after: Place, _wanted: EventFilter, _limit: int) -> BacklogPage:
+    async def read_backlog(_actor: Actor, after: LogPosition, _wanted: EventFilter, _limit: int) -> BacklogPage:
         if after.seq > 100:
             raise Resync
         position = connections.position

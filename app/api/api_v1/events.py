@@ -4,8 +4,8 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from app.api.problems import responses
-from app.dependencies import CurrentSignIn, CurrentUser, StateDep
-from app.events.backlog import Place
+from app.dependencies import ClientDeparture, CurrentSignIn, CurrentUser, ReaderPlace, StateDep
+from app.events.backlog import LogPosition
 from app.events.filters import EventFilter
 from app.events.types import EVENT_TYPES
 from app.schemas.event import EventPage, EventPageQuery, EventQuery
@@ -21,27 +21,35 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", responses=responses(401, 410))
+@router.get("", responses=responses(401, 410, 429))
 async def list_events(
-    query: Annotated[EventPageQuery, Query()], signed_in: CurrentSignIn, state: StateDep
+    query: Annotated[EventPageQuery, Query()], signed_in: CurrentSignIn, state: StateDep, departure: ClientDeparture
 ) -> EventPage:
     """The events that follow a position. With `wait`, an empty page waits for the next event."""
     wanted = EventFilter.of(query.types, query.task_id)
-    after = _place(query.after, query)
-    page = await read_page(state.sockets, signed_in, after=after, limit=query.limit, wanted=wanted, wait=query.wait)
+    page = await read_page(
+        state.sockets,
+        signed_in,
+        after=_position(query.after, query),
+        limit=query.limit,
+        wanted=wanted,
+        wait=query.wait,
+        departure=departure,
+    )
     events = [event.envelope() for event in page.events]
     return EventPage(events=events, next=page.reached, head=page.head, epoch=page.epoch)
 
 
-@router.get("/stream", responses=STREAM | responses(401), response_class=StreamingResponse)
+@router.get("/stream", responses=STREAM | responses(401, 429), response_class=StreamingResponse)
 async def stream_events(
     query: Annotated[EventQuery, Query()],
     signed_in: CurrentSignIn,
     state: StateDep,
+    _place: ReaderPlace,
     last_event_id: Annotated[Seq | None, Header()] = None,
 ) -> StreamingResponse:
     """The same, live, as server-sent events. `Last-Event-ID` says where to go on."""
-    after = _place(query.after if last_event_id is None else last_event_id, query)
+    after = _position(query.after if last_event_id is None else last_event_id, query)
     wanted = EventFilter.of(query.types, query.task_id)
     # While an error can still be answered: the stream begins after its headers are out.
     await until_following(state.sockets)
@@ -49,8 +57,8 @@ async def stream_events(
     return StreamingResponse(messages, media_type="text/event-stream", headers=UNBUFFERED)
 
 
-def _place(seq: int | None, query: EventQuery) -> Place | None:
-    return None if seq is None else Place(seq, query.epoch)
+def _position(seq: int | None, query: EventQuery) -> LogPosition | None:
+    return None if seq is None else LogPosition(seq, query.epoch)
 
 
 @router.get("/types", responses=responses(401))
