@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import uuid4
 
 from app.core.permissions import Actor, may_read_event
@@ -14,6 +15,14 @@ MAX_QUEUED_MESSAGES = 256
 MAX_QUEUED_BYTES = 1024 * 1024
 FAREWELL_SECONDS = 2.0
 PRESENCE = frozenset({EventType.USER_ONLINE, EventType.USER_OFFLINE})
+
+
+class ReaderKind(StrEnum):
+    """How somebody reads events as they happen."""
+
+    SOCKET = "socket"
+    STREAM = "stream"
+    PAGE = "page"
 
 
 class CloseCode:
@@ -34,6 +43,11 @@ class Message:
 
     text: str
     seq: int | None = None
+    is_event: bool = False
+
+    @classmethod
+    def of(cls, event: PublishedEvent) -> "Message":
+        return cls(event.text, event.seq, is_event=True)
 
     @property
     def size(self) -> int:
@@ -45,18 +59,24 @@ RESYNC = Message('{"type":"resync"}')
 
 
 class Connection:
-    """A signed-in reader: a socket, or a stream of server-sent events (which doesn't count as being online).
+    """A signed-in reader. Only a socket counts as being online.
 
     Whoever has something to say puts it into the queue and goes on; the reader's own task alone waits for the
     network. A reader that wants what it missed is not live until it has read that from the log.
     """
 
     def __init__(
-        self, actor: Actor, *, wanted: EventFilter = EVERYTHING, is_live: bool = True, is_socket: bool = True
+        self,
+        actor: Actor,
+        *,
+        wanted: EventFilter = EVERYTHING,
+        is_live: bool = True,
+        kind: ReaderKind = ReaderKind.SOCKET,
     ) -> None:
         self.id = uuid4()
         self.actor = actor
-        self.is_socket = is_socket
+        self.kind = kind
+        self.events_given = 0
         self.is_ended = asyncio.Event()
         self.close_code = 1000
         self.wanted = wanted
@@ -80,7 +100,7 @@ class Connection:
         is_about_reader = event.type in PRESENCE and self.actor.id == event.actor_id
         is_repeated = event.seq is not None and event.seq <= self._position
         if not is_about_reader and not is_repeated:
-            self.offer(Message(event.text, event.seq))
+            self.offer(Message.of(event))
 
     def go_live(self, position: int) -> None:
         """From now on take live events, but none up to this position, for they were read from the log."""

@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from uuid import UUID
 
 from app.events.published import PublishedEvent
 from app.models import EventType
-from app.websockets.connection import CloseCode, Connection
+from app.websockets.connection import CloseCode, Connection, ReaderKind
+from app.websockets.tally import Tally
 
 
 class ConnectionManager:
     def __init__(self) -> None:
         self._by_user: dict[UUID, dict[UUID, Connection]] = {}
+        self._gone = {kind: Tally() for kind in ReaderKind}
         self._position = 0
         self._is_following = asyncio.Event()
 
@@ -38,7 +41,7 @@ class ConnectionManager:
 
     def users(self) -> frozenset[UUID]:
         """Who has a socket here."""
-        return frozenset(connection.actor.id for connection in self if connection.is_socket)
+        return frozenset(connection.actor.id for connection in self if connection.kind is ReaderKind.SOCKET)
 
     def add(self, connection: Connection) -> None:
         self._by_user.setdefault(connection.actor.id, {})[connection.id] = connection
@@ -46,7 +49,8 @@ class ConnectionManager:
     def remove(self, connection: Connection) -> None:
         """Forget the reader; harmless if it's not known."""
         connections = self._by_user.get(connection.actor.id, {})
-        connections.pop(connection.id, None)
+        if connections.pop(connection.id, None) is not None:
+            self._gone[connection.kind].count(connection)
         if not connections:
             self._by_user.pop(connection.actor.id, None)
 
@@ -61,10 +65,22 @@ class ConnectionManager:
         if event.seq is not None:
             self._position = event.seq
 
+    def tallies(self) -> dict[ReaderKind, Tally]:
+        """The readers here by their kinds; those that are gone count on in the sums."""
+        tallies = {kind: replace(gone) for kind, gone in self._gone.items()}
+        for connection in self:
+            tallies[connection.kind].present += 1
+            tallies[connection.kind].count(connection)
+        return tallies
+
+    def count_page(self, events: int) -> None:
+        """A page was given, with so many events."""
+        self._gone[ReaderKind.PAGE].events += events
+
     def end_streams(self) -> None:
         """End the readers that are requests; the server closes the sockets itself."""
         for connection in self:
-            if not connection.is_socket:
+            if connection.kind is not ReaderKind.SOCKET:
                 connection.end(CloseCode.TRY_AGAIN_LATER)
 
     def _start_all_over(self) -> None:

@@ -137,6 +137,7 @@ async def _serve(
 async def _write(websocket: WebSocket, connection: Connection) -> None:
     while (message := await connection.next_message()) is not None:
         await websocket.send_text(message.text)
+        connection.events_given += message.is_event
 
 
 def _is_broken(task: asyncio.Task[Any]) -> bool:

@@ -10,7 +10,7 @@ from app.core.auth import SignedIn
 from app.core.errors import ServiceUnavailable
 from app.events.backlog import BacklogPage, LogPosition
 from app.events.filters import EventFilter
-from app.websockets.connection import PRESENCE, RESYNC, CloseCode, Connection, Message
+from app.websockets.connection import PRESENCE, RESYNC, CloseCode, Connection, Message, ReaderKind
 from app.websockets.conversation import SocketServer
 from app.websockets.replay import FOLLOWING_SECONDS, catch_up
 
@@ -41,20 +41,37 @@ async def read_page(
     """
     await until_following(server)
     position = after or LogPosition(server.connections.position)
+
+    async def read(after: LogPosition) -> BacklogPage:
+        return await server.read_backlog(signed_in.actor, after, wanted, limit)
+
     if not wait:
-        return await server.read_backlog(signed_in.actor, position, wanted, limit)
-    # Presence is in no page, so it's nothing to wake up for.
-    listener = Connection(signed_in.actor, wanted=replace(wanted, types=wanted.types - PRESENCE), is_socket=False)
-    deadline = asyncio.get_running_loop().time() + min(wait, _seconds_left(signed_in))
-    # Listening before looking, so that what comes in between is not missed.
-    with server.places.taken_by(signed_in.actor), _connected(server, listener), _ended_by(departure, listener):
-        page = await server.read_backlog(signed_in.actor, position, wanted, limit)
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                while not page.events and await listener.next_message():
-                    position = LogPosition(page.reached, page.epoch)
-                    page = await server.read_backlog(signed_in.actor, position, wanted, limit)
-        return page
+        page = await read(position)
+    else:
+        # Presence is in no page, so it's nothing to wake up for.
+        news = replace(wanted, types=wanted.types - PRESENCE)
+        listener = Connection(signed_in.actor, wanted=news, kind=ReaderKind.PAGE)
+        # Listening before looking, so that what comes in between is not missed.
+        with server.places.taken_by(signed_in.actor), _connected(server, listener), _ended_by(departure, listener):
+            page = await _wait_for_page(listener, read, position, seconds=min(wait, _seconds_left(signed_in)))
+    server.connections.count_page(len(page.events))
+    return page
+
+
+async def _wait_for_page(
+    listener: Connection,
+    read: Callable[[LogPosition], Awaitable[BacklogPage]],
+    position: LogPosition,
+    *,
+    seconds: float,
+) -> BacklogPage:
+    deadline = asyncio.get_running_loop().time() + seconds
+    page = await read(position)
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            while not page.events and await listener.next_message():
+                page = await read(LogPosition(page.reached, page.epoch))
+    return page
 
 
 async def stream_messages(
@@ -64,7 +81,7 @@ async def stream_messages(
 
     Wait for `until_following` before, and have one of the user's places.
     """
-    connection = Connection(signed_in.actor, wanted=wanted, is_live=after is None, is_socket=False)
+    connection = Connection(signed_in.actor, wanted=wanted, is_live=after is None, kind=ReaderKind.STREAM)
     with _connected(server, connection):
         catching_up = asyncio.create_task(_catch_up(connection, server, after))
         try:
@@ -78,6 +95,7 @@ async def stream_messages(
                 if message is None:
                     return
                 yield _as_server_sent_event(message)
+                connection.events_given += message.is_event
         finally:
             catching_up.cancel()
 

@@ -38,7 +38,7 @@ async def catch_up(
         while not connection.is_ended.is_set():
             page = await read_backlog(connection.actor, position, connection.wanted, PAGE)
             for event in page.events:
-                await connection.offer_patiently(Message(event.text, event.seq))
+                await connection.offer_patiently(Message.of(event))
             position = LogPosition(page.reached, page.epoch)
             if position.seq >= connections.position:
                 connection.go_live(position.seq)
