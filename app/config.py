@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+from email.headerregistry import Address
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.mail_settings import SmtpServer, read_public_url, read_sender, read_smtp_url
 
 MIN_SECRET_LENGTH = 32
 # Values that stand in this repository, so that everybody knows them.
@@ -59,8 +62,11 @@ class Settings(BaseSettings):
     access_token_minutes: int = Field(default=60, ge=1, le=24 * 60)
     max_sockets_per_user: int = Field(default=20, ge=1, le=10_000)
 
-    smtp_url: SecretStr | None = None
     event_keep_days: int = Field(default=30, ge=1, le=3650)
+
+    smtp_url: SecretStr | None = None
+    mail_from: str | None = None
+    public_url: str | None = None
 
     hive_embedded_durable: bool = True
 
@@ -75,6 +81,31 @@ class Settings(BaseSettings):
     @classmethod
     def _upper_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _readable_smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            read_smtp_url(value.get_secret_value())
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _readable_sender(cls, value: str | None) -> str | None:
+        if value is not None:
+            read_sender(value)
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _without_slash(cls, value: str | None) -> str | None:
+        return None if value is None else read_public_url(value)
+
+    @model_validator(mode="after")
+    def _mail_has_a_sender(self) -> "Settings":
+        if self.smtp_url is not None and self.mail_from is None:
+            raise ValueError("MAIL_FROM is missing; with SMTP_URL, mail needs an address that it comes from")
+        return self
 
     @model_validator(mode="after")
     def _strong_secrets_in_production(self) -> "Settings":
@@ -107,6 +138,14 @@ class Settings(BaseSettings):
     @property
     def jwt_key(self) -> str:
         return _given(self.jwt_secret_key, "JWT_SECRET_KEY")
+
+    @property
+    def smtp_server(self) -> SmtpServer | None:
+        return None if self.smtp_url is None else read_smtp_url(self.smtp_url.get_secret_value())
+
+    @property
+    def mail_sender(self) -> Address | None:
+        return None if self.mail_from is None else read_sender(self.mail_from)
 
     def celery_urls(self, redis_url: str) -> tuple[str, str]:
         """Broker and result backend, each the one that is set or else `redis_url` in Celery's words."""
