@@ -1,0 +1,99 @@
+"""The mail that tells somebody of a notification: what is said, and where the words of other people stand in it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from app.config import Settings
+from app.mail.message import Mail
+from app.mail.text import one_line
+from app.models import NotificationKind
+
+_HEADLINES = {
+    NotificationKind.ASSIGNED: "{actor} gave you a task",
+    NotificationKind.UNASSIGNED: "{actor} took a task back from you",
+    NotificationKind.MENTIONED: "{actor} mentioned you",
+    NotificationKind.CLAIMED: "{actor} claimed your task",
+    NotificationKind.COMPLETED: "{actor} completed your task",
+    NotificationKind.REOPENED: "{actor} reopened a task of yours",
+    NotificationKind.RELEASED: "{actor} gave your task back",
+    NotificationKind.DUE_IN_A_DAY: "Due in a day",
+    NotificationKind.DUE_IN_AN_HOUR: "Due in an hour",
+}
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("app.mail"),
+    # By the ending of the name: HTML is escaped, and text is not.
+    autoescape=select_autoescape(["html"], default=False),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationMail:
+    """What is to be told, and to whom.
+
+    `actor_name` is None where nobody did it, or nobody knows who. A mention in the chat is about no task, so that
+    its title and id are None. `link` comes from `task_link`, `message_id` from `message_id_of`.
+    """
+
+    kind: NotificationKind
+    recipient_name: str
+    recipient_address: str
+    actor_name: str | None
+    task_title: str | None
+    task_id: UUID | None
+    due_at: datetime | None
+    link: str | None
+    message_id: str
+
+
+def compose(notification: NotificationMail) -> Mail:
+    headline = _headline(notification)
+    title = one_line(notification.task_title or "")
+    subject = f"{headline}: {title}" if title else headline
+    words = {
+        "recipient": one_line(notification.recipient_name),
+        "headline": headline,
+        "title": title,
+        "task_id": notification.task_id,
+        "due": _moment(notification.due_at),
+        "link": notification.link,
+        "subject": subject,
+    }
+    return Mail(
+        to=notification.recipient_address,
+        subject=subject,
+        text=_TEMPLATES.get_template("notification.txt").render(words),
+        html=_TEMPLATES.get_template("notification.html").render(words),
+        message_id=notification.message_id,
+    )
+
+
+def task_link(settings: Settings, task_id: UUID | None) -> str | None:
+    """Where the task can be looked at, if it's known where that is."""
+    if settings.public_url is None or task_id is None:
+        return None
+    return f"{settings.public_url}/tasks/{task_id}"
+
+
+def message_id_of(settings: Settings, notification_id: UUID) -> str:
+    """The same for the same notification, so that a mail that is sent twice can be told to be one."""
+    domain = settings.mail_sender.domain if settings.mail_sender else "hive.invalid"
+    return f"<notification.{notification_id}@{domain}>"
+
+
+def _headline(notification: NotificationMail) -> str:
+    actor = one_line(notification.actor_name or "") or "Somebody"
+    headline = _HEADLINES[notification.kind].format(actor=actor)
+    is_in_chat = notification.kind is NotificationKind.MENTIONED and notification.task_title is None
+    return f"{headline} in the chat" if is_in_chat else headline
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
