@@ -43,6 +43,7 @@ from app.main import build_state, create_app
 from app.models import Base, EventLog, User
 from tests.builders.users import create_user
 from tests.utils.databases import new_database
+from tests.utils.mail_server import MailServer
 from tests.utils.processes import HiveProcess, free_port
 from tests.utils.test_utils import wait_until
 
@@ -264,7 +265,14 @@ async def signed_in_admin(client_as: ClientAs, admin: User) -> httpx2.AsyncClien
 
 
 @pytest.fixture(scope="session")
-def hive_environment(settings: Settings, database_url: str, redis_url: str) -> dict[str, str]:
+def mail_server() -> Iterator[MailServer]:
+    """What the workers of this test process hand their mail to."""
+    with MailServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def hive_environment(settings: Settings, database_url: str, redis_url: str, mail_server: MailServer) -> dict[str, str]:
     """The environment in which HIVE's programs run on the servers and the database of this test process."""
     return {
         "PATH": os.environ["PATH"],
@@ -278,6 +286,8 @@ def hive_environment(settings: Settings, database_url: str, redis_url: str) -> d
         "REDIS_URL": redis_url,
         "HIVE_DATA_DIR": str(settings.data_dir),
         "WORKER_CONCURRENCY": "1",
+        "SMTP_URL": f"smtp://127.0.0.1:{mail_server.port}",
+        "MAIL_FROM": "HIVE <hive@example.org>",
     }
 
 

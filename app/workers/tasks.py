@@ -1,10 +1,11 @@
 """The jobs as Celery sees them: thin shells around services.
 
 A function under `@job` is the whole of a job's effect: it gets a session, and what it writes is committed together
-with the mark that the job is done. It's `async`, and can be called and tested without Celery.
+with the mark that the job is done. Under `@job_outside` it has its effect elsewhere, and is marked afterwards. Either
+is `async`, and can be called and tested without Celery.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -14,35 +15,55 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.events.jobs import ask_for_job
 from app.events.retention import purge_events
+from app.mail.smtp import mailer_of
 from app.models import JobName
 from app.services import NotificationService, Notifier
-from app.services.job_service import perform, purge_done_jobs
+from app.services.job_service import perform, perform_outside, purge_done_jobs
+from app.services.notification_mail import NotificationMailer
 from app.services.user_service import UserService
 from app.workers.celery_app import celery_app
 from app.workers.process import process
 
 JobBody = Callable[..., Awaitable[None]]
+Work = Callable[[UUID, dict[str, Any]], Coroutine[Any, Any, None]]
 
 
 def job(name: JobName) -> Callable[[JobBody], Any]:
-    """Make a Celery task of an async function `(session, **arguments)`.
-
-    The Celery id of the message is the id of the job's row, which is how the shell finds the row.
-    """
+    """Make a Celery task of an async function `(session, **arguments)`, the whole effect of a job."""
 
     def decorate(body: JobBody) -> Any:
-        def run(self: "Task[..., None]", /, **arguments: Any) -> None:
-            job_id = UUID(self.request.id)
-
+        async def work(job_id: UUID, arguments: dict[str, Any]) -> None:
             async def effect(session: AsyncSession) -> None:
                 await body(session, **arguments)
 
-            process.run(perform(process.database, job_id, effect))
+            await perform(process.database, job_id, effect)
 
-        run.__doc__ = body.__doc__
-        return celery_app.task(name=name.value, bind=True, ignore_result=True)(run)
+        return _celery_task(name, work, body.__doc__)
 
     return decorate
+
+
+def job_outside(name: JobName) -> Callable[[JobBody], Any]:
+    """The same for an async function `(**arguments)` whose effect is outside of the database."""
+
+    def decorate(body: JobBody) -> Any:
+        async def work(job_id: UUID, arguments: dict[str, Any]) -> None:
+            await perform_outside(process.database, job_id, lambda: body(**arguments))
+
+        return _celery_task(name, work, body.__doc__)
+
+    return decorate
+
+
+def _celery_task(
+    name: JobName, work: Callable[[UUID, dict[str, Any]], Coroutine[Any, Any, None]], doc: str | None
+) -> Any:
+    # The Celery id of the message is the id of the job's row, which is how the shell finds the row.
+    def run(self: "Task[..., None]", /, **arguments: Any) -> None:
+        process.run(work(UUID(self.request.id), arguments))
+
+    run.__doc__ = doc
+    return celery_app.task(name=name.value, bind=True, ignore_result=True)(run)
 
 
 @celery_app.task(name=JobName.TEST.value)
@@ -73,6 +94,12 @@ async def recompute_impact_score(session: AsyncSession, *, user_id: str) -> None
 @job(JobName.NOTIFY)
 async def notify(session: AsyncSession, *, event_id: str) -> None:
     await Notifier(session, sends_mail=process.settings.smtp_url is not None).tell_of(UUID(event_id))
+
+
+@job_outside(JobName.SEND_MAIL)
+async def send_mail(*, notification_id: str) -> None:
+    mailer = NotificationMailer(process.database, process.settings, mailer_of(process.settings))
+    await mailer.send(UUID(notification_id))
 
 
 @job(JobName.REMIND_OF_DUE_TASKS)

@@ -1,0 +1,65 @@
+"""Sending notifications as mail."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import aliased
+
+from app.config import Settings
+from app.database import Database
+from app.mail.compose import NotificationMail, compose, message_id_of, task_link
+from app.mail.mailer import Mailer, MailRefused
+from app.models import Notification, User
+from app.services.job_service import Hopeless
+
+
+class NotificationMailer:
+    """No transaction is open while the mail server is talked to.
+
+    A mail that is sent again, after a worker died with its outcome, has the same Message-ID. Mailboxes know it by that.
+    """
+
+    def __init__(self, database: Database, settings: Settings, mailer: Mailer) -> None:
+        self._database = database
+        self._settings = settings
+        self._mailer = mailer
+
+    async def send(self, notification_id: UUID) -> None:
+        """Send it, unless its person has left or wants no mail any more.
+
+        Raises:
+            MailDelayed: try again later.
+            Hopeless: the server won't ever take it.
+        """
+        notification = await self._read(notification_id)
+        if notification is None:
+            return
+        try:
+            await self._mailer.send(compose(notification))
+        except (MailRefused, ValueError) as error:
+            raise Hopeless(str(error)) from error
+
+    async def _read(self, notification_id: UUID) -> NotificationMail | None:
+        recipient, actor = aliased(User), aliased(User)
+        statement = (
+            select(Notification, recipient, actor.display_name)
+            .join(recipient, recipient.id == Notification.user_id)
+            .outerjoin(actor, actor.id == Notification.actor_id)
+            .where(Notification.id == notification_id, recipient.is_active, recipient.mail_notifications)
+        )
+        async with self._database.unit_of_work() as session:
+            found = (await session.execute(statement)).one_or_none()
+        if found is None:
+            return None
+        notification, person, actor_name = found
+        return NotificationMail(
+            kind=notification.kind,
+            recipient_name=person.display_name,
+            recipient_address=person.email,
+            actor_name=actor_name,
+            task_title=notification.task_title,
+            task_id=notification.task_id,
+            due_at=notification.due_at,
+            link=task_link(self._settings, notification.task_id),
+            message_id=message_id_of(self._settings, notification_id),
+        )
