@@ -71,7 +71,7 @@ async def read_tasks(http: httpx2.AsyncClient, **query: str) -> dict[str, Task]:
         found.update({task["id"]: task for task in answer.json()})
         if "next" not in answer.links:
             return found
-        answer = await http.get(answer.links["next"]["url"])
+        answer = await http.get(answer.url.join(answer.links["next"]["url"]))
 
 
 def comparable(tasks: dict[str, Task]) -> dict[str, Task]:
