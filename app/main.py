@@ -126,8 +126,7 @@ async def _fan_out(stream: EventStream, connections: ConnectionManager) -> None:
     if not connections.is_following:
         connections.follow_from(await stream.begin())
     async for events in stream.follow():
-        for event in events:
-            connections.deliver(event)
+        await connections.deliver_batch(events)
 
 
 async def _log_carrier(carrier: CeleryCarrier) -> None:

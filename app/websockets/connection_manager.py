@@ -1,7 +1,7 @@
 """The readers of this process, and giving each event to those that may read it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from uuid import UUID
 
@@ -9,6 +9,9 @@ from app.events.published import PublishedEvent
 from app.models import EventType
 from app.websockets.connection import CloseCode, Connection, ReaderKind
 from app.websockets.tally import Tally
+
+# Characters of events, a fraction of what a queue takes.
+HANDED_OUT_AT_ONCE = 32 * 1024
 
 
 class ConnectionManager:
@@ -53,6 +56,19 @@ class ConnectionManager:
             self._gone[connection.kind].count(connection)
         if not connections:
             self._by_user.pop(connection.actor.id, None)
+
+    async def deliver_batch(self, events: Iterable[PublishedEvent]) -> None:
+        """Deliver events one after the other, and let the readers empty their queues now and then.
+
+        A batch can be larger than a queue, and nobody is slow who had no turn to read.
+        """
+        handed_out = 0
+        for event in events:
+            self.deliver(event)
+            handed_out += len(event.text)
+            if handed_out > HANDED_OUT_AT_ONCE:
+                handed_out = 0
+                await asyncio.sleep(0)
 
     def deliver(self, event: PublishedEvent) -> None:
         """Queue the event for every reader that may have it. Never waits for any of them."""

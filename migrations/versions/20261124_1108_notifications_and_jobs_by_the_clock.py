@@ -89,9 +89,7 @@ def upgrade() -> None:
     op.add_column("event_log", sa.Column("origin", sa.Text(), server_default="", nullable=False))
     op.add_column(
         "event_log",
-        sa.Column(
-            "lost", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'"), nullable=False
-        ),
+        sa.Column("lost", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'"), nullable=False),
     )
     op.add_column("events", sa.Column("request_id", sa.Text(), nullable=True))
     op.add_column("jobs", sa.Column("unique_key", sa.Text(), nullable=True))

@@ -1,0 +1,52 @@
+"""Many events at once: they come in whole batches, and nobody who reads may be taken for slow."""
+
+import asyncio
+import json
+
+import httpx2
+import pytest
+from websockets.asyncio.client import connect
+
+from app.config import Settings
+from app.core.permissions import Actor
+from app.database import Database
+from app.events import outbox
+from app.events.types import ChatMessage
+from app.models import User
+from app.websockets.connection import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
+from tests.conftest import RunningSystem, token_of
+
+pytestmark = pytest.mark.committed
+
+LONG = "Water the orchids. " * 200
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(MAX_QUEUED_MESSAGES + 150, "short"), (MAX_QUEUED_BYTES // len(LONG) + 50, LONG)],
+    ids=["many", "large"],
+)
+async def test_a_burst_larger_than_a_queue_reaches_whoever_reads(
+    running_system: RunningSystem, settings: Settings, database: Database, user: User, count: int, text: str
+) -> None:
+    token = token_of(user, settings)
+    async with (
+        connect(f"{running_system.sockets}?token={token}", proxy=None) as socket,
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as http,
+        http.stream("GET", f"{running_system.address}/events/stream") as stream,
+    ):
+        async with database.unit_of_work() as session:
+            for n in range(count):
+                await outbox.record(session, ChatMessage(message=f"{n} {text}"), actor=Actor.of(user), audience=None)
+        expected = [f"{n} {text}" for n in range(count)]
+
+        async with asyncio.timeout(30):
+            on_socket = [json.loads(await socket.recv()) for _ in range(count)]
+            lines = stream.aiter_lines()
+            on_stream: list[dict[str, dict[str, str]]] = []
+            while len(on_stream) < count:
+                line = await anext(lines)
+                on_stream += [json.loads(line.removeprefix("data: "))] if line.startswith("data: ") else []
+
+    assert [message["data"]["message"] for message in on_socket] == expected
+    assert [message["data"]["message"] for message in on_stream] == expected
