@@ -1,7 +1,7 @@
 """One reader of live events: a bounded queue that is filled by the fan-out and emptied by the reader's own task."""
 
 import asyncio
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import uuid4
@@ -63,6 +63,8 @@ class Connection:
 
     Whoever has something to say puts it into the queue and goes on; the reader's own task alone waits for the
     network. A reader that wants what it missed is not live until it has read that from the log.
+
+    A process has thousands of them, most of them idle, so what is only needed now and then is only then there.
     """
 
     def __init__(
@@ -77,16 +79,17 @@ class Connection:
         self.actor = actor
         self.kind = kind
         self.events_given = 0
-        self.is_ended = asyncio.Event()
+        self.is_ended = False
         self.close_code = 1000
         self.wanted = wanted
         self._is_live = is_live
         self._position = 0
-        self._queue: deque[Message] = deque()
+        # It's bounded, so that taking from its front is quick; an empty deque is ten times as large.
+        self._queue: list[Message] = []
         self._queued_bytes = 0
-        self._something_to_do = asyncio.Event()
-        self._is_empty = asyncio.Event()
-        self._is_empty.set()
+        self._idling: asyncio.Future[None] | None = None
+        self._until_empty: asyncio.Event | None = None
+        self._tell_end: Callable[[], None] | None = None
 
     def deliver(self, event: PublishedEvent) -> None:
         """Queue the event if this reader may have it, wants it, and hasn't got it from the log already."""
@@ -109,12 +112,11 @@ class Connection:
 
     def offer(self, message: Message) -> None:
         """Queue a message. A reader that is too far behind is told to start over instead, and closed."""
-        if self.is_ended.is_set():
+        if self.is_ended:
             return
         self._queue.append(message)
         self._queued_bytes += message.size
-        self._is_empty.clear()
-        self._something_to_do.set()
+        self._stop_idling()
         if len(self._queue) > MAX_QUEUED_MESSAGES or self._queued_bytes > MAX_QUEUED_BYTES:
             self.start_over(CloseCode.TOO_SLOW)
 
@@ -128,24 +130,39 @@ class Connection:
     async def offer_patiently(self, message: Message) -> None:
         """Queue a message of the log when the reader has taken the ones before, at its own pace."""
         if len(self._queue) >= MAX_QUEUED_MESSAGES // 2 or self._queued_bytes >= MAX_QUEUED_BYTES // 2:
-            await self._is_empty.wait()
+            self._until_empty = asyncio.Event()
+            await self._until_empty.wait()
         self.offer(message)
 
     def end(self, code: int) -> None:
         """Close once what is queued is written, or a moment later."""
-        if not self.is_ended.is_set():
-            self.close_code = code
-            self.is_ended.set()
-            self._something_to_do.set()
+        if self.is_ended:
+            return
+        self.close_code = code
+        self.is_ended = True
+        self._stop_idling()
+        if self._tell_end is not None:
+            self._tell_end()
+
+    def when_ended(self, tell: Callable[[], None]) -> None:
+        """Have this called once at the end, or now if it has ended already."""
+        self._tell_end = tell
+        if self.is_ended:
+            tell()
 
     async def next_message(self) -> Message | None:
         """The next in the queue, as soon as there is one; None at the end. One task may ask."""
         while not self._queue:
-            self._is_empty.set()
-            if self.is_ended.is_set():
+            if self._until_empty is not None:
+                self._until_empty.set()
+            if self.is_ended:
                 return None
-            self._something_to_do.clear()
-            await self._something_to_do.wait()
-        message = self._queue.popleft()
+            self._idling = asyncio.get_running_loop().create_future()
+            await self._idling
+        message = self._queue.pop(0)
         self._queued_bytes -= message.size
         return message
+
+    def _stop_idling(self) -> None:
+        if self._idling is not None and not self._idling.done():
+            self._idling.set_result(None)

@@ -2,16 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 from urllib.parse import urlsplit
 
 import structlog
 from pydantic import ValidationError
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.datastructures import QueryParams
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import HiveError, ServiceUnavailable
@@ -48,116 +49,114 @@ class SocketServer:
     places: Places = field(default_factory=Places)
 
 
+@dataclass(frozen=True, slots=True)
+class _Guest:
+    """Who has signed in, and what they want to be told from where on. Without the token, which nobody needs again."""
+
+    signed_in: SignedIn
+    wanted: EventFilter
+    since: LogPosition | None
+
+
 async def converse(websocket: WebSocket, server: SocketServer) -> None:
     """Serve one socket from its handshake to its end."""
     if not _is_origin_allowed(websocket, server.allowed_origins):
         # Before it's accepted, closing refuses the handshake with a 403.
         await websocket.close()
         return
-    if "token" in websocket.query_params:
-        await _sign_in_and_serve(websocket, server, _auth_of_address(websocket), is_accepted=False)
-    else:
-        await websocket.accept()
-        await _sign_in_and_serve(websocket, server, await _auth_of_first_message(websocket), is_accepted=True)
+    try:
+        guest = await _sign_in(websocket, server)
+        with server.places.taken_by(guest.signed_in.actor):
+            await _welcome(websocket, guest, server)
+    except HiveError as error:
+        # A code can be read only from a socket that was accepted.
+        await _accept(websocket)
+        await _close(websocket, REFUSALS.get(error.status_code, CloseCode.TRY_AGAIN_LATER))
 
 
-async def _sign_in_and_serve(
-    websocket: WebSocket, server: SocketServer, auth: AuthData | None, *, is_accepted: bool
-) -> None:
-    with ExitStack() as place:
-        try:
-            if auth is None:
-                raise NotSignedIn
-            signed_in = await _sign_in(server, auth.token)
-            place.enter_context(server.places.taken_by(signed_in.actor))
-        except HiveError as error:
-            if not is_accepted:
-                # A code can be read only from a socket that was accepted.
-                await websocket.accept()
-            await _close(websocket, REFUSALS.get(error.status_code, CloseCode.TRY_AGAIN_LATER))
-            return
-        await _welcome(websocket, server, signed_in, auth, is_accepted=is_accepted)
-
-
-async def _sign_in(server: SocketServer, token: str) -> SignedIn:
+async def _sign_in(websocket: WebSocket, server: SocketServer) -> _Guest:
+    auth = await _auth_of(websocket)
+    if auth is None:
+        raise NotSignedIn
     try:
         async with asyncio.timeout(SIGN_IN_SECONDS):
             await server.connections.until_following()
     except TimeoutError:
         raise ServiceUnavailable("This server does not follow the log of events yet.") from None
-    return await server.sign_in(token)
+    signed_in = await server.sign_in(auth.token)
+    since = None if auth.since is None else LogPosition(auth.since, auth.epoch)
+    return _Guest(signed_in, EventFilter.of(auth.types, auth.task_id), since)
 
 
-async def _welcome(
-    websocket: WebSocket, server: SocketServer, signed_in: SignedIn, auth: AuthData, *, is_accepted: bool
-) -> None:
-    wanted = EventFilter.of(auth.types, auth.task_id)
-    connection = Connection(signed_in.actor, wanted=wanted, is_live=auth.since is None)
+async def _welcome(websocket: WebSocket, guest: _Guest, server: SocketServer) -> None:
+    connection = Connection(guest.signed_in.actor, wanted=guest.wanted, is_live=guest.since is None)
     # Subscribed before it's accepted, a socket that is open misses nothing.
     server.connections.add(connection)
     try:
-        if not is_accepted:
-            await websocket.accept()
+        await _accept(websocket)
         server.presence.sockets_changed()
-        since = None if auth.since is None else LogPosition(auth.since, auth.epoch)
-        await _serve(websocket, connection, server, since=since, until=signed_in.expires_at)
+        await _serve(websocket, connection, guest, server)
     finally:
         server.connections.remove(connection)
         server.presence.sockets_changed()
 
 
-async def _serve(
-    websocket: WebSocket, connection: Connection, server: SocketServer, *, since: LogPosition | None, until: datetime
-) -> None:
-    reader = asyncio.create_task(_read(websocket, connection, server))
-    writer = asyncio.create_task(_write(websocket, connection))
-    ended = asyncio.create_task(connection.is_ended.wait())
-    helpers = [reader, writer, ended]
-    if since is not None:
-        helpers.append(asyncio.create_task(catch_up(connection, server.connections, server.read_backlog, since=since)))
-    remaining = (until - datetime.now(UTC)).total_seconds()
+async def _serve(websocket: WebSocket, connection: Connection, guest: _Guest, server: SocketServer) -> None:
+    """Write what is queued until the connection ends. What else belongs to it goes on beside that, and may end it."""
+    beside = [asyncio.create_task(_read(websocket, connection, server))]
+    if guest.since is not None:
+        catching_up = catch_up(connection, server.connections, server.read_backlog, since=guest.since)
+        beside.append(asyncio.create_task(catching_up))
+    seconds_left = (guest.signed_in.expires_at - datetime.now(UTC)).total_seconds()
+    expiry = asyncio.get_running_loop().call_later(max(seconds_left, 0), connection.end, CloseCode.UNAUTHORIZED)
     try:
-        done, _ = await asyncio.wait(
-            {reader, writer, ended}, timeout=max(remaining, 0), return_when=asyncio.FIRST_COMPLETED
-        )
-        if not done:
-            connection.end(CloseCode.UNAUTHORIZED)
-        if connection.is_ended.is_set():
-            # What is queued still goes out, unless the other side has stopped reading.
-            await asyncio.wait({writer}, timeout=FAREWELL_SECONDS)
-            await _close(websocket, connection.close_code)
-        elif any(_is_broken(task) for task in done):
-            await _close(websocket, CloseCode.INTERNAL_ERROR)
+        await _write(websocket, connection)
+        await _close(websocket, connection.close_code)
     finally:
-        for task in helpers:
+        expiry.cancel()
+        for task in beside:
             task.cancel()
-        await asyncio.gather(*helpers, return_exceptions=True)
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
 async def _write(websocket: WebSocket, connection: Connection) -> None:
-    while (message := await connection.next_message()) is not None:
-        await websocket.send_text(message.text)
-        connection.events_given += message.is_event
+    """Until all is written after the end, but not for long then: the other side may have stopped reading."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(None) as farewell:
+            connection.when_ended(partial(_give_it_a_moment, farewell))
+            with _ending(connection):
+                while (message := await connection.next_message()) is not None:
+                    await websocket.send_text(message.text)
+                    connection.events_given += message.is_event
 
 
-def _is_broken(task: asyncio.Task[Any]) -> bool:
-    fault = None if task.cancelled() else task.exception()
-    if fault is None or isinstance(fault, WebSocketDisconnect):
-        return False
-    log.warning("a socket broke", exc_info=fault)
-    return True
+def _give_it_a_moment(farewell: asyncio.Timeout) -> None:
+    farewell.reschedule(asyncio.get_running_loop().time() + FAREWELL_SECONDS)
+
+
+@contextmanager
+def _ending(connection: Connection) -> Iterator[None]:
+    """However the work is left, the connection has ended then."""
+    try:
+        yield
+    except WebSocketDisconnect:
+        pass
+    except Exception:
+        log.warning("a socket broke", exc_info=True)
+        connection.end(CloseCode.INTERNAL_ERROR)
+    finally:
+        connection.end(CloseCode.GOING_AWAY)
 
 
 async def _read(websocket: WebSocket, connection: Connection, server: SocketServer) -> None:
-    while True:
-        message = await websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            return
-        text = message.get("text")
-        if text is None:
-            connection.offer(_error("invalid_message", "Messages are JSON texts, not binary."))
-        else:
-            await _answer(text, connection, server)
+    """Until the client leaves."""
+    with _ending(connection):
+        while (message := await websocket.receive())["type"] != "websocket.disconnect":
+            text = message.get("text")
+            if text is None:
+                connection.offer(_error("invalid_message", "Messages are JSON texts, not binary."))
+            else:
+                await _answer(text, connection, server)
 
 
 async def _answer(text: str, connection: Connection, server: SocketServer) -> None:
@@ -183,22 +182,24 @@ def _error(code: str, detail: str) -> Message:
     return Message(json.dumps({"type": "error", "data": {"code": code, "detail": detail}}))
 
 
-async def _auth_of_first_message(websocket: WebSocket) -> AuthData | None:
-    """What the first message says; None when it's another message or none comes in time."""
+async def _auth_of(websocket: WebSocket) -> AuthData | None:
+    """From the address or else from the first message; None when there is none, or it can't be read."""
+    # Not `query_params`, which stay with the socket.
+    query = QueryParams(websocket.scope["query_string"])
     try:
+        if "token" in query:
+            return AuthData.model_validate({**query, "types": query.getlist("types")})
+        await websocket.accept()
         async with asyncio.timeout(SIGN_IN_SECONDS):
             return auth_message.validate_json(await websocket.receive_text()).data
     except (TimeoutError, ValidationError, WebSocketDisconnect, KeyError):
         return None
 
 
-def _auth_of_address(websocket: WebSocket) -> AuthData | None:
-    """The same from the address, where `types` may stand several times; None when it can't be read."""
-    query = websocket.query_params
-    try:
-        return AuthData.model_validate({**query, "types": query.getlist("types")})
-    except ValidationError:
-        return None
+async def _accept(websocket: WebSocket) -> None:
+    """Unless it's accepted already, for its first message had to be read."""
+    if websocket.application_state is WebSocketState.CONNECTING:
+        await websocket.accept()
 
 
 async def _close(websocket: WebSocket, code: int) -> None:

@@ -35,7 +35,7 @@ async def catch_up(
     try:
         async with asyncio.timeout(FOLLOWING_SECONDS):
             await connections.until_following()
-        while not connection.is_ended.is_set():
+        while not connection.is_ended:
             page = await read_backlog(connection.actor, position, connection.wanted, PAGE)
             for event in page.events:
                 await connection.offer_patiently(Message.of(event))

@@ -94,7 +94,7 @@ async def test_nobody_goes_live_before_the_process_follows_the_log(user: User) -
 
     async with asyncio.timeout(10):
         await catching_up
-    assert not connection.is_ended.is_set()
+    assert not connection.is_ended
 
 
 async def test_a_reader_whose_catching_up_breaks_is_closed(user: User) -> None:
@@ -107,4 +107,4 @@ async def test_a_reader_whose_catching_up_breaks_is_closed(user: User) -> None:
 
     await catch_up(connection, connections, fail, since=LogPosition(0))
 
-    assert (connection.is_ended.is_set(), connection.close_code) == (True, CloseCode.INTERNAL_ERROR)
+    assert (connection.is_ended, connection.close_code) == (True, CloseCode.INTERNAL_ERROR)

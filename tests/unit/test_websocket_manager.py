@@ -6,6 +6,7 @@ Only the network is a fake here; what runs over it is the application's own.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import UUID, uuid4
@@ -20,6 +21,7 @@ from app.events.backlog import BacklogPage, LogPosition, Resync
 from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
 from app.models import EventType
+from app.websockets import conversation
 from app.websockets.connection import (
     MAX_QUEUED_BYTES,
     MAX_QUEUED_MESSAGES,
@@ -141,8 +143,8 @@ async def test_deactivation_ends_the_sockets_of_that_account_and_no_other() -> N
 
     manager.deliver(event_of(EventType.ACCOUNT_DEACTIVATED, actor=ADA, audience=[]))
 
-    assert [(connection.is_ended.is_set(), connection.close_code) for connection in ended] == [(True, 4401)] * 2
-    assert not others.is_ended.is_set()
+    assert [(connection.is_ended, connection.close_code) for connection in ended] == [(True, 4401)] * 2
+    assert not others.is_ended
 
 
 async def test_the_manager_knows_who_has_a_socket_until_the_last_one_goes() -> None:
@@ -208,7 +210,7 @@ async def test_a_full_queue_is_just_not_too_long() -> None:
     for _ in range(MAX_QUEUED_MESSAGES):
         connection.offer(Message("x"))
 
-    assert not connection.is_ended.is_set()
+    assert not connection.is_ended
     assert len(queued(connection)) == MAX_QUEUED_MESSAGES
 
 
@@ -224,7 +226,7 @@ async def test_a_reader_that_is_too_far_behind_is_told_to_start_over(texts: list
         connection.offer(Message(text))
 
     assert queued(connection) == [RESYNC.text]
-    assert (connection.is_ended.is_set(), connection.close_code) == (True, 4008)
+    assert (connection.is_ended, connection.close_code) == (True, 4008)
 
 
 async def test_the_bound_is_in_bytes_also_for_texts_beyond_ascii() -> None:
@@ -246,7 +248,7 @@ async def test_what_was_written_makes_room_again() -> None:
         if number % 100 == 99:
             await network.text(number)
 
-    assert not connection.is_ended.is_set()
+    assert not connection.is_ended
     connection.end(1000)
     await writing
     assert len(network.texts) == 3 * MAX_QUEUED_MESSAGES
@@ -311,13 +313,13 @@ async def server(redis_url: str) -> AsyncIterator[SocketServer]:
 @asynccontextmanager
 async def talking(server: SocketServer, network: FakeNetwork) -> AsyncIterator[FakeNetwork]:
     """A conversation over this network, from its first word to its last."""
-    conversation = asyncio.create_task(converse(network.websocket, server))
+    talk = asyncio.create_task(converse(network.websocket, server))
     try:
         yield network
     finally:
         network.leave()
         async with asyncio.timeout(10):
-            await conversation
+            await talk
 
 
 async def until_connected(server: SocketServer, number: int) -> None:
@@ -353,6 +355,42 @@ async def test_a_reader_that_stopped_reading_is_closed_with_4008(server: SocketS
 async def test_a_token_that_runs_out_ends_its_socket_with_4401(server: SocketServer) -> None:
     async with talking(server, FakeNetwork(query="token=token-ada-expiring")) as network:
         assert await network.closing_code() == 4401
+
+
+async def test_a_reader_that_never_reads_again_is_not_waited_for(
+    server: SocketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "FAREWELL_SECONDS", 0.05)
+    network = FakeNetwork(query="token=token-ada")
+    talk = asyncio.create_task(converse(network.websocket, server))
+    await until_connected(server, 1)
+    network.is_reading.clear()
+    server.connections.deliver(event_of())
+    server.connections.deliver(event_of(EventType.ACCOUNT_DEACTIVATED, actor=ADA, audience=[]))
+
+    async with asyncio.timeout(10):
+        await talk
+
+    assert (network.texts, list(server.connections)) == ([], [])
+
+
+async def test_a_fault_of_ours_ends_the_socket_with_1011(server: SocketServer) -> None:
+    async def fail(_actor: Actor, _message: str) -> None:
+        raise LookupError
+
+    async with talking(replace(server, say=fail), FakeNetwork(query="token=token-ada")) as network:
+        network.say('{"type": "chat.message", "data": {"message": "Tea is ready"}}')
+
+        assert await network.closing_code() == 1011
+
+
+async def test_an_idle_socket_costs_one_task_beside_its_own(server: SocketServer) -> None:
+    before = asyncio.all_tasks()
+    async with talking(server, FakeNetwork(query="token=token-ada")) as network:
+        network.say('{"type": "ping"}')
+        await network.text()
+
+        assert len(asyncio.all_tasks() - before) == 2
 
 
 @pytest.mark.parametrize(("token", "code"), [("of-nobody", 4401), ("", 4401), ("database-is-away", 1013)])
