@@ -110,4 +110,4 @@ class Scheduler(Part):
         super().__init__("scheduler", {**environment, "LOG_LEVEL": "INFO"})
 
     async def until_ready(self) -> None:
-        await self.until_it_says("beat: Starting...")
+        await self.until_it_says("the scheduler is up")
