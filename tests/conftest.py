@@ -60,7 +60,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the servers once, in the process that distributes the tests; the others join them."""
+    """Start the servers once, in the process that distributes the tests; the others join them.
+
+    Each logs as HIVE's own processes do, whichever test comes first.
+    """
+    configure_logging(Settings(_env_file=ROOT / ".env.test"), "test")
     if hasattr(config, "workerinput"):
         return
     folder = tempfile.mkdtemp(prefix="hive-")
