@@ -33,7 +33,8 @@ def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_connection_timeout": 2,
-        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        # What a worker is at goes on without the broker, and its row knows it should its message come again.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
         # The rows decide about trying again.
         "task_publish_retry": False,
         "task_default_queue": "hive",

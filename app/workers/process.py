@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+import warnings
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import cache, cached_property
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 import redis
 from celery import signals
+from celery.exceptions import CPendingDeprecationWarning
 
 from app.backing import join_backing, locate_backing
 from app.config import Settings, load_settings
@@ -67,6 +69,12 @@ def _use_hives_logging(**_: object) -> None:
 def _have_servers(**_: object) -> None:
     """Before it connects anywhere, a worker makes sure that the servers are there."""
     join_backing(load_settings())
+
+
+@signals.celeryd_after_setup.connect
+def _keep_advice_out_of_the_log(**_: object) -> None:
+    # Celery advises at each loss of the broker to cut off what is being worked at, which is left to go on here.
+    warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1 we introduced", category=CPendingDeprecationWarning)
 
 
 @signals.worker_process_init.connect
