@@ -24,7 +24,10 @@ async def run_relay(settings: Settings, backing: Backing) -> None:
     async def send_jobs(jobs: Sequence[DueJob]) -> None:
         await asyncio.to_thread(carrier.send, jobs)
 
-    relaying = asyncio.create_task(Relay(database, redis, send_jobs).run())
+    async def count_queued() -> int:
+        return await asyncio.to_thread(carrier.count_queued)
+
+    relaying = asyncio.create_task(Relay(database, redis, send_jobs, count_queued).run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, relaying.cancel)

@@ -1,4 +1,4 @@
-"""Which jobs the relay has to send: new ones, failed ones whose pause is over, sent ones that are late."""
+"""Which jobs the relay has to send: new ones, failed ones whose pause is over, sent ones that are late or lost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,16 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Job, JobState
 
-# A job that was sent is given a minute, then two, four, … before it's sent again.
-PATIENCE = timedelta(minutes=1)
-LONGEST_PATIENCE_DOUBLINGS = 4
+# A job that was sent is late after this time, and sent again. It need not be long, for few jobs are ahead of it in the
+# queue, and one that a worker is at is left alone.
+PATIENCE = timedelta(seconds=30)
+# In an empty queue nothing waits: what was sent this long ago and nobody is at was lost with its broker or its worker.
+PATIENCE_WITH_EMPTY_QUEUE = timedelta(seconds=3)
 PAUSE_WITHOUT_CARRIER = timedelta(seconds=2)
 
 
@@ -28,27 +30,39 @@ class DueJob:
     request_id: str | None = None
 
 
-async def take_due_jobs(session: AsyncSession, *, limit: int) -> Sequence[DueJob]:
+async def may_have_due_jobs(session: AsyncSession) -> bool:
+    """Whether there are any that are due, or would be if the queue were empty."""
+    return bool(await session.scalar(select(select(Job.id).where(_is_due(is_queue_empty=True)).exists())))
+
+
+async def take_due_jobs(session: AsyncSession, *, limit: int, is_queue_empty: bool = False) -> Sequence[DueJob]:
     """Mark the jobs whose time has come as sent, the longest waiting first, and say when each is late.
 
     Marked before they are sent, for a worker may have a job done before its sender has drawn breath. Should the
-    sender die in between, the job is late, and sent then.
+    sender die in between, the job is late, and sent then. One that a worker is at is locked or held, and left alone.
     """
     due = (
         select(Job.id)
-        .where(Job.state.in_((JobState.WAITING, JobState.SENT)), Job.run_after <= func.now())
+        .where(_is_due(is_queue_empty=is_queue_empty))
         .order_by(Job.run_after)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    patience = PATIENCE * func.power(2, func.least(Job.sends, LONGEST_PATIENCE_DOUBLINGS))
     taken = await session.execute(
         update(Job)
         .where(Job.id.in_(due))
-        .values(state=JobState.SENT, sends=Job.sends + 1, run_after=func.now() + patience)
+        .values(state=JobState.SENT, sends=Job.sends + 1, run_after=func.now() + PATIENCE)
         .returning(Job.id, Job.name, Job.arguments, Job.sends, Job.request_id)
     )
     return [DueJob(*row) for row in taken]
+
+
+def _is_due(*, is_queue_empty: bool) -> ColumnElement[bool]:
+    is_unfinished = Job.state.in_((JobState.WAITING, JobState.SENT))
+    is_free = or_(Job.held_until.is_(None), Job.held_until <= func.now())
+    is_late = Job.run_after <= func.now()
+    is_lost = and_(Job.state == JobState.SENT, Job.run_after <= func.now() + (PATIENCE - PATIENCE_WITH_EMPTY_QUEUE))
+    return and_(is_unfinished, is_free, or_(is_late, is_lost) if is_queue_empty else is_late)
 
 
 async def put_back(session: AsyncSession, jobs: Sequence[DueJob]) -> None:

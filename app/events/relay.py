@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, func, select, update
 from app.core.errors import HiveError
 from app.core.redis import REDIS_FAILURES
 from app.database import Database
-from app.events.due_jobs import DueJob, put_back, take_due_jobs
+from app.events.due_jobs import DueJob, may_have_due_jobs, put_back, take_due_jobs
 from app.events.history import renew_if_restored
 from app.events.published import PublishedEvent, read_log, read_published, stream_key
 from app.events.wakeup import WAKE_CHANNEL
@@ -25,23 +25,30 @@ from app.models import Event, EventLog
 
 RELAY_LOCK = 4_183_002
 BATCH = 500
+# Further jobs wait in their rows, where no broker loses them and none waits twice.
+MOST_QUEUED_JOBS = 500
 # Longer than a process is away when it reconnects; whoever needs older events reads them from PostgreSQL.
 STREAM_LENGTH = 10_000
 POLL_SECONDS = 0.5
 STANDBY_SECONDS = 1.0
 
 SendJobs = Callable[[Sequence[DueJob]], Awaitable[None]]
+CountQueued = Callable[[], Awaitable[int]]
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Relay:
-    """`send_jobs` hands jobs to their carrier; it raises when the carrier is away."""
+    """`send_jobs` hands jobs to their carrier, and `count_queued` says how many it has that no worker took yet.
 
-    def __init__(self, database: Database, redis: Redis, send_jobs: SendJobs) -> None:
+    Both raise when the carrier is away.
+    """
+
+    def __init__(self, database: Database, redis: Redis, send_jobs: SendJobs, count_queued: CountQueued) -> None:
         self._database = database
         self._redis = redis
         self._send_jobs = send_jobs
+        self._count_queued = count_queued
         self._events_wanted = asyncio.Event()
         self._jobs_wanted = asyncio.Event()
 
@@ -94,12 +101,11 @@ class Relay:
     async def relay_jobs(self) -> bool:
         """Send one batch of jobs; whether there may be more at once."""
         async with self._database.unit_of_work() as session:
-            due = await take_due_jobs(session, limit=BATCH)
-        if not due:
-            return False
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("sending jobs", requests={str(job.id): job.request_id for job in due})
+            if not await may_have_due_jobs(session):
+                return False
+        due: Sequence[DueJob] = ()
         try:
+            due = await self._take_jobs(queued=await self._count_queued())
             await self._send_jobs(due)
         except REDIS_FAILURES as error:
             log.warning("jobs wait for the broker", reason=str(error))
@@ -107,6 +113,17 @@ class Relay:
                 await put_back(session, due)
             return False
         return len(due) == BATCH
+
+    async def _take_jobs(self, *, queued: int) -> Sequence[DueJob]:
+        """As many due jobs as the queue has room for."""
+        room = min(MOST_QUEUED_JOBS - queued, BATCH)
+        if room <= 0:
+            return ()
+        async with self._database.unit_of_work() as session:
+            due = await take_due_jobs(session, limit=room, is_queue_empty=queued == 0)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("sending jobs", requests={str(job.id): job.request_id for job in due})
+        return due
 
     async def _listen(self) -> None:
         while True:

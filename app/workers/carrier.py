@@ -1,9 +1,12 @@
 """The sending side of Celery: handing jobs to workers, and looking whether there are any."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from celery import Celery
+from kombu import Producer
 from kombu.exceptions import OperationalError
 
 from app.config import Settings
@@ -36,14 +39,22 @@ class CeleryCarrier:
         Raises:
             OSError: the broker is away; some of the jobs may have been sent.
         """
-        try:
-            with self._celery.producer_pool.acquire(block=True) as producer:
-                for job in jobs:
-                    self._celery.send_task(
-                        job.name, kwargs=job.arguments, task_id=str(job.id), producer=producer, retry=False
-                    )
-        except (OperationalError, *REDIS_FAILURES) as error:
-            raise ConnectionError(f"The broker can't be reached: {error}") from error
+        with self._producer() as producer:
+            for job in jobs:
+                self._celery.send_task(
+                    job.name, kwargs=job.arguments, task_id=str(job.id), producer=producer, retry=False
+                )
+
+    def count_queued(self) -> int:
+        """How many messages are in the queue that no worker has taken yet.
+
+        Raises:
+            OSError: the broker is away.
+        """
+        # The types of kombu don't know what a declaration answers.
+        queue: Any = self._celery.amqp.queues[self._celery.conf.task_default_queue]
+        with self._producer() as producer:
+            return int(queue.queue_declare(channel=producer.channel).message_count)
 
     def look(self) -> CarrierState:
         """Whether the broker answers, and how many workers do within a second."""
@@ -54,3 +65,11 @@ class CeleryCarrier:
 
     def close(self) -> None:
         self._celery.close()
+
+    @contextmanager
+    def _producer(self) -> Iterator[Producer]:
+        try:
+            with self._celery.producer_pool.acquire(block=True) as producer:
+                yield producer
+        except (OperationalError, *REDIS_FAILURES) as error:
+            raise ConnectionError(f"The broker can't be reached: {error}") from error

@@ -24,6 +24,7 @@ from app.events.stream import EventStream
 from app.events.types import ChatMessage
 from app.models import Event, EventLog, Job, JobName, JobState, User
 from tests.utils.databases import new_database
+from tests.utils.test_utils import nothing_queued
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
 
@@ -145,11 +146,11 @@ async def test_what_was_written_while_redis_was_away_goes_out_when_it_is_back(
         raise AssertionError("there are no jobs")
 
     await say_committed(database, user, "meanwhile")
-    await Relay(database, away, send_nothing).relay_events(database)
+    await Relay(database, away, send_nothing, nothing_queued).relay_events(database)
     assert [message for _, message in await numbered(database)] == ["meanwhile"]
     assert await entries(redis, database) == []
 
-    await Relay(database, redis, send_nothing).relay_events(database)
+    await Relay(database, redis, send_nothing, nothing_queued).relay_events(database)
 
     assert await entries(redis, database) == [(f"{start + 1}-0", "meanwhile")]
     await away.aclose()
@@ -163,7 +164,7 @@ async def test_jobs_are_sent_after_the_commit_and_again_when_they_are_late(
     async def send(jobs: Sequence[DueJob]) -> None:
         sent.extend(jobs)
 
-    relay = Relay(database, redis, send)
+    relay = Relay(database, redis, send, nothing_queued)
     asked = await ask_for_job(session, JobName.TEST, message="hello")
     await relay.relay_jobs()
     assert sent == []
@@ -191,7 +192,7 @@ async def test_jobs_wait_in_their_rows_while_the_broker_is_away(
     job = await ask_for_job(session, JobName.TEST)
     await session.commit()
 
-    await Relay(database, redis, fail).relay_jobs()
+    await Relay(database, redis, fail, nothing_queued).relay_jobs()
 
     await session.refresh(job)
     assert (job.state, job.sends) == (JobState.WAITING, 0)

@@ -27,7 +27,7 @@ from tests.builders.tasks import create_task
 from tests.conftest import RunningSystem, token_of
 from tests.utils.databases import new_database
 from tests.utils.processes import HiveProcess
-from tests.utils.test_utils import events_of, wait_until, wait_until_async
+from tests.utils.test_utils import events_of, nothing_queued, wait_until, wait_until_async
 
 pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
 
@@ -158,7 +158,7 @@ async def test_the_relay_says_which_events_and_jobs_came_from_which_requests(
                 async with database.unit_of_work() as unit:
                     await outbox.record(unit, ChatMessage(message="hello"), actor=Actor.of(user), audience=None)
                     job = await ask_for_job(unit, JobName.TEST)
-        relay = Relay(database, redis, lambda _jobs: asyncio.sleep(0))
+        relay = Relay(database, redis, lambda _jobs: asyncio.sleep(0), nothing_queued)
 
         assert await number_events(database, limit=10) == 2
         await relay.relay_jobs()

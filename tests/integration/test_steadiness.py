@@ -26,7 +26,7 @@ from tests.builders.tasks import create_task
 from tests.builders.users import create_user
 from tests.conftest import ClientAs
 from tests.utils.databases import new_database
-from tests.utils.test_utils import problem, wait_until_async
+from tests.utils.test_utils import nothing_queued, problem, wait_until_async
 
 
 async def test_background_work_that_breaks_begins_again() -> None:
@@ -58,7 +58,7 @@ async def test_a_broker_that_hangs_holds_up_no_event(
         redis = connect_redis(redis_url)
         async with database.unit_of_work() as unit:
             await ask_for_job(unit, JobName.TEST)
-        relaying = asyncio.create_task(Relay(database, redis, hang).run())
+        relaying = asyncio.create_task(Relay(database, redis, hang, nothing_queued).run())
         async with database.unit_of_work() as unit:
             message = ChatMessage(message="still heard")
             await outbox.record(unit, message, actor=Actor.of(user), audience=None)

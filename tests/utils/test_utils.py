@@ -71,6 +71,11 @@ async def wait_for_lock_waiter(session: AsyncSession) -> int:
     return pid
 
 
+async def nothing_queued() -> int:
+    """What a carrier of jobs says whose queue is empty."""
+    return 0
+
+
 class FakeNetwork:
     """The network behind one socket: what its client sends, and what arrives there.
 

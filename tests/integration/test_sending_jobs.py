@@ -1,0 +1,227 @@
+"""Which jobs the relay sends, and when again: what may have been lost, and no more than a queue has room for."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from sqlalchemy import func, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from app import embedded
+from app.config import Settings
+from app.core.redis import connect_redis
+from app.database import Database, create_engine
+from app.events.due_jobs import PATIENCE, PATIENCE_WITH_EMPTY_QUEUE, DueJob
+from app.events.relay import MOST_QUEUED_JOBS, Relay
+from app.models import Job, JobName, JobState
+from app.services.job_service import perform
+from app.workers.carrier import CeleryCarrier
+from tests.utils.databases import new_database
+
+pytestmark = pytest.mark.committed
+
+
+class Queue:
+    """A carrier's queue, with the messages that nobody has taken yet."""
+
+    def __init__(self) -> None:
+        self.messages: list[UUID] = []
+
+    async def send(self, jobs: Sequence[DueJob]) -> None:
+        self.messages += [job.id for job in jobs]
+
+    async def count(self) -> int:
+        return len(self.messages)
+
+
+@pytest.fixture(scope="module")
+async def engine(servers: str) -> AsyncIterator[AsyncEngine]:
+    """A database in which no relay is at work but those of these tests."""
+    async with new_database(servers, is_migrated=True) as url:
+        engine = create_engine(url, application="tests", pool_size=10)
+        yield engine
+        await engine.dispose()
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    redis = connect_redis(redis_url)
+    yield redis
+    await redis.aclose()
+
+
+@pytest.fixture
+def relay(database: Database, redis: Redis, queue: Queue) -> Relay:
+    return Relay(database, redis, queue.send, queue.count)
+
+
+async def create_job(session: AsyncSession, **values: Any) -> Job:
+    job = Job(name=JobName.TEST, arguments={}, **values)
+    session.add(job)
+    await session.commit()
+    return job
+
+
+async def create_sent_job(session: AsyncSession, *, ago: timedelta, **values: Any) -> Job:
+    """One whose first message was sent that long ago."""
+    late_at = datetime.now(UTC) - ago + PATIENCE
+    return await create_job(session, state=JobState.SENT, **{"sends": 1, "run_after": late_at, **values})
+
+
+async def test_what_an_empty_queue_has_lost_is_sent_again_soon(
+    session: AsyncSession, relay: Relay, queue: Queue
+) -> None:
+    job = await create_sent_job(session, ago=PATIENCE_WITH_EMPTY_QUEUE)
+
+    await relay.relay_jobs()
+
+    assert queue.messages == [job.id]
+    await session.refresh(job)
+    assert (job.state, job.sends) == (JobState.SENT, 2)
+
+
+async def test_what_was_just_sent_is_given_time_to_get_to_a_worker(
+    session: AsyncSession, relay: Relay, queue: Queue
+) -> None:
+    await create_sent_job(session, ago=PATIENCE_WITH_EMPTY_QUEUE / 3)
+
+    await relay.relay_jobs()
+
+    assert queue.messages == []
+
+
+async def test_what_may_be_waiting_in_the_queue_is_sent_again_only_when_it_is_late(
+    session: AsyncSession, relay: Relay, queue: Queue
+) -> None:
+    queue.messages = [somebody_elses := uuid4()]
+    job = await create_sent_job(session, ago=PATIENCE - timedelta(seconds=5))
+
+    await relay.relay_jobs()
+    assert queue.messages == [somebody_elses]
+    await session.execute(update(Job).values(run_after=func.now()))
+    await session.commit()
+    await relay.relay_jobs()
+
+    assert queue.messages == [somebody_elses, job.id]
+
+
+async def test_patience_does_not_grow_with_each_sending(session: AsyncSession, relay: Relay) -> None:
+    """Or a job whose messages were lost several times would wait for a long time after all is well again."""
+    job = await create_sent_job(session, ago=PATIENCE, sends=9)
+
+    await relay.relay_jobs()
+
+    await session.refresh(job)
+    assert job.sends == 10
+    assert (job.run_after - datetime.now(UTC)) / PATIENCE == pytest.approx(1, abs=0.3)
+
+
+async def test_a_job_that_a_worker_is_at_is_not_sent_again(
+    session: AsyncSession, database: Database, relay: Relay, queue: Queue
+) -> None:
+    job = await create_sent_job(session, ago=PATIENCE * 2)
+    sent_meanwhile: list[UUID] = []
+
+    async def effect(_work: AsyncSession) -> None:
+        await relay.relay_jobs()
+        sent_meanwhile.extend(queue.messages)
+
+    await perform(database, job.id, effect)
+
+    assert sent_meanwhile == []
+    await session.refresh(job)
+    assert job.state is JobState.DONE
+
+
+async def test_a_job_that_is_held_is_sent_again_when_the_hold_is_over(
+    session: AsyncSession, relay: Relay, queue: Queue
+) -> None:
+    job = await create_sent_job(session, ago=PATIENCE * 2, held_until=datetime.now(UTC) + timedelta(minutes=1))
+
+    await relay.relay_jobs()
+    assert queue.messages == []
+    await session.execute(update(Job).values(held_until=func.now()))
+    await session.commit()
+    await relay.relay_jobs()
+
+    assert queue.messages == [job.id]
+
+
+async def test_the_pause_after_a_failure_holds_whatever_the_queue_is_like(
+    session: AsyncSession, relay: Relay, queue: Queue
+) -> None:
+    await create_job(session, run_after=datetime.now(UTC) + timedelta(seconds=2))
+
+    await relay.relay_jobs()
+
+    assert queue.messages == []
+
+
+async def test_a_queue_gets_no_more_than_it_has_room_for(session: AsyncSession, relay: Relay, queue: Queue) -> None:
+    waiting = [uuid4() for _ in range(MOST_QUEUED_JOBS - 1)]
+    queue.messages = [*waiting]
+    now = datetime.now(UTC)
+    second, first = [await create_job(session, run_after=now - timedelta(seconds=age)) for age in (1, 2)]
+
+    await relay.relay_jobs()
+    await relay.relay_jobs()
+    assert queue.messages == [*waiting, first.id]
+    await session.refresh(second)
+    assert (second.state, second.sends) == (JobState.WAITING, 0)
+    queue.messages = []
+    await relay.relay_jobs()
+
+    assert queue.messages == [second.id]
+
+
+async def test_jobs_are_left_as_they_are_when_the_broker_can_not_say_how_many_it_has(
+    session: AsyncSession, database: Database, redis: Redis, queue: Queue
+) -> None:
+    async def fail() -> int:
+        raise RedisConnectionError("away")
+
+    job = await create_job(session)
+    before = job.run_after
+
+    await Relay(database, redis, queue.send, fail).relay_jobs()
+
+    assert queue.messages == []
+    await session.refresh(job)
+    assert (job.state, job.sends, job.run_after) == (JobState.WAITING, 0, before)
+
+
+async def test_the_carrier_counts_what_nobody_has_taken(servers: str, worker_number: int, settings: Settings) -> None:
+    # A database of Valkey in which no worker of another test is at work.
+    url = f"{embedded.redis_url(servers)}?db={32 + worker_number}"
+    redis, carrier = connect_redis(url), CeleryCarrier(settings, url)
+    counts = [carrier.count_queued()]
+    carrier.send([DueJob(uuid4(), JobName.TEST, {}), DueJob(uuid4(), JobName.TEST, {})])
+    counts.append(carrier.count_queued())
+    await redis.flushdb()
+    counts.append(carrier.count_queued())
+    carrier.send([DueJob(uuid4(), JobName.TEST, {})])
+    counts.append(carrier.count_queued())
+
+    assert counts == [0, 2, 0, 1]
+    await redis.flushdb()
+    await redis.aclose()
+    carrier.close()
+
+
+def test_the_carrier_says_that_it_can_not_count(settings: Settings) -> None:
+    away = settings.model_copy(update={"redis_url": SecretStr("unix:///nowhere/at-all.sock")})
+    carrier = CeleryCarrier(away, "unix:///nowhere/at-all.sock")
+
+    with pytest.raises(ConnectionError):
+        carrier.count_queued()
+    carrier.close()
