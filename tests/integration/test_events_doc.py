@@ -1,8 +1,6 @@
 """What docs/events.md says, tried: the table of types against their schemas, and the example against a real system."""
 
-import json
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
