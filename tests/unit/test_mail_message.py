@@ -6,7 +6,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.mail.message import Mail, write
@@ -16,6 +16,8 @@ HEADERS = ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIM
 SENDER = Address("HIVE", addr_spec="hive@example.org")
 DATE = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 INJECTION = "Hello\r\nBcc: all@example.org\r\n\r\n<script>"
+# A busy machine may take its time; how long it takes is not what is tested.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def mail(*, subject: str = "Hello", text: str = "Hello\n", html: str = "<p>Hello</p>\n") -> Mail:
@@ -61,11 +63,13 @@ def test_a_subject_arrives_as_it_was_given(subject: str) -> None:
     assert travelled(mail(subject=subject))["Subject"] == subject
 
 
+@unhurried
 @given(st.text(max_size=250))
 def test_any_subject_arrives_as_one_line(subject: str) -> None:
     assert travelled(mail(subject=subject))["Subject"] == one_line(subject)
 
 
+@unhurried
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r")))
 def test_any_text_arrives_in_both_parts(text: str) -> None:
     message = travelled(mail(text=text, html=text))
