@@ -152,6 +152,20 @@ def doctor() -> None:
     raise typer.Exit(0 if is_well else 1)
 
 
+@app.command()
+def restored() -> None:
+    """Say that the database was set back as a copy of its files, which it can't know by itself."""
+    from app.log_command import expect_new_history  # noqa: PLC0415
+
+    with one_sentence():
+        backing = join_backing(load_settings())
+        try:
+            asyncio.run(expect_new_history(backing.database_url))
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+    typer.echo("A new history of events begins when the relay starts.")
+
+
 @user_app.command("create")
 def create_user(
     email: Annotated[str, typer.Argument(help="The address to sign in with.")],

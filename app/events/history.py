@@ -34,6 +34,9 @@ ORIGIN = (
     ("true", "SELECT 'event_log'::regclass::oid"),
 )
 
+# An origin that no server has.
+SET_BACK = "set back"
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -67,6 +70,11 @@ async def is_restored(database: Database, redis: Redis) -> bool:
         last_seq = (await read_log(session)).last_seq
     is_another = known is not None and known != newest.envelope().id
     return (newest.seq or 0) > last_seq or is_another
+
+
+async def distrust_history(session: AsyncSession) -> None:
+    """Have the next active relay begin a new history, though nothing that it can see tells that it has to."""
+    await session.execute(update(EventLog).values(origin=SET_BACK))
 
 
 async def _origin(session: AsyncSession) -> str:

@@ -28,6 +28,7 @@ from app.schemas.task import TaskCreate
 from app.services import TaskService
 from tests.builders.users import create_user
 from tests.utils.databases import new_database, run_sql
+from tests.utils.processes import HiveProcess
 from tests.utils.test_utils import wait_until_async
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
@@ -231,6 +232,22 @@ async def test_an_old_copy_of_the_disk_is_known_by_its_stream(database: Database
 
     assert await renew_if_restored(database, redis)
 
+    assert (await state_of(database)).lost == [[1, STRIDE]]
+
+
+async def test_a_copy_of_the_files_is_known_when_it_is_said(
+    database: Database, redis: Redis, actor: Actor, url: str, hive_environment: dict[str, str]
+) -> None:
+    await renew_if_restored(database, redis)
+    await say(database, redis, actor, "kept", "lost")
+    await redis.flushdb()
+    await forget_after(database, 1)
+    assert not await renew_if_restored(database, redis)
+
+    with HiveProcess(["-m", "app.cli", "restored"], hive_environment | {"DATABASE_URL": url}) as command:
+        assert (command.wait(), command.output) == (0, "A new history of events begins when the relay starts.\n")
+
+    assert await renew_if_restored(database, redis)
     assert (await state_of(database)).lost == [[1, STRIDE]]
 
 
