@@ -29,7 +29,7 @@ def kind_of(schema: Mapping[str, Any]) -> str:
         return re.sub(r"(?<!^)(?=[A-Z])", " ", name).lower()
     if schema.get("type") == "array":
         return f"list of {kind_of(schema['items'])}s"
-    return FORMATS.get(schema.get("format", ""), schema.get("type", "any"))
+    return str(FORMATS.get(schema.get("format", ""), schema.get("type", "any")))
 
 
 def fields_of(event: type[EventData]) -> str:
