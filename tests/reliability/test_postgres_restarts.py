@@ -1,0 +1,96 @@
+"""PostgreSQL is restarted under load: a 503 meanwhile, nothing after that, and what was answered is there."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from app.database import ANSWER_SECONDS
+from tests.reliability.load import Load
+from tests.reliability.log import check_log, read_log
+from tests.reliability.scale import Report, Scale
+from tests.reliability.system import ChaosSystem
+from tests.utils.test_utils import wait_until_async
+
+pytestmark = pytest.mark.reliability
+
+# "Fast" ends transactions and sessions in good order; "immediate" is as if it had crashed, and recovery follows.
+WAYS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+REQUESTS_PER_SECOND = 50
+# For how long after PostgreSQL is ready a request may still be refused.
+REST_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Outage:
+    way: str
+    began_at: float
+    ready_at: float
+
+    def covers(self, moment: float) -> bool:
+        return self.began_at <= moment <= self.ready_at + REST_SECONDS
+
+
+async def test_a_restart_of_postgresql_costs_nothing_but_503s(scale: Scale, report: Report) -> None:
+    async with ChaosSystem(apis=1, relays=1) as system:
+        user = await system.user("Ada")
+        outages: list[Outage] = []
+        async with system.client(user) as client:
+            load = Load(client, REQUESTS_PER_SECOND)
+            async with load.running():
+                for way in [*WAYS] * scale(3, short=1):
+                    await until_well(load, scale(300, short=75))
+                    outages.append(await restart(system, way))
+                await until_well(load, scale(500, short=125))
+        tell(report, load, outages)
+
+        assert [answer for answer in load.answers if answer.fault] == []
+        assert [answer for answer in load.answers if answer.seconds > ANSWER_SECONDS] == []
+        refused = [answer for answer in load.answers if answer.status == 503]
+        assert [answer for answer in refused if not any(outage.covers(answer.answered_at) for outage in outages)] == []
+        await check_written(system, load)
+
+
+async def restart(system: ChaosSystem, way: str) -> Outage:
+    """Stop it in this way; it's ready when it takes a connection of ours."""
+    pid = system.postgres_pid
+    assert pid is not None
+    began_at = time.monotonic()
+    os.kill(pid, WAYS[way])
+    await system.until_postgres_is_back(pid)
+    return Outage(way, began_at, time.monotonic())
+
+
+async def until_well(load: Load, answers: int) -> None:
+    goal = load.well + answers
+
+    async def are_well() -> bool:
+        return load.well >= goal
+
+    await wait_until_async(are_well, timeout=60, what=f"{answers} more answers")
+
+
+async def check_written(system: ChaosSystem, load: Load) -> None:
+    """Each version that was answered is in the log once, and the task is there."""
+    log = await read_log(system)
+    check_log(log)
+    told = Counter((str(event["task_id"]), event["task_version"]) for event in log)
+    assert [version for version in load.written if told[version] != 1] == []
+    versions = {str(row["id"]): row["version"] for row in await system.sql("SELECT id, version FROM tasks")}
+    assert [(task, version) for task, version in load.written if versions.get(task, 0) < version] == []
+
+
+def tell(report: Report, load: Load, outages: Sequence[Outage]) -> None:
+    for outage in outages:
+        refused = [answer for answer in load.answers if answer.status == 503 and outage.covers(answer.answered_at)]
+        last = max((answer.answered_at for answer in refused), default=outage.ready_at)
+        lasted = f"ready after {outage.ready_at - outage.began_at:.2f} s, {len(refused)} times 503"
+        report.add(f"{outage.way} restart", f"{lasted}, the last one {last - outage.ready_at:+.2f} s from ready")
+    for status, times in sorted(load.statuses().items()):
+        report.add(f"answers with {status}" if status else "no answer", times)
+    report.add("versions answered, all of them in the log", len(load.written))
+    report.add("longest wait for an answer", f"{max(answer.seconds for answer in load.answers):.2f} s")
