@@ -90,13 +90,13 @@ def get_departure(request: Request) -> Departure:
 ClientDeparture = Annotated[Departure, Depends(get_departure)]
 
 
-async def get_reader_place(signed_in: CurrentSignIn, state: StateDep) -> AsyncIterator[None]:
-    with state.sockets.places.taken_by(signed_in.actor):
+async def get_reader_seat(signed_in: CurrentSignIn, state: StateDep) -> AsyncIterator[None]:
+    with state.sockets.seats.taken_by(signed_in.actor):
         yield
 
 
-# Of the default scope on purpose: a stream keeps its place until it has ended, however that happens.
-ReaderPlace = Annotated[None, Depends(get_reader_place)]
+# Of the default scope on purpose: a stream keeps its seat until it has ended, however that happens.
+ReaderSeat = Annotated[None, Depends(get_reader_seat)]
 
 
 class AdminsOnly(Forbidden):

@@ -32,8 +32,8 @@ from app.services import ChatService
 from app.state import State
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.conversation import SocketServer
-from app.websockets.places import Places
 from app.websockets.presence import Presence
+from app.websockets.seats import Seats
 from app.workers.carrier import CeleryCarrier
 
 log = structlog.stdlib.get_logger(__name__)
@@ -117,8 +117,8 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
         async with database.unit_of_work() as session:
             return await read_backlog(session, actor, after=after, limit=limit, wanted=wanted)
 
-    places = Places(settings.max_sockets_per_user)
-    sockets = SocketServer(connections, presence, sign_in, say, read, frozenset(settings.cors_origins), places)
+    seats = Seats(settings.max_sockets_per_user)
+    sockets = SocketServer(connections, presence, sign_in, say, read, frozenset(settings.cors_origins), seats)
     return State(settings, database, redis, presence, sockets)
 
 

@@ -22,9 +22,9 @@ from app.events.filters import EventFilter
 from app.schemas.websocket import AuthData, ChatMessagePost, auth_message, client_message
 from app.websockets.connection import FAREWELL_SECONDS, CloseCode, Connection, Message
 from app.websockets.connection_manager import ConnectionManager
-from app.websockets.places import Places
 from app.websockets.presence import Presence
 from app.websockets.replay import ReadBacklog, catch_up
+from app.websockets.seats import Seats
 
 SIGN_IN_SECONDS = 10.0
 # Why a socket is not served, from what REST would answer.
@@ -46,7 +46,7 @@ class SocketServer:
     say: Callable[[Actor, str], Awaitable[None]]
     read_backlog: ReadBacklog
     allowed_origins: frozenset[str]
-    places: Places = field(default_factory=Places)
+    seats: Seats = field(default_factory=Seats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ async def converse(websocket: WebSocket, server: SocketServer) -> None:
         return
     try:
         guest = await _sign_in(websocket, server)
-        with server.places.taken_by(guest.signed_in.actor):
+        with server.seats.taken_by(guest.signed_in.actor):
             await _welcome(websocket, guest, server)
     except HiveError as error:
         # A code can be read only from a socket that was accepted.

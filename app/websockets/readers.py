@@ -52,7 +52,7 @@ async def read_page(
         news = replace(wanted, types=wanted.types - PRESENCE)
         listener = Connection(signed_in.actor, wanted=news, kind=ReaderKind.PAGE)
         # Listening before looking, so that what comes in between is not missed.
-        with server.places.taken_by(signed_in.actor), _connected(server, listener), _ended_by(departure, listener):
+        with server.seats.taken_by(signed_in.actor), _connected(server, listener), _ended_by(departure, listener):
             page = await _wait_for_page(listener, read, position, seconds=min(wait, _seconds_left(signed_in)))
     server.connections.count_page(len(page.events))
     return page
@@ -79,7 +79,7 @@ async def stream_messages(
 ) -> AsyncIterator[str]:
     """Server-sent events from `after` (or from now) on, until the token runs out or the account ends.
 
-    Wait for `until_following` before, and have one of the user's places.
+    Wait for `until_following` before, and have one of the user's seats.
     """
     connection = Connection(signed_in.actor, wanted=wanted, is_live=after is None, kind=ReaderKind.STREAM)
     with _connected(server, connection):

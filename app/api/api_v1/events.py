@@ -4,7 +4,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from app.api.problems import responses
-from app.dependencies import ClientDeparture, CurrentSignIn, CurrentUser, ReaderPlace, StateDep
+from app.dependencies import ClientDeparture, CurrentSignIn, CurrentUser, ReaderSeat, StateDep
 from app.events.backlog import LogPosition
 from app.events.filters import EventFilter
 from app.events.types import EVENT_TYPES
@@ -45,7 +45,7 @@ async def stream_events(
     query: Annotated[EventQuery, Query()],
     signed_in: CurrentSignIn,
     state: StateDep,
-    _place: ReaderPlace,
+    _seat: ReaderSeat,
     last_event_id: Annotated[Seq | None, Header()] = None,
 ) -> StreamingResponse:
     """The same, live, as server-sent events. `Last-Event-ID` says where to go on."""

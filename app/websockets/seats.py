@@ -8,7 +8,7 @@ from uuid import UUID
 from app.core.errors import HiveError
 from app.core.permissions import Actor
 
-# As long as the longest page waits, after which its place is free for certain.
+# As long as the longest page waits, after which its seat is free for certain.
 RETRY_SECONDS = 30
 
 
@@ -23,7 +23,7 @@ class TooManyReaders(HiveError):
         )
 
 
-class Places:
+class Seats:
     """Sockets, streams and pages that wait take one each, and they are counted together: they cost the same."""
 
     def __init__(self, most: int = 20) -> None:
@@ -33,7 +33,7 @@ class Places:
 
     @contextmanager
     def taken_by(self, actor: Actor) -> Iterator[None]:
-        """Have a place for as long as this lasts.
+        """Have a seat for as long as this lasts.
 
         Raises:
             TooManyReaders: this user has all that one may have.

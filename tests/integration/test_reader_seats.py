@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from app.config import Settings
 from app.core.permissions import Actor
 from app.models import User
-from app.websockets.places import Places, TooManyReaders
+from app.websockets.seats import Seats, TooManyReaders
 from tests.conftest import RunningSystem, answers, token_of
 from tests.utils.processes import HiveProcess, free_port
 from tests.utils.test_utils import problem, wait_until, wait_until_async
@@ -68,13 +68,13 @@ async def is_served(socket: ClientConnection) -> bool:
 
 
 async def wait_for_event(http: httpx2.AsyncClient) -> None:
-    # Whoever looks whether there is a place left has it for that moment.
+    # Whoever looks whether there is a seat left has it for that moment.
     while (await http.get("/events", params={"wait": 30})).status_code == 429:
         pass
 
 
 @asynccontextmanager
-async def all_places(system: RunningSystem, http: httpx2.AsyncClient, token: str) -> AsyncIterator[ClientConnection]:
+async def all_seats(system: RunningSystem, http: httpx2.AsyncClient, token: str) -> AsyncIterator[ClientConnection]:
     """One reader of each kind. What is given is the socket."""
     async with AsyncExitStack() as stack:
         socket = await stack.enter_async_context(socket_of(system, token))
@@ -97,7 +97,7 @@ async def test_one_socket_more_closes_with_4429_and_the_others_go_on(
     small_api: RunningSystem, http: httpx2.AsyncClient, settings: Settings, user: User, by_message: bool
 ) -> None:
     token = token_of(user, settings)
-    async with all_places(small_api, http, token) as first:
+    async with all_seats(small_api, http, token) as first:
         async with socket_of(small_api, token, by_message=by_message) as another:
             assert not await is_served(another)
 
@@ -113,17 +113,17 @@ async def test_one_stream_or_waiting_page_more_is_told_when_to_come_again(
     path: str,
     query: dict[str, str],
 ) -> None:
-    async with all_places(small_api, http, token_of(user, settings)):
+    async with all_seats(small_api, http, token_of(user, settings)):
         refused = await http.get(path, params=query)
 
     assert problem(refused, 429)["code"] == "too_many_readers"
     assert refused.headers["Retry-After"] == "30"
 
 
-async def test_who_has_all_places_still_reads_pages_and_others_have_their_own(
+async def test_who_has_all_seats_still_reads_pages_and_others_have_their_own(
     small_api: RunningSystem, http: httpx2.AsyncClient, settings: Settings, user: User, other_user: User
 ) -> None:
-    async with all_places(small_api, http, token_of(user, settings)):
+    async with all_seats(small_api, http, token_of(user, settings)):
         assert (await http.get("/events")).status_code == 200
         async with socket_of(small_api, token_of(other_user, settings)) as socket:
             assert await is_served(socket)
@@ -133,7 +133,7 @@ async def test_whoever_leaves_makes_room(
     small_api: RunningSystem, http: httpx2.AsyncClient, settings: Settings, user: User
 ) -> None:
     token = token_of(user, settings)
-    async with all_places(small_api, http, token):
+    async with all_seats(small_api, http, token):
         pass
 
     async def are_free() -> bool:
@@ -141,10 +141,10 @@ async def test_whoever_leaves_makes_room(
             sockets = [await stack.enter_async_context(socket_of(small_api, token)) for _ in range(MOST)]
             return all([await is_served(socket) for socket in sockets])
 
-    await wait_until_async(are_free, what="all places to be free again")
+    await wait_until_async(are_free, what="all seats to be free again")
 
 
-async def test_of_many_at_once_as_many_are_served_as_there_are_places(
+async def test_of_many_at_once_as_many_are_served_as_there_are_seats(
     small_api: RunningSystem, settings: Settings, user: User
 ) -> None:
     token = token_of(user, settings)
@@ -157,7 +157,7 @@ async def test_of_many_at_once_as_many_are_served_as_there_are_places(
     assert served.count(True) == MOST
 
 
-async def test_of_many_streams_at_once_as_many_are_served_as_there_are_places(
+async def test_of_many_streams_at_once_as_many_are_served_as_there_are_seats(
     small_api: RunningSystem, http: httpx2.AsyncClient
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -168,14 +168,14 @@ async def test_of_many_streams_at_once_as_many_are_served_as_there_are_places(
     assert [stream.status_code for stream in streams].count(200) == MOST
 
 
-def test_a_place_is_free_again_however_its_holder_ends(user: User) -> None:
-    places, actor = Places(1), Actor.of(user)
+def test_a_seat_is_free_again_however_its_holder_ends(user: User) -> None:
+    seats, actor = Seats(1), Actor.of(user)
 
-    with pytest.raises(ZeroDivisionError), places.taken_by(actor):
+    with pytest.raises(ZeroDivisionError), seats.taken_by(actor):
         raise ZeroDivisionError
-    with places.taken_by(actor):
-        with pytest.raises(TooManyReaders), places.taken_by(actor):
+    with seats.taken_by(actor):
+        with pytest.raises(TooManyReaders), seats.taken_by(actor):
             pass
-        assert places.refused == 1
-    with places.taken_by(actor):
+        assert seats.refused == 1
+    with seats.taken_by(actor):
         pass
