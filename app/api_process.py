@@ -1,23 +1,30 @@
 """The process in which an API runs."""
 
+import asyncio
 import resource
 import socket
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.api.metrics import create_metrics_app
 from app.config import Settings
 from app.main import create_app
+from app.state import State
 
 # Each socket is one. Some systems have no limit at all to say, and refuse one that is too high.
 MOST_OPEN_FILES = 65_536
 
 
 class Server(uvicorn.Server):
-    """Ends the readers of events before it waits for all requests to end, for theirs would not end by themselves."""
+    """Ends the readers of events before it waits for all requests to end, for theirs would not end by themselves.
 
-    def __init__(self, app: FastAPI) -> None:
+    The metrics are answered beside it for as long as it runs, if there is a port for them.
+    """
+
+    def __init__(self, app: FastAPI, scrapers: socket.socket | None = None) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -31,16 +38,52 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._app = app
+        self._scrapers = scrapers
+        self._metrics: MetricsServer | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._scrapers is not None:
+            self._metrics = MetricsServer(self._app.state.hive, self._scrapers)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.hive.sockets.connections.end_streams()
+        if self._metrics is not None:
+            await self._metrics.end()
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, listener: socket.socket) -> bool:
+class MetricsServer(uvicorn.Server):
+    """Answers scrapers, on a port of its own and from the state of the API's process."""
+
+    def __init__(self, state: State, listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            create_metrics_app(state),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
+        self._serving = asyncio.create_task(self.serve(sockets=[listener]))
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        # The API's own server is told, and ends this one.
+        yield
+
+    async def end(self) -> None:
+        self.should_exit = True
+        await self._serving
+
+
+def serve(settings: Settings, listener: socket.socket, scrapers: socket.socket | None) -> bool:
     """Serve until SIGTERM or SIGINT; whether it came so far as to start."""
     _allow_many_open_files()
-    server = Server(create_app(settings))
+    server = Server(create_app(settings), scrapers)
     server.run(sockets=[listener])
     return server.started
 

@@ -3,8 +3,6 @@
 import asyncio
 import getpass
 import http.client
-import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -18,6 +16,7 @@ from app.backing import join_backing, locate_backing
 from app.cli_errors import REFUSED, CommandError, one_sentence
 from app.cli_jobs import jobs_app
 from app.config import Settings, load_settings
+from app.listening import listen
 from app.supervisor import Part, Supervisor
 
 app = typer.Typer(
@@ -37,7 +36,8 @@ def run() -> None:
     """Start the whole system as one program: servers, migrations, API, relay, worker, scheduler."""
     with one_sentence():
         settings = load_settings()
-        _require_free_port(settings)
+        # Before anything starts; the API takes them again.
+        listen(settings).close()
         join_backing(settings)
         _run_migrations()
         try:
@@ -79,8 +79,8 @@ def api() -> None:
         settings = load_settings()
         configure_logging(settings, "api")
         join_backing(settings)
-        listener = _listen(settings)
-    raise typer.Exit(0 if serve(settings, listener) else 1)
+        listeners = listen(settings)
+    raise typer.Exit(0 if serve(settings, listeners.requests, listeners.scrapers) else 1)
 
 
 @app.command()
@@ -189,29 +189,6 @@ def create_user(
 def _hive(*command: str) -> list[str]:
     # -P, so that an `app` folder in the working directory is not mistaken for ours.
     return [sys.executable, "-P", "-m", "app.cli", *command]
-
-
-def _require_free_port(settings: Settings) -> None:
-    _listen(settings).close()
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """The listening socket of the API.
-
-    Raises:
-        CommandError: another program has the port, or the address is none of this machine's.
-    """
-    try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # A client that never reads would keep its connection for ever, for closing waits for it to read.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)
-    except OSError as error:
-        place = f"{settings.host}:{settings.port}"
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error
-        raise CommandError(f"can't listen on {place}: {reason}. Set HOST or PORT.") from error
-    return listener
 
 
 def _reachable(host: str) -> str:

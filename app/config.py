@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     environment: Environment = Environment.DEVELOPMENT
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
     log_level: LogLevel = "INFO"
     hive_data_dir: Path = Path(".hive")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()

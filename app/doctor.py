@@ -15,6 +15,7 @@ async def examine(settings: Settings, backing: Backing, say: Callable[[str], Non
     """Say it line by line; whether all parts answer. Starts nothing."""
     say(f"environment  {settings.environment}")
     say(f"address      {settings.host}:{settings.port}")
+    say(f"metrics      {_metrics_place(settings)}")
     say(f"data         {settings.data_dir}")
     say(f"PostgreSQL   {_place(backing.database_url, is_embedded=settings.needs_embedded_postgres)}")
     say(f"Redis        {_place(backing.redis_url, is_embedded=settings.needs_embedded_valkey)}")
@@ -34,6 +35,11 @@ async def _check(settings: Settings, backing: Backing) -> dict[str, Check]:
     finally:
         await state.redis.aclose()
         await database.close()
+
+
+def _metrics_place(settings: Settings) -> str:
+    own_port = "" if settings.metrics_port is None else f", and on {settings.metrics_host}:{settings.metrics_port}"
+    return f"at /metrics for admins{own_port}"
 
 
 def _place(url: str, *, is_embedded: bool) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 
 import structlog
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import select, text
 
 from app.core.errors import HiveError, ServiceUnavailable
 from app.core.redis import REDIS_FAILURES
+from app.events.lag import publication_lag
 from app.events.relay import RELAY_LOCK
 from app.migrate import newest_revision
-from app.models import Event, EventLog
 from app.schemas.health import Check, ReadyResponse
 from app.state import State
 
@@ -106,11 +106,8 @@ async def _check_worker(state: State) -> Check:
 
 async def _check_relay(state: State) -> Check:
     """Whether a relay is at work, and how old the oldest event is that it has yet to publish."""
-    published = select(EventLog.published_seq).scalar_subquery()
-    waiting = or_(Event.seq.is_(None), Event.seq > published)
     async with state.database.unit_of_work() as session:
-        age = func.extract("epoch", func.now() - func.min(Event.created_at))
-        seconds = float(await session.scalar(select(age).where(waiting)) or 0)
+        seconds = await publication_lag(session)
         is_active = await session.scalar(text(RELAY_LOCK_IS_HELD), {"key": RELAY_LOCK})
     if not is_active:
         return Check(ok=False, detail=f"no relay is at work, lag {seconds:.1f} s")

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import health
+from app.api import health, metrics
 from app.api.api_v1.api import build_router, socket_router
 from app.api.documentation import document_problems, serve_docs
 from app.api.middleware import BodyLimit, RequestContext, TrailingSlash
@@ -28,6 +28,7 @@ from app.events.backlog import BacklogPage, LogPosition, read_backlog
 from app.events.filters import EventFilter
 from app.events.stream import EventStream
 from app.events.wakeup import RelayWaker
+from app.metrics import Metrics
 from app.services import ChatService
 from app.state import State
 from app.websockets.connection_manager import ConnectionManager
@@ -54,14 +55,15 @@ def create_app(settings: Settings) -> FastAPI:
     install_problem_handlers(app)
     app.include_router(build_router(with_debug=not settings.is_production), prefix="/api/v1")
     app.include_router(health.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
+    app.include_router(metrics.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
     app.include_router(socket_router)
     app.include_router(socket_router, prefix="/api/v1")
     serve_docs(app)
     document_problems(app)
     # The last one added is the outermost: a browser's page can read every answer, that to a fault of ours too.
     app.add_middleware(BodyLimit)
-    app.add_middleware(TrailingSlash)
     app.add_middleware(RequestContext)
+    app.add_middleware(TrailingSlash)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
@@ -119,7 +121,7 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
 
     seats = Seats(settings.max_sockets_per_user)
     sockets = SocketServer(connections, presence, sign_in, say, read, frozenset(settings.cors_origins), seats)
-    return State(settings, database, redis, presence, sockets)
+    return State(settings, database, redis, presence, sockets, Metrics(database, sockets))
 
 
 async def _fan_out(stream: EventStream, connections: ConnectionManager) -> None:

@@ -4,6 +4,7 @@ from redis.asyncio import Redis
 
 from app.config import Settings
 from app.database import Database
+from app.metrics import Metrics
 from app.websockets.conversation import SocketServer
 from app.websockets.presence import Presence
 
@@ -17,3 +18,4 @@ class State:
     redis: Redis
     presence: Presence
     sockets: SocketServer
+    metrics: Metrics

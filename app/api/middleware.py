@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils.compat import uuid7
 
+from app.api.measure import count_request
 from app.api.problems import FRAMEWORK_CODES, INTERNAL_ERROR, problem_response
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -17,8 +18,10 @@ log = structlog.stdlib.get_logger("hive.request")
 
 
 class RequestContext:
-    """Gives each request an id (the caller's own `X-Request-ID` if it's a decent one), logs it, and answers for
-    what nobody caught.
+    """Gives each request an id (the caller's own `X-Request-ID` if it's a decent one), logs and counts it, and
+    answers for what nobody caught.
+
+    The routes note in this very scope which of them was chosen, so nothing between here and them may copy it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -45,6 +48,7 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                count_request(scope, status, seconds=time.perf_counter() - started)
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 

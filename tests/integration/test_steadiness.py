@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import uuid4
 
 import httpx2
@@ -120,8 +121,7 @@ async def test_an_unmigrated_database_is_told_as_one(servers: str, client_as: Cl
         database = Database.connect(url, application="tests", pool_size=4)
         client = await client_as(user)
         app = client._transport.app  # type: ignore[attr-defined]
-        state = app.state.hive
-        app.state.hive = type(state)(state.settings, database, state.redis, state.presence, state.sockets)
+        app.state.hive = replace(app.state.hive, database=database)
 
         ready = await client.get("http://hive.test/health/ready")
         summary = await client.get("/dashboard/summary")

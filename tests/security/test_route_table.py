@@ -70,6 +70,7 @@ READY_OR_NOT = 0
 TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/health"): anyone(),
     ("GET", "/health/ready"): anyone(READY_OR_NOT),
+    ("GET", "/metrics"): admin(200),
     ("GET", f"{API}/health"): anyone(),
     ("GET", f"{API}/health/ready"): anyone(READY_OR_NOT),
     ("GET", "/openapi.json"): anyone(),

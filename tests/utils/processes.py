@@ -13,6 +13,9 @@ from typing import Self
 from app.servers.tether import tethered
 from tests.utils.test_utils import wait_until
 
+# How the kernel's table of connections says it.
+LISTENING = "0A"
+
 
 def free_port() -> int:
     """A port that nobody listened on a moment ago."""
@@ -81,6 +84,15 @@ class HiveProcess:
             return False
 
         wait_until(has_said, timeout=timeout, what=f"{text!r} from {self._arguments}")
+
+    def listening_ports(self) -> set[int]:
+        """The TCP ports on which the process listens."""
+        descriptors = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        sockets = {str(descriptor.readlink()) for descriptor in descriptors}
+        tables = (Path(f"/proc/net/{family}").read_text().splitlines()[1:] for family in ("tcp", "tcp6"))
+        rows = [line.split() for table in tables for line in table]
+        ours = [row for row in rows if row[3] == LISTENING and f"socket:[{row[9]}]" in sockets]
+        return {int(row[1].rpartition(":")[2], 16) for row in ours}
 
     def wait(self, timeout: float = 30) -> int:
         """The exit code."""
