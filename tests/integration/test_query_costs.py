@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from app.events.lag import publication_lag
 from app.models import TaskStatus, User
 from tests.builders.tasks import create_task
 from tests.builders.users import PASSWORD, create_user
@@ -197,3 +198,28 @@ async def test_the_directory_finds_its_index(
 
     assert "ix_users_directory" in plan, plan
     assert "Sort" not in plan
+
+
+@pytest.fixture
+async def long_log(session: AsyncSession) -> None:
+    """Some thousands of published events, of a history that has no number in common with that of the test process."""
+    await session.execute(text("UPDATE event_log SET last_seq = 9000000, published_seq = 9000000"))
+    await session.execute(
+        text(
+            "INSERT INTO events (id, seq, type, actor_id, data) SELECT gen_random_uuid(), 8990000 + n, 'chat.message',"
+            " gen_random_uuid(), '{}' FROM generate_series(1, 5000) n"
+        )
+    )
+    await session.commit()
+    await session.execute(text("ANALYZE events"))
+
+
+@pytest.mark.usefixtures("long_log")
+async def test_how_far_publication_is_behind_is_found_without_reading_the_log(
+    session: AsyncSession, statements: list[Statement]
+) -> None:
+    assert await publication_lag(session) == 0
+
+    plan = await plan_of(session, statements)
+
+    assert "Seq Scan on events" not in plan, plan

@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api.metrics import create_metrics_app
@@ -18,7 +18,7 @@ from app.database import Database
 from app.events import outbox
 from app.events.types import ChatMessage
 from app.main import build_state, create_app
-from app.models import Event, Job, JobName, JobState, User
+from app.models import Event, EventLog, Job, JobName, JobState, User
 from app.state import State
 from tests.builders.tasks import create_task
 from tests.conftest import ROOT
@@ -189,12 +189,15 @@ async def test_jobs_are_counted_by_their_states(scraper: httpx2.AsyncClient, ses
     assert states == {"waiting": 1, "sent": 0, "done": 0, "dead": 2}
 
 
-async def test_the_lag_is_the_age_of_the_oldest_event_that_waits(
-    scraper: httpx2.AsyncClient, signed_in_admin: httpx2.AsyncClient, session: AsyncSession, user: User
+@pytest.mark.parametrize("is_numbered", [False, True])
+async def test_the_lag_is_the_age_of_what_is_yet_to_be_published(
+    scraper: httpx2.AsyncClient, session: AsyncSession, user: User, is_numbered: bool
 ) -> None:
     assert (await scrape(scraper)).value("hive_relay_lag_seconds") == 0
     await outbox.record(session, ChatMessage(message="hello?"), actor=Actor.of(user), audience=None)
     await session.execute(update(Event).values(created_at=Event.created_at - LATE))
+    if is_numbered:
+        await session.execute(update(Event).values(seq=select(EventLog.published_seq + 1).scalar_subquery()))
     await session.commit()
 
     lag = (await scrape(scraper)).value("hive_relay_lag_seconds")
