@@ -19,7 +19,7 @@ from app.core.redis import REDIS_FAILURES
 from app.database import Database
 from app.events.due_jobs import DueJob, may_have_due_jobs, put_back, take_due_jobs
 from app.events.history import renew_if_restored
-from app.events.published import PublishedEvent, read_log, read_published, stream_key
+from app.events.published import PublishedEvent, stream_key
 from app.events.wakeup import WAKE_CHANNEL
 from app.models import Event, EventLog
 
@@ -96,6 +96,9 @@ class Relay:
         except REDIS_FAILURES as error:
             log.warning("events wait for Redis", reason=str(error))
             return numbered == BATCH
+        finally:
+            # Not before, for looking for jobs would take the processor from events that somebody waits for.
+            self._jobs_wanted.set()
         return BATCH in (numbered, published)
 
     async def relay_jobs(self) -> bool:
@@ -133,7 +136,6 @@ class Relay:
                     while True:
                         if await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0):
                             self._events_wanted.set()
-                            self._jobs_wanted.set()
             except REDIS_FAILURES:
                 await asyncio.sleep(STANDBY_SECONDS)
 
@@ -155,9 +157,9 @@ async def number_events(database: Database, *, limit: int) -> int:
     """
     waiting = select(Event.id, Event.request_id).where(Event.seq.is_(None)).order_by(Event.position).limit(limit)
     async with database.unit_of_work() as session:
-        if await session.scalar(waiting.limit(1)) is None:
+        last_seq = await session.scalar(select(EventLog.last_seq).where(waiting.exists()).with_for_update())
+        if last_seq is None:
             return 0
-        last_seq = await session.scalar(select(EventLog.last_seq).with_for_update()) or 0
         rows = (await session.execute(waiting)).all()
         numbers = [{"row": row.id, "number": last_seq + n} for n, row in enumerate(rows, start=1)]
         connection = await session.connection()
@@ -172,11 +174,13 @@ async def number_events(database: Database, *, limit: int) -> int:
 
 async def publish_events(database: Database, redis: Redis, *, limit: int) -> int:
     """Put numbered events into the stream and note how far it came; how many there were."""
+    epoch, published_seq = (select(column).scalar_subquery() for column in (EventLog.epoch, EventLog.published_seq))
+    unpublished = select(epoch, Event).where(Event.seq > published_seq).order_by(Event.seq).limit(limit)
     async with database.unit_of_work() as session:
-        state = await read_log(session)
-        events = await read_published(session, after=state.published_seq, limit=limit)
+        rows = (await session.execute(unpublished)).all()
+    events = [PublishedEvent.of(event) for _, event in rows]
     if events:
-        await _add_to_stream(redis, stream_key(state.epoch), events)
+        await _add_to_stream(redis, stream_key(rows[0][0]), events)
         async with database.unit_of_work() as session:
             reached = func.greatest(EventLog.published_seq, events[-1].seq)
             await session.execute(update(EventLog).values(published_seq=reached))
