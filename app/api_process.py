@@ -13,6 +13,7 @@ from app.api.metrics import create_metrics_app
 from app.config import Settings
 from app.main import create_app
 from app.state import State
+from app.websockets.conversation import MAX_MESSAGE_BYTES
 
 # Each socket is one. Some systems have no limit at all to say, and refuse one that is too high.
 MOST_OPEN_FILES = 65_536
@@ -32,7 +33,10 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=5,
-            ws_max_size=64 * 1024,
+            ws_max_size=MAX_MESSAGE_BYTES,
+            # Who doesn't answer is gone: within half a minute, as is who doesn't take what was sent.
+            ws_ping_interval=10,
+            ws_ping_timeout=15,
             # Compression would double the memory of each socket.
             ws_per_message_deflate=False,
         )

@@ -29,6 +29,7 @@ class CloseCode:
     """Why HIVE closes a socket (4000 and up are the application's own)."""
 
     GOING_AWAY = 1001
+    TOO_LARGE = 1009
     INTERNAL_ERROR = 1011
     TRY_AGAIN_LATER = 1013
     TOO_SLOW = 4008

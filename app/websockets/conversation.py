@@ -27,6 +27,7 @@ from app.websockets.replay import ReadBacklog, catch_up
 from app.websockets.seats import Seats
 
 SIGN_IN_SECONDS = 10.0
+MAX_MESSAGE_BYTES = 64 * 1024
 # Why a socket is not served, from what REST would answer.
 REFUSALS = {401: CloseCode.UNAUTHORIZED, 429: CloseCode.TOO_MANY_READERS}
 
@@ -155,6 +156,9 @@ async def _read(websocket: WebSocket, connection: Connection, server: SocketServ
             text = message.get("text")
             if text is None:
                 connection.offer(_error("invalid_message", "Messages are JSON texts, not binary."))
+            elif len(text.encode()) > MAX_MESSAGE_BYTES:
+                # `hive api` refuses it while it comes in. Another server may have let it pass.
+                connection.end(CloseCode.TOO_LARGE)
             else:
                 await _answer(text, connection, server)
 

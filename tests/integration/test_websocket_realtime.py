@@ -180,12 +180,27 @@ async def test_a_malformed_message_is_answered_and_the_socket_stays_open(
     assert await receive(socket) == {"type": "pong", "data": None}
 
 
-async def test_an_oversized_message_closes_with_1009(socket_of: Sockets, user: User) -> None:
+@pytest.mark.parametrize(
+    "message",
+    ["x" * (64 * 1024 + 1), "🐝" * (16 * 1024 + 1), ["x" * 40_000] * 2],
+    ids=["one frame", "beyond ASCII", "several frames"],
+)
+async def test_an_oversized_message_closes_with_1009(socket_of: Sockets, user: User, message: str | list[str]) -> None:
     socket = await socket_of(user)
 
-    await socket.send("x" * 70_000)
+    await socket.send(message)
 
     assert await close_code_of(socket) == 1009
+
+
+async def test_the_largest_message_is_answered(socket_of: Sockets, user: User) -> None:
+    socket = await socket_of(user)
+    empty = json.dumps({"type": "ping", "data": ""})
+    data = "x" * (64 * 1024 - len(empty))
+
+    await send(socket, {"type": "ping", "data": data})
+
+    assert await receive(socket) == {"type": "pong", "data": data}
 
 
 async def test_the_socket_closes_when_its_token_runs_out(

@@ -4,6 +4,7 @@ Only the network is a fake here; what runs over it is the application's own.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -31,7 +32,7 @@ from app.websockets.connection import (
     Message,
 )
 from app.websockets.connection_manager import ConnectionManager
-from app.websockets.conversation import SocketServer, converse
+from app.websockets.conversation import MAX_MESSAGE_BYTES, SocketServer, converse
 from app.websockets.presence import Presence
 from tests.utils.test_utils import FakeNetwork, wait_until_async
 
@@ -422,6 +423,16 @@ async def test_only_pages_of_known_origins_are_welcome(
         else:
             await network.closing_code()
             assert [message["type"] for message in network.arrived] == ["websocket.close"]
+
+
+async def test_a_message_that_is_too_large_closes_with_1009_also_when_the_server_let_it_in(
+    server: SocketServer,
+) -> None:
+    async with talking(server, FakeNetwork(query="token=token-ada")) as network:
+        network.say(json.dumps({"type": "ping", "data": "x" * MAX_MESSAGE_BYTES}))
+
+        assert await network.closing_code() == 1009
+        assert network.texts == []
 
 
 async def test_chat_reaches_all_and_presence_the_others(server: SocketServer) -> None:
