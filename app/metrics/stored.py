@@ -68,7 +68,7 @@ def stored_metrics(stored: Stored | None) -> Iterator[Metric]:
         return
     yield CounterMetricFamily("hive_events_published", "Events that the relay has published.", stored.published)
     yield GaugeMetricFamily(
-        "hive_relay_lag_seconds", "Age of the oldest event that is yet to be published.", stored.lag_seconds
+        "hive_relay_lag_seconds", "Age of the event that is next to be published.", stored.lag_seconds
     )
     jobs = GaugeMetricFamily("hive_jobs", "Background jobs; done ones are kept for some days.", labels=["state"])
     for state, count in stored.jobs.items():
