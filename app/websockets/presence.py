@@ -9,6 +9,7 @@ import asyncio
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from uuid import UUID, uuid4
 
 import structlog
@@ -24,6 +25,7 @@ from app.websockets.connection_manager import ConnectionManager
 KEY = "hive:presence"
 LIFETIME_SECONDS = 40.0
 LOOK_SECONDS = 2.0
+TOLD_AT_ONCE = 50
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -35,7 +37,7 @@ class Presence:
         self._process = str(uuid4())
         self._elsewhere: frozenset[UUID] = frozenset()
         self._entered: frozenset[UUID] = frozenset()
-        self._told: frozenset[UUID] = frozenset()
+        self._told: set[UUID] = set()
         self._changed = asyncio.Event()
         self._looked_at = time.monotonic()
 
@@ -93,12 +95,20 @@ class Presence:
         return f"{user_id}/{self._process}"
 
     def _tell_changes(self) -> None:
+        """Tell the sockets here what differs from what they know.
+
+        All users of a process come or go at once when it does, which is more than a queue takes, so the rest is told
+        when the readers have had a turn.
+        """
         online = self.online()
-        for user_id in online - self._told:
+        for user_id in islice(online - self._told, TOLD_AT_ONCE):
             self._connections.deliver(_live(UserOnline(user_id=user_id)))
-        for user_id in self._told - online:
+            self._told.add(user_id)
+        for user_id in islice(self._told - online, TOLD_AT_ONCE):
             self._connections.deliver(_live(UserOffline(user_id=user_id)))
-        self._told = online
+            self._told.remove(user_id)
+        if self._told != online:
+            asyncio.get_running_loop().call_soon(self._tell_changes)
 
 
 def _live(event: UserOnline | UserOffline) -> PublishedEvent:

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+from collections import Counter
+from time import time
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -9,12 +12,16 @@ from websockets.asyncio.client import connect
 
 from app.config import Settings
 from app.core.permissions import Actor
+from app.core.redis import connect_redis
 from app.database import Database
 from app.events import outbox
 from app.events.types import ChatMessage
 from app.models import User
-from app.websockets.connection import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
+from app.websockets.connection import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Connection
+from app.websockets.connection_manager import ConnectionManager
+from app.websockets.presence import KEY, Presence
 from tests.conftest import RunningSystem, token_of
+from tests.utils.test_utils import wait_until_async
 
 pytestmark = pytest.mark.committed
 
@@ -50,3 +57,32 @@ async def test_a_burst_larger_than_a_queue_reaches_whoever_reads(
 
     assert [message["data"]["message"] for message in on_socket] == expected
     assert [message["data"]["message"] for message in on_stream] == expected
+
+
+@pytest.mark.usefixtures("clean_redis")
+async def test_many_users_who_come_and_go_at_once_are_told_to_whoever_reads(redis_url: str, user: User) -> None:
+    redis = connect_redis(redis_url)
+    connections, told = ConnectionManager(), Counter[str]()
+    reader = Connection(Actor.of(user))
+    connections.add(reader)
+    entries = {f"{uuid4()}/another process": time() + 60 for _ in range(MAX_QUEUED_MESSAGES + 150)}
+
+    async def read() -> None:
+        while message := await reader.next_message():
+            told[json.loads(message.text)["type"]] += 1
+
+    work = [asyncio.create_task(read()), asyncio.create_task(Presence(redis, connections).run())]
+    await redis.zadd(KEY, entries)
+    await wait_until_async(lambda: are_all(told, "user.online", len(entries)), what="all who come")
+    await redis.zrem(KEY, *entries)
+    await wait_until_async(lambda: are_all(told, "user.offline", len(entries)), what="all who go")
+
+    assert not reader.is_ended.is_set()
+    for task in work:
+        task.cancel()
+    await asyncio.gather(*work, return_exceptions=True)
+    await redis.aclose()
+
+
+async def are_all(told: Counter[str], event_type: str, count: int) -> bool:
+    return told[event_type] == count
