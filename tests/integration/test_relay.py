@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.core.permissions import Actor
@@ -116,6 +116,35 @@ async def test_two_relays_at_once_give_each_number_once(database: Database, user
 
     assert sum(counts) == 20
     assert [seq for seq, _ in await numbered(database)] == list(range(start + 1, start + 21))
+
+
+async def test_an_event_takes_few_statements_and_none_waiting_fewer(
+    database: Database, engine: AsyncEngine, redis: Redis, user: User
+) -> None:
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    async def count(relay: Callable[[], Awaitable[int]]) -> tuple[int, int]:
+        sent.clear()
+        return await relay(), len(sent)
+
+    async def number() -> int:
+        return await number_events(database, limit=10)
+
+    async def publish() -> int:
+        return await publish_events(database, redis, limit=10)
+
+    await say_committed(database, user, "hello")
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    # The lock, which events, their numbers, the end of the log; what to publish, how far that came.
+    assert await count(number) == (1, 4)
+    assert await count(publish) == (1, 2)
+
+    assert await count(number) == (0, 1)
+    assert await count(publish) == (0, 1)
+    event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
 async def test_publishing_again_after_a_crash_repeats_nothing_in_the_stream(
