@@ -77,7 +77,7 @@ async def test_many_users_who_come_and_go_at_once_are_told_to_whoever_reads(redi
     await redis.zrem(KEY, *entries)
     await wait_until_async(lambda: are_all(told, "user.offline", len(entries)), what="all who go")
 
-    assert not reader.is_ended.is_set()
+    assert not reader.is_ended
     for task in work:
         task.cancel()
     await asyncio.gather(*work, return_exceptions=True)
