@@ -76,7 +76,7 @@ def _difference(got: Sequence[tuple[int, str]], expected: Sequence[tuple[int, st
 def check_ledger(ledger: Ledger, log: Sequence[Row]) -> None:
     """What was answered is in the log once; what was not is in it once, or it did not happen."""
     assert ledger.faults == []
-    texts = Counter(text for row in log if (text := _text_of(row)))
+    texts = Counter(text for row in log if (text := text_of(row)))
     assert {text: texts[text] for text in ledger.texts if texts[text] != 1} == {}
     assert {text: texts[text] for text in ledger.unanswered_texts if texts[text] > 1} == {}
     assert set(texts) <= {*ledger.texts, *ledger.unanswered_texts}
@@ -86,7 +86,7 @@ def check_ledger(ledger: Ledger, log: Sequence[Row]) -> None:
     assert {task: deleted[task] for task in ledger.deleted if deleted[task] != 1} == {}
 
 
-def _text_of(row: Row) -> str:
+def text_of(row: Row) -> str:
     """The text that its writer has made for this one event."""
     data = json.loads(row["data"])
     match row["type"]:

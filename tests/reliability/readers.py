@@ -26,7 +26,6 @@ Event = dict[str, Any]
 BREAKS = (OSError, httpx2.TransportError, ConnectionClosed, InvalidHandshake, EOFError)
 # 1012 and 1013: it stops, or can't sign anyone in. 4008: we read too slowly. 1006: it was killed.
 CLOSINGS = frozenset({1001, 1006, 1012, 1013, 4008})
-LONGEST_STAY = 3.0
 LONGEST_ABSENCE = 1.0
 
 
@@ -45,9 +44,17 @@ class Reader(ABC):
     """Reads from one of the servers, and goes on at the next one when that breaks. `on_event` gets each event."""
 
     kind: ClassVar[str]
+    # Seconds; None is for as long as the connection holds.
+    longest_stay: float | None = 3.0
 
     def __init__(
-        self, user: User, token: str, apis: Sequence[Api], *, after: int, on_event: Callable[[Event], None]
+        self,
+        user: User,
+        token: str,
+        apis: Sequence[Api],
+        *,
+        after: int = 0,
+        on_event: Callable[[Event], None] = lambda _event: None,
     ) -> None:
         self.user = user
         self.position = after
@@ -56,7 +63,7 @@ class Reader(ABC):
         self.happened: Counter[str] = Counter()
         self._token = token
         self._apis = apis
-        self._turn = random.randrange(len(apis))
+        self._turn = 0
         self._on_event = on_event
         # Nothing is encrypted here, and to load the certificates for it takes 20 ms.
         self._client = httpx2.AsyncClient(timeout=20, headers={"Authorization": f"Bearer {token}"}, verify=False)
@@ -76,7 +83,7 @@ class Reader(ABC):
 
     async def _stay(self) -> None:
         try:
-            async with asyncio.timeout(random.uniform(0, LONGEST_STAY)):
+            async with asyncio.timeout(self.longest_stay and random.uniform(0, self.longest_stay)):
                 await self.read()
         except TimeoutError:
             self.happened["dropped"] += 1
@@ -131,6 +138,12 @@ class SocketReader(Reader):
         # Half of them go without a word, as a phone in a tunnel does.
         if random.random() < 0.5:
             socket.transport.abort()
+
+
+class SteadySocketReader(SocketReader):
+    """Never goes by itself."""
+
+    longest_stay = None
 
 
 class StreamReader(Reader):

@@ -58,7 +58,9 @@ def make_reader(number: int, user: User, system: ChaosSystem, lags: Lags) -> tup
         fold.apply(event)
 
     kind = KINDS[number % len(KINDS)]
-    return kind(user, system.token_of(user), system.apis, after=0, on_event=on_event), fold
+    # Half of them begin at the other server.
+    apis = system.apis if number % 2 else system.apis[::-1]
+    return kind(user, system.token_of(user), apis, on_event=on_event), fold
 
 
 async def check_state(system: ChaosSystem, readers: Sequence[tuple[Reader, Fold]], api: int) -> None:
