@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
-from sqlalchemy import event, exc, func, select
+from sqlalchemy import event, exc, func, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
@@ -115,8 +115,11 @@ class Database:
             self.wake_relay()
 
     @asynccontextmanager
-    async def exclusively(self, lock: int) -> AsyncIterator["Database | None"]:
+    async def exclusively(self, lock: int, *, idle_seconds: int = 10) -> AsyncIterator["Database | None"]:
         """Hold an advisory lock; None when somebody else holds it.
+
+        Whoever sends nothing for `idle_seconds` loses it: a process that is frozen keeps its connection, and would keep
+        the lock for ever.
 
         The database that is given works on the one connection that holds the lock: who loses the lock can
         write nothing more.
@@ -128,6 +131,8 @@ class Database:
         with _errors_translated():
             async with self._engine.connect() as connection:
                 is_ours = await connection.scalar(select(func.pg_try_advisory_lock(lock)))
+                if is_ours:
+                    await connection.execute(text(f"SET idle_session_timeout = '{idle_seconds}s'"))
                 await connection.commit()
                 if not is_ours:
                     yield None

@@ -125,7 +125,10 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
 
 
 async def _fan_out(stream: EventStream, connections: ConnectionManager) -> None:
-    if not connections.is_following:
+    if connections.is_following:
+        # After a fault: what came of the batch that it happened in is not known, but this is.
+        stream.position = connections.position
+    else:
         connections.follow_from(await stream.begin())
     async for events in stream.follow():
         await connections.deliver_batch(events)

@@ -10,18 +10,20 @@ from uuid import UUID, uuid4
 
 import structlog
 from redis.asyncio import Redis
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import SYSTEM
 from app.core.redis import REDIS_FAILURES
 from app.database import Database
-from app.events.published import PublishedEvent, read_log, stream_key
+from app.events.published import read_log, seq_of, stream_key
 from app.events.types import LogRenewed
 from app.models import Event, EventLog
 
-# More than any history gives numbers, and small enough for thousands of histories in the numbers that JSON holds.
-STRIDE = 10**12
+# A history goes on from the microsecond of its beginning, and at least so much above all numbers before it. No
+# history gives a million numbers a second, and JSON holds such numbers exactly until the year 2255.
+STRIDE = 10**9
+PAGE = 500
 # The server's identity and timeline (which changes when a standby takes over or a backup is rolled forward), the
 # database and the table. Each part that this server doesn't tell is left out.
 ORIGIN = (
@@ -43,33 +45,64 @@ log = structlog.stdlib.get_logger(__name__)
 async def renew_if_restored(database: Database, redis: Redis) -> bool:
     """Begin a new history if the database is a copy or older than what was published from it; whether it was so.
 
-    Only the active relay may ask.
+    Only the active relay may ask. What an absent Redis would tell, it tells when it's published to again.
     """
-    if not await is_restored(database, redis):
+    try:
+        is_over = await is_restored(database, redis)
+        last_common = await _last_common(database, redis) if is_over else 0
+    except REDIS_FAILURES:
+        return False
+    if not is_over:
         async with database.unit_of_work() as session:
             origin = await _origin(session)
             await session.execute(update(EventLog).where(EventLog.origin != origin).values(origin=origin))
         return False
-    earlier = await _begin_history(database)
+    earlier = await _begin_history(database, last_common=last_common)
     await _forget_stream(redis, stream_key(earlier))
     return True
 
 
 async def is_restored(database: Database, redis: Redis) -> bool:
-    """Whether a new history has to begin. What an absent Redis would tell is not waited for."""
+    """Whether a new history has to begin.
+
+    Raises:
+        HiveError, REDIS_FAILURES: one of the two can't tell.
+    """
     async with database.unit_of_work() as session:
         state = await read_log(session)
         if state.origin not in {"", await _origin(session)}:
             return True
-    newest = await _newest_in_stream(redis, stream_key(state.epoch))
-    if newest is None:
-        return False
     # As after a restart from an old copy of the disk: the stream has an event that the log doesn't have.
+    newest = await _entries_until(redis, stream_key(state.epoch), count=1)
+    return bool(newest) and not await _has(database, *newest[0])
+
+
+async def _last_common(database: Database, redis: Redis) -> int:
+    """The last number that means the same event in the log as in what was published."""
     async with database.unit_of_work() as session:
-        known = await session.scalar(select(Event.id).where(Event.seq == newest.seq))
-        last_seq = (await read_log(session)).last_seq
-    is_another = known is not None and known != newest.envelope().id
-    return (newest.seq or 0) > last_seq or is_another
+        state = await read_log(session)
+    key, end = stream_key(state.epoch), "+"
+    while entries := await _entries_until(redis, key, end=end, count=PAGE):
+        for seq, event_id in entries:
+            if await _has(database, seq, event_id):
+                return seq
+        end = f"({entries[-1][0]}-0"
+        if entries[-1][0] <= state.purged_seq:
+            break
+    return state.last_seq
+
+
+async def _entries_until(redis: Redis, key: str, *, end: str = "+", count: int) -> list[tuple[int, str]]:
+    """Numbers and events' ids of the stream, newest first."""
+    found: Any = await redis.xrevrange(key, max=end, count=count)
+    return [(seq_of(entry_id), fields.get("id", "")) for entry_id, fields in found]
+
+
+async def _has(database: Database, seq: int, event_id: str) -> bool:
+    """Whether the log has this event under this number, or is past having it."""
+    async with database.unit_of_work() as session:
+        known = await session.scalar(select(Event.id).where(Event.seq == seq))
+        return str(known) == event_id or seq <= (await read_log(session)).purged_seq
 
 
 async def distrust_history(session: AsyncSession) -> None:
@@ -85,23 +118,17 @@ async def _origin(session: AsyncSession) -> str:
     return "/".join(parts)
 
 
-async def _newest_in_stream(redis: Redis, key: str) -> PublishedEvent | None:
-    try:
-        newest: Any = await redis.xrevrange(key, count=1)
-    except REDIS_FAILURES:
-        return None
-    return PublishedEvent.from_stream(*newest[0]) if newest else None
-
-
-async def _begin_history(database: Database) -> UUID:
+async def _begin_history(database: Database, *, last_common: int) -> UUID:
     """The epoch of the one that ended."""
     async with database.unit_of_work() as session:
         state = await session.get_one(EventLog, 1, with_for_update=True, populate_existing=True)
         log.warning("the database was restored or copied, so a new history of the log begins", after=state.last_seq)
         earlier = state.epoch
-        first = (state.last_seq // STRIDE + 1) * STRIDE
+        # By the clock, so that two that are restored from the same backup go on with different numbers.
+        now = await session.scalar(select(func.extract("epoch", func.clock_timestamp())))
+        first = max(int(float(now or 0) * 1_000_000), state.last_seq + STRIDE)
         session.add(_renewal(seq=first, last_seq=state.last_seq))
-        state.lost = [*state.lost, [state.last_seq, first]]
+        state.lost = [*state.lost, [min(last_common, state.last_seq), first]]
         state.last_seq, state.published_seq = first, first - 1
         state.epoch, state.origin = uuid4(), await _origin(session)
     return earlier

@@ -12,6 +12,8 @@ from app.core.permissions import Audience
 from app.models import Event, EventLog
 from app.schemas.event import Envelope
 
+# Characters. Most events are a tenth of it.
+LARGEST_IN_STREAM = 8 * 1024
 # redis-py's own type for the fields that it writes; those that it reads are texts.
 StreamFields = dict[FieldT, EncodableT]
 
@@ -26,34 +28,47 @@ class PublishedEvent:
     task_id: UUID | None
     audience: Audience
     text: str
+    id: UUID | None = None
 
     @classmethod
     def of(cls, event: Event) -> "PublishedEvent":
         envelope = Envelope.of(event)
         text = envelope.model_dump_json()
-        return cls(event.seq, envelope.type, event.actor_id, event.task_id, event.audience, text)
+        return cls(event.seq, envelope.type, event.actor_id, event.task_id, event.audience, text, event.id)
 
     def envelope(self) -> Envelope:
         return Envelope.model_validate_json(self.text)
 
     def to_stream(self) -> StreamFields:
+        """Of a large event only its place: thousands of entries are kept in memory, and the log has the rest."""
+        if len(self.text) > LARGEST_IN_STREAM:
+            return {"id": str(self.id)}
         audience = None if self.audience is None else [str(user_id) for user_id in self.audience]
         task = None if self.task_id is None else str(self.task_id)
         header = {"type": self.type, "actor": str(self.actor_id), "task": task, "audience": audience}
-        return {"header": json.dumps(header), "event": self.text}
+        return {"id": str(self.id), "header": json.dumps(header), "event": self.text}
 
     @classmethod
-    def from_stream(cls, entry_id: str, fields: dict[str, str]) -> "PublishedEvent":
-        header = json.loads(fields["header"])
-        audience = header["audience"]
-        return cls(
-            seq=int(entry_id.partition("-")[0]),
-            type=header["type"],
-            actor_id=UUID(header["actor"]),
-            task_id=UUID(header["task"]) if header["task"] else None,
-            audience=None if audience is None else [UUID(user_id) for user_id in audience],
-            text=fields["event"],
-        )
+    def from_stream(cls, entry_id: str, fields: dict[str, str]) -> "PublishedEvent | None":
+        """None for what has to be read from the log: a large event, or an entry that another version has written."""
+        try:
+            header = json.loads(fields["header"])
+            audience = header["audience"]
+            return cls(
+                seq=seq_of(entry_id),
+                type=header["type"],
+                actor_id=UUID(header["actor"]),
+                task_id=UUID(header["task"]) if header["task"] else None,
+                audience=None if audience is None else [UUID(user_id) for user_id in audience],
+                text=fields["event"],
+                id=UUID(fields["id"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def seq_of(entry_id: str) -> int:
+    return int(entry_id.partition("-")[0])
 
 
 def stream_key(epoch: UUID) -> str:

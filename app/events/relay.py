@@ -18,7 +18,7 @@ from app.core.errors import HiveError
 from app.core.redis import REDIS_FAILURES
 from app.database import Database
 from app.events.due_jobs import DueJob, may_have_due_jobs, put_back, take_due_jobs
-from app.events.history import renew_if_restored
+from app.events.history import is_restored, renew_if_restored
 from app.events.published import PublishedEvent, stream_key
 from app.events.wakeup import WAKE_CHANNEL
 from app.models import Event, EventLog
@@ -31,6 +31,11 @@ MOST_QUEUED_JOBS = 500
 STREAM_LENGTH = 10_000
 POLL_SECONDS = 0.5
 STANDBY_SECONDS = 1.0
+
+
+class HistoryEnded(Exception):
+    """The stream knows of another history, which Redis could not tell when this relay began to lead."""
+
 
 SendJobs = Callable[[Sequence[DueJob]], Awaitable[None]]
 CountQueued = Callable[[], Awaitable[int]]
@@ -68,6 +73,8 @@ class Relay:
                 if ours is not None:
                     log.info("this relay is the active one")
                     await self._lead(ours)
+        except* HistoryEnded:
+            log.warning("the stream has another history than the log")
         except* HiveError as errors:
             reasons = {error.detail for error in _leaves(errors)}
             log.warning("the relay waits for the database", reason="; ".join(reasons))
@@ -180,19 +187,24 @@ async def publish_events(database: Database, redis: Redis, *, limit: int) -> int
         rows = (await session.execute(unpublished)).all()
     events = [PublishedEvent.of(event) for _, event in rows]
     if events:
-        await _add_to_stream(redis, stream_key(rows[0][0]), events)
+        is_repeated = await _add_to_stream(redis, stream_key(rows[0][0]), events)
+        if is_repeated and await is_restored(database, redis):
+            raise HistoryEnded
         async with database.unit_of_work() as session:
             reached = func.greatest(EventLog.published_seq, events[-1].seq)
             await session.execute(update(EventLog).values(published_seq=reached))
     return len(events)
 
 
-async def _add_to_stream(redis: Redis, key: str, events: Sequence[PublishedEvent]) -> None:
+async def _add_to_stream(redis: Redis, key: str, events: Sequence[PublishedEvent]) -> bool:
+    """Whether the stream had some of them already, or others under their numbers."""
     pipeline = redis.pipeline(transaction=False)
     for event in events:
         pipeline.xadd(key, event.to_stream(), id=f"{event.seq}-0", maxlen=STREAM_LENGTH, approximate=True)
-    for outcome in await pipeline.execute(raise_on_error=False):
-        # The stream takes rising numbers only, so it refuses what it has from before a crash.
-        is_repeated = isinstance(outcome, ResponseError) and "equal or smaller" in str(outcome)
-        if isinstance(outcome, Exception) and not is_repeated:
-            raise outcome
+    outcomes = await pipeline.execute(raise_on_error=False)
+    # The stream takes rising numbers only, so it refuses what it has from before a crash.
+    faults = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    for fault in faults:
+        if not isinstance(fault, ResponseError) or "equal or smaller" not in str(fault):
+            raise fault
+    return bool(faults)

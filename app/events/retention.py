@@ -16,9 +16,10 @@ BATCH = 5_000
 
 async def purge_events(session: AsyncSession, *, keep: timedelta) -> bool:
     """Move the log's beginning on and delete what is before it; whether there may be more to do."""
-    passed = await _pass_old_events(session, keep)
+    # In this order, for the relay waits for the log's row once it's written, and deleting may take a while.
     deleted = await _delete_passed_events(session)
-    return BATCH in (passed, deleted)
+    passed = await _pass_old_events(session, keep)
+    return passed > 0 or deleted == BATCH
 
 
 async def _pass_old_events(session: AsyncSession, keep: timedelta) -> int:

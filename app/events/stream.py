@@ -32,6 +32,7 @@ class EventStream:
         self._database = database
         self._redis = redis
         self._key = ""
+        self._is_trusted = False
         self.position = 0
 
     async def follow(self) -> AsyncIterator[Sequence[PublishedEvent]]:
@@ -45,13 +46,21 @@ class EventStream:
         """Take the present end of the log as the position, as soon as the database tells it."""
         while True:
             try:
-                # The stream may tell of another history then, until the relay has begun a new one.
-                if not await is_restored(self._database, self._redis):
+                if await self._is_of_this_history():
                     return await self._take_position()
                 log.warning("the database was restored or copied; waiting for a relay to begin a new history")
             except HiveError as error:
                 log.warning("waiting for the database", reason=error.detail)
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _is_of_this_history(self) -> bool:
+        """Whether the log isn't one that a new history is about to begin in, as far as can be told."""
+        try:
+            self._is_trusted = not await is_restored(self._database, self._redis)
+        except REDIS_FAILURES:
+            # Before the stream is read, it's asked again.
+            return True
+        return self._is_trusted
 
     async def _take_position(self) -> int:
         async with self._database.unit_of_work() as session:
@@ -61,26 +70,38 @@ class EventStream:
 
     async def _next(self) -> Sequence[PublishedEvent]:
         try:
-            entries = await self._read_stream()
-        except REDIS_FAILURES as error:
-            log.warning("reading events from the database, for Redis is away", reason=str(error))
+            entries, has_more = await self._read_stream()
+        except (HiveError, *REDIS_FAILURES) as error:
+            log.warning("reading events from the database alone", reason=str(error))
+            self._is_trusted = False
             await asyncio.sleep(RETRY_SECONDS)
             return await self._read_log()
-        if not entries or entries[0].seq != self.position + 1:
-            return await self._read_log()
-        self.position = entries[-1].seq or self.position
-        return entries
+        if entries and entries[0].seq == self.position + 1:
+            self.position = entries[-1].seq or self.position
+            return entries
+        events = await self._read_log()
+        if has_more and not events:
+            # The stream has what the log doesn't have, and would say so at once again.
+            await asyncio.sleep(RETRY_SECONDS)
+        return events
 
-    async def _read_stream(self) -> list[PublishedEvent]:
-        """The next entries without a gap between them; nothing after a second without any."""
+    async def _read_stream(self) -> tuple[list[PublishedEvent], bool]:
+        """The next entries, without a gap between them, and whether there are any; none after a second without.
+
+        A stream that was away may be back with another history, which the relay is about to end.
+        """
+        if not self._is_trusted and await is_restored(self._database, self._redis):
+            return [], True
+        self._is_trusted = True
         found: Any = await self._redis.xread({self._key: f"{self.position}-0"}, count=BATCH, block=BLOCK_MILLISECONDS)
+        raw = _entries(found)
         entries: list[PublishedEvent] = []
-        for entry_id, fields in _entries(found):
+        for entry_id, fields in raw:
             event = PublishedEvent.from_stream(entry_id, fields)
-            if entries and event.seq != (entries[-1].seq or 0) + 1:
+            if event is None or (entries and event.seq != (entries[-1].seq or 0) + 1):
                 break
             entries.append(event)
-        return entries
+        return entries, bool(raw)
 
     async def _read_log(self) -> Sequence[PublishedEvent]:
         try:

@@ -104,6 +104,7 @@ class Connection:
         is_about_reader = event.type in PRESENCE and self.actor.id == event.actor_id
         is_repeated = event.seq is not None and event.seq <= self._position
         if not is_about_reader and not is_repeated:
+            self._position = event.seq or self._position
             self.offer(Message.of(event))
 
     def go_live(self, position: int) -> None:

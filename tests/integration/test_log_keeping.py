@@ -18,8 +18,8 @@ from app.events import outbox
 from app.events.backlog import BacklogPage, LogPosition, Resync, read_backlog
 from app.events.filters import EVERYTHING
 from app.events.history import STRIDE, renew_if_restored
-from app.events.published import read_log, stream_key
-from app.events.relay import number_events, publish_events
+from app.events.published import PublishedEvent, read_log, stream_key
+from app.events.relay import HistoryEnded, number_events, publish_events
 from app.events.retention import purge_events
 from app.events.stream import EventStream
 from app.events.types import ChatMessage
@@ -74,11 +74,15 @@ async def actor(database: Database) -> Actor:
     return Actor.of(user)
 
 
-async def say(database: Database, redis: Redis, actor: Actor, *messages: str) -> None:
-    """Have events told and published."""
+async def write(database: Database, actor: Actor, *messages: str) -> None:
     for message in messages:
         async with database.unit_of_work() as session:
             await outbox.record(session, ChatMessage(message=message), actor=actor, audience=None)
+
+
+async def say(database: Database, redis: Redis, actor: Actor, *messages: str) -> None:
+    """Have events told and published."""
+    await write(database, actor, *messages)
     await number_events(database, limit=100)
     await publish_events(database, redis, limit=100)
 
@@ -93,6 +97,15 @@ async def state_of(database: Database) -> EventLog:
         return await read_log(session)
 
 
+async def first_of_history(database: Database) -> int:
+    """The number of the event that began the present history, far above those before."""
+    async with database.unit_of_work() as session:
+        [first] = await session.scalars(select(Event.seq).where(Event.type == EventType.LOG_RENEWED))
+    assert first is not None
+    assert first > STRIDE
+    return first
+
+
 async def make_old(database: Database, *seqs: int) -> None:
     async with database.unit_of_work() as session:
         old = func.now() - KEEP - timedelta(minutes=1)
@@ -102,6 +115,12 @@ async def make_old(database: Database, *seqs: int) -> None:
 async def purge(database: Database) -> bool:
     async with database.unit_of_work() as session:
         return await purge_events(session, keep=KEEP)
+
+
+async def purge_all(database: Database) -> None:
+    """As the job does, which asks for itself again while there is more to do."""
+    while await purge(database):
+        pass
 
 
 async def seqs_in(database: Database) -> list[int | None]:
@@ -115,6 +134,7 @@ async def test_what_is_past_its_keep_time_goes_and_is_never_replayed_in_part(
     await say(database, redis, actor, "one", "two", "three", "four")
     await make_old(database, 1, 2)
 
+    assert await purge(database)
     assert not await purge(database)
 
     assert await seqs_in(database) == [3, 4]
@@ -128,7 +148,7 @@ async def test_an_old_event_after_a_young_one_waits_for_it(database: Database, r
     await say(database, redis, actor, "one", "two", "three")
     await make_old(database, 1, 3)
 
-    await purge(database)
+    await purge_all(database)
 
     assert (await state_of(database)).purged_seq == 1
     assert await seqs_in(database) == [2, 3]
@@ -138,7 +158,7 @@ async def test_all_may_be_old(database: Database, redis: Redis, actor: Actor) ->
     await say(database, redis, actor, "one", "two")
     await make_old(database, 1, 2)
 
-    await purge(database)
+    await purge_all(database)
 
     assert await seqs_in(database) == []
     page = await read(database, actor, LogPosition(2))
@@ -156,7 +176,7 @@ async def test_the_history_of_a_task_stays_as_long_as_the_task(database: Databas
     await say(database, redis, actor, "chat")
     await make_old(database, 1, 2, 3, 4)
 
-    await purge(database)
+    await purge_all(database)
 
     async with database.unit_of_work() as session:
         assert list(await session.scalars(select(Event.task_id))) == [kept.id]
@@ -164,7 +184,7 @@ async def test_the_history_of_a_task_stays_as_long_as_the_task(database: Databas
         await read(database, actor, LogPosition(0))
     async with database.unit_of_work() as session:
         await TaskService(session).delete(actor, kept.id)
-    await purge(database)
+    await purge_all(database)
     async with database.unit_of_work() as session:
         types = list(await session.scalars(select(Event.type)))
     assert types == [EventType.TASK_DELETED]
@@ -214,13 +234,14 @@ async def test_a_restored_backup_begins_a_new_history(
         await say(restored, redis, actor, "new")
         # Who stands where both histories are the same goes on; who has read what is lost may not.
         page = await read(restored, actor, LogPosition(1))
-        assert [event.seq for event in page.events] == [STRIDE + 1]
+        first = await first_of_history(restored)
+        assert [event.seq for event in page.events] == [first + 1]
         assert page.epoch != earlier
         for lost in (2, 3):
             with pytest.raises(Resync):
                 await read(restored, actor, LogPosition(lost))
-        assert (await read(restored, actor, LogPosition(STRIDE))).head == STRIDE + 1
-        assert await stream.begin() == STRIDE + 1
+        assert (await read(restored, actor, LogPosition(first))).head == first + 1
+        assert await stream.begin() == first + 1
         await restored.close()
 
 
@@ -232,7 +253,7 @@ async def test_an_old_copy_of_the_disk_is_known_by_its_stream(database: Database
 
     assert await renew_if_restored(database, redis)
 
-    assert (await state_of(database)).lost == [[1, STRIDE]]
+    assert (await state_of(database)).lost == [[1, await first_of_history(database)]]
 
 
 async def test_a_copy_of_the_files_is_known_when_it_is_said(
@@ -248,7 +269,7 @@ async def test_a_copy_of_the_files_is_known_when_it_is_said(
         assert (command.wait(), command.output) == (0, "A new history of events begins when the relay starts.\n")
 
     assert await renew_if_restored(database, redis)
-    assert (await state_of(database)).lost == [[1, STRIDE]]
+    assert (await state_of(database)).lost == [[1, await first_of_history(database)]]
 
 
 async def test_the_same_number_of_another_event_is_another_history(
@@ -262,6 +283,58 @@ async def test_the_same_number_of_another_event_is_another_history(
     await number_events(database, limit=10)
 
     assert await renew_if_restored(database, redis)
+
+
+async def test_no_number_is_given_twice_when_the_same_backup_is_restored_twice(
+    database: Database, redis: Redis, actor: Actor, url: str, servers: str
+) -> None:
+    await renew_if_restored(database, redis)
+    await say(database, redis, actor, "kept")
+    await database.close()
+    seqs: list[set[int | None]] = []
+    for _ in range(2):
+        async with copy_of(url, servers) as copy:
+            restored = Database.connect(copy, application="tests", pool_size=5)
+            assert await renew_if_restored(restored, redis)
+            await say(restored, redis, actor, "three", "four")
+            if seqs:
+                with pytest.raises(Resync):
+                    await read(restored, actor, LogPosition(max(seq or 0 for seq in seqs[0])))
+            seqs.append(set(await seqs_in(restored)) - {1})
+            await restored.close()
+
+    assert seqs[0].isdisjoint(seqs[1])
+
+
+async def test_an_older_database_is_noticed_when_redis_comes_back_later(
+    database: Database, redis: Redis, actor: Actor
+) -> None:
+    """PostgreSQL came back from an older copy of its disk, and Redis was not up yet when the relay took the lead."""
+    await renew_if_restored(database, redis)
+    await say(database, redis, actor, "kept", "lost two", "lost three")
+    await forget_after(database, 1)
+    nowhere = connect_redis("unix:///nowhere/at-all.sock")
+    assert not await renew_if_restored(database, nowhere)
+    stream = EventStream(database, nowhere)
+    await stream.begin()
+    await nowhere.aclose()
+    stream._redis = redis  # It's back.
+    await write(database, actor, "new two", "new three")
+    await number_events(database, limit=100)
+    with pytest.raises(HistoryEnded):
+        await publish_events(database, redis, limit=100)
+    assert await renew_if_restored(database, redis)
+    await publish_events(database, redis, limit=100)
+
+    told: list[PublishedEvent] = []
+    async for events in stream.follow():
+        told += events
+        if any(event.type == EventType.LOG_RENEWED for event in events):
+            break
+
+    assert [event.envelope().data.get("message") for event in told[:-1]] == ["new two", "new three"]
+    # Their numbers were told of others before, so whoever has read them may not go on from there.
+    assert (await state_of(database)).lost == [[1, told[-1].seq]]
 
 
 async def test_a_process_that_follows_tells_its_readers_and_goes_on(
@@ -281,7 +354,8 @@ async def test_a_process_that_follows_tells_its_readers_and_goes_on(
         if len(seen) >= 2:
             break
 
-    assert [(event.seq, event.type) for event in seen] == [(STRIDE, "log.renewed"), (STRIDE + 1, "chat.message")]
+    first = await first_of_history(database)
+    assert [(event.seq, event.type) for event in seen] == [(first, "log.renewed"), (first + 1, "chat.message")]
 
 
 async def test_nobody_follows_a_stream_of_another_history(database: Database, redis: Redis, actor: Actor) -> None:
@@ -301,7 +375,7 @@ async def test_nobody_follows_a_stream_of_another_history(database: Database, re
         return beginning.done()
 
     await wait_until_async(has_begun, what="the stream to begin")
-    assert beginning.result() == STRIDE
+    assert beginning.result() == await first_of_history(database)
 
 
 async def forget_after(database: Database, seq: int) -> None:

@@ -104,6 +104,26 @@ async def test_another_relay_takes_over_within_five_seconds(scale: Scale, report
     assert max(seen) < 5
 
 
+async def test_a_relay_that_stands_still_is_replaced(report: Report) -> None:
+    """Stopped, swapped out, in a paused machine: its connection lives, and with it would its lock."""
+    async with ChaosSystem(apis=1, relays=2) as system:
+        user = await system.user("Ada")
+        async with system.client(user) as http, opened(system, user) as socket:
+            frozen = await system.active_relay()
+            frozen.process.send_signal(signal.SIGSTOP)
+            began = monotonic()
+            await http.post("/tasks", json={"title": "Orchids", "status": "available"})
+            event = await receive(socket, "task.created")
+            seconds = monotonic() - began
+            frozen.process.send_signal(signal.SIGCONT)
+            await http.post("/tasks", json={"title": "Roses", "status": "available"})
+            other = await receive(socket, "task.created")
+
+    report.add("seconds until an event had come", f"{seconds:.1f}")
+    assert (event["seq"], other["seq"]) == (1, 2)
+    assert seconds < 20
+
+
 async def test_the_sockets_of_who_deactivates_close_everywhere(scale: Scale, report: Report) -> None:
     slowest = 0.0
     async with ChaosSystem(apis=2, relays=1) as system:

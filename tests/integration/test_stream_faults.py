@@ -1,0 +1,171 @@
+"""What a process makes of a stream that it can't read, or that is ahead of the log, and of faults of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import update
+
+from app.core.permissions import Actor
+from app.core.redis import connect_redis
+from app.database import Database
+from app.events import outbox
+from app.events.published import PublishedEvent, read_log, stream_key
+from app.events.relay import number_events, publish_events
+from app.events.stream import EventStream
+from app.events.types import ChatMessage
+from app.main import _begin_again_after_faults, _fan_out
+from app.models import EventLog, EventType
+from app.websockets.connection import CloseCode, Connection
+from app.websockets.connection_manager import ConnectionManager
+from tests.utils.databases import new_database
+
+pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
+
+SOMEBODY = Actor(uuid4())
+
+
+@pytest.fixture
+async def database(servers: str) -> AsyncIterator[Database]:
+    """A log of its own, in which no relay is at work but those of these tests."""
+    async with new_database(servers, is_migrated=True) as url:
+        database = Database.connect(url, application="tests", pool_size=5)
+        yield database
+        await database.close()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    redis = connect_redis(redis_url)
+    yield redis
+    await redis.aclose()
+
+
+@pytest.fixture
+async def stream(database: Database, redis: Redis) -> EventStream:
+    stream = EventStream(database, redis)
+    assert await stream.begin() == 0
+    return stream
+
+
+async def write(database: Database, *messages: str) -> None:
+    for message in messages:
+        async with database.unit_of_work() as session:
+            await outbox.record(session, ChatMessage(message=message), actor=SOMEBODY, audience=None)
+    await number_events(database, limit=100)
+
+
+async def key_of(database: Database) -> str:
+    async with database.unit_of_work() as session:
+        return stream_key((await read_log(session)).epoch)
+
+
+async def follow(stream: EventStream, count: int) -> list[PublishedEvent]:
+    told: list[PublishedEvent] = []
+    async with asyncio.timeout(10):
+        async for events in stream.follow():
+            told += events
+            if len(told) >= count:
+                break
+    return told
+
+
+async def test_an_entry_that_can_not_be_read_is_read_from_the_log(
+    database: Database, redis: Redis, stream: EventStream
+) -> None:
+    """Such as one of another version, during an update."""
+    await redis.xadd(await key_of(database), {"envelope": "{}"}, id="1-0")
+    await write(database, "one", "two")
+    async with database.unit_of_work() as session:
+        await session.execute(update(EventLog).values(published_seq=1))
+    await publish_events(database, redis, limit=100)
+
+    told = await follow(stream, 2)
+
+    assert [event.envelope().data["message"] for event in told] == ["one", "two"]
+
+
+async def test_the_stream_has_only_the_place_of_a_large_event(
+    database: Database, redis: Redis, stream: EventStream
+) -> None:
+    await write(database, "small", "large " * 2_000, "small again")
+    await publish_events(database, redis, limit=100)
+
+    told = await follow(stream, 3)
+
+    assert [event.seq for event in told] == [1, 2, 3]
+    assert told[1].envelope().data["message"] == "large " * 2_000
+    assert 0 < (await redis.memory_usage(await key_of(database), samples=0) or 0) < 8_000
+
+
+async def test_what_is_beyond_the_log_is_not_looked_for_without_a_pause(
+    database: Database, redis: Redis, stream: EventStream
+) -> None:
+    stray = PublishedEvent(99, EventType.CHAT_MESSAGE, SOMEBODY.id, None, None, "{}", uuid4())
+    await redis.xadd(await key_of(database), stray.to_stream(), id="99-0")
+    looks: list[int] = []
+    look = stream._read_log
+
+    async def count_and_look() -> Sequence[PublishedEvent]:
+        looks.append(1)
+        return await look()
+
+    stream._read_log = count_and_look  # type: ignore[method-assign]
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            async for _ in stream.follow():
+                pass
+
+    assert 1 <= len(looks) <= 5
+
+
+class FailsOnce(ConnectionManager):
+    """Breaks when it has given the second event to its first reader."""
+
+    has_failed = False
+
+    def deliver(self, event: PublishedEvent) -> None:
+        if event.seq == 2 and not self.has_failed:
+            self.has_failed = True
+            next(iter(self)).deliver(event)
+            raise RuntimeError
+        super().deliver(event)
+
+
+async def test_a_fault_within_a_batch_loses_and_repeats_no_event(
+    database: Database, redis: Redis, stream: EventStream
+) -> None:
+    manager = FailsOnce()
+    readers = [Connection(SOMEBODY) for _ in range(2)]
+    for reader in readers:
+        manager.add(reader)
+    manager.follow_from(0)
+    await write(database, "one", "two", "three")
+    await publish_events(database, redis, limit=100)
+    following = asyncio.create_task(_begin_again_after_faults(lambda: _fan_out(stream, manager)))
+
+    for reader in readers:
+        async with asyncio.timeout(10):
+            messages = [await reader.next_message() for _ in range(3)]
+        assert [message.seq for message in messages if message] == [1, 2, 3]
+
+    assert manager.has_failed
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+def test_a_reader_whose_account_ended_while_it_signed_in_is_closed() -> None:
+    """The account was read, then it was deactivated and all were told so, and then the reader came."""
+    manager = ConnectionManager()
+    late, other = Connection(SOMEBODY), Connection(Actor(uuid4()))
+
+    manager.deliver(PublishedEvent(1, EventType.ACCOUNT_DEACTIVATED, SOMEBODY.id, None, [], "{}"))
+    for reader in (late, other):
+        manager.add(reader)
+
+    assert (late.is_ended, late.close_code) == (True, CloseCode.UNAUTHORIZED)
+    assert not other.is_ended
