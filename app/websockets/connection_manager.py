@@ -1,6 +1,7 @@
 """The readers of this process, and giving each event to those that may read it."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from uuid import UUID
@@ -10,6 +11,8 @@ from app.models import EventType
 from app.websockets.connection import CloseCode, Connection, ReaderKind
 from app.websockets.tally import Tally
 
+# Seconds between reading an account and being among the readers, at the very most.
+LONGEST_SIGN_IN = 60.0
 # Characters of events, a fraction of what a queue takes.
 HANDED_OUT_AT_ONCE = 32 * 1024
 
@@ -17,6 +20,7 @@ HANDED_OUT_AT_ONCE = 32 * 1024
 class ConnectionManager:
     def __init__(self) -> None:
         self._by_user: dict[UUID, dict[UUID, Connection]] = {}
+        self._ended_users: dict[UUID, float] = {}
         self._gone = {kind: Tally() for kind in ReaderKind}
         self._position = 0
         self._is_following = asyncio.Event()
@@ -47,6 +51,9 @@ class ConnectionManager:
         return frozenset(connection.actor.id for connection in self if connection.kind is ReaderKind.SOCKET)
 
     def add(self, connection: Connection) -> None:
+        """Have the reader given events. If its account has ended while it signed in, it's closed at once."""
+        if connection.actor.id in self._ended_users:
+            connection.end(CloseCode.UNAUTHORIZED)
         self._by_user.setdefault(connection.actor.id, {})[connection.id] = connection
 
     def remove(self, connection: Connection) -> None:
@@ -105,5 +112,8 @@ class ConnectionManager:
             connection.start_over(CloseCode.RESYNC)
 
     def _end_all_of(self, user_id: UUID) -> None:
+        now = time.monotonic()
+        recent = {user: moment for user, moment in self._ended_users.items() if now - moment < LONGEST_SIGN_IN}
+        self._ended_users = recent | {user_id: now}
         for connection in list(self._by_user.get(user_id, {}).values()):
             connection.end(CloseCode.UNAUTHORIZED)
