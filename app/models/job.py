@@ -41,6 +41,8 @@ class Job(Identified, Base):
     state: Mapped[JobState] = mapped_column(Vocabulary(JobState), server_default=JobState.WAITING)
     sends: Mapped[int] = mapped_column(server_default=text("0"))
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    # How often an effect outside of the database may have been had without anybody knowing.
+    unknown_outcomes: Mapped[int] = mapped_column(server_default=text("0"))
     run_after: Mapped[datetime] = mapped_column(server_default=func.now())
     # For a job whose effect is outside of the database: until then nobody else begins it.
     held_until: Mapped[datetime | None]

@@ -37,7 +37,9 @@ class JobAdmin:
         statement = update(Job).where(Job.state == JobState.DEAD)
         if job_ids is not None:
             statement = statement.where(Job.id.in_(job_ids))
-        again = statement.values(state=JobState.WAITING, attempts=0, sends=0, run_after=func.now()).returning(Job.id)
+        again = statement.values(
+            state=JobState.WAITING, attempts=0, sends=0, unknown_outcomes=0, run_after=func.now()
+        ).returning(Job.id)
         retried = (await self._session.scalars(again)).all()
         self._session.info[WAKES_RELAY] = bool(retried)
         return retried

@@ -21,9 +21,14 @@ LONGEST_ERROR = 2_000
 OUTSIDE_SECONDS = 120.0
 HOLD = timedelta(seconds=2 * OUTSIDE_SECONDS)
 # A mail server may be away for a day.
+MOST_UNKNOWN_OUTCOMES = 2
 ATTEMPTS = {JobName.SEND_MAIL.value: 100}
 
 Effect = Callable[[AsyncSession], Awaitable[None]]
+
+
+class OutcomeUnknown(Exception):
+    """The effect outside may have been had, or not. That's worth one more try, and not a hundred."""
 
 
 class Hopeless(Exception):
@@ -136,7 +141,9 @@ async def _note_failure(database: Database, job_id: UUID, error: Exception) -> N
         if job is None:
             return
         job.last_error = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
-        is_last = job.attempts >= _attempts_of(job) or isinstance(error, Hopeless)
+        job.unknown_outcomes += isinstance(error, OutcomeUnknown)
+        is_hopeless = isinstance(error, Hopeless) or job.unknown_outcomes >= MOST_UNKNOWN_OUTCOMES
+        is_last = is_hopeless or job.attempts >= _attempts_of(job)
         job.held_until = None
         job.state = JobState.DEAD if is_last else JobState.WAITING
         job.run_after = func.now() + FIRST_PAUSE * 2 ** min(job.attempts, 9)

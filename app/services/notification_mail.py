@@ -8,9 +8,9 @@ from sqlalchemy.orm import aliased
 from app.config import Settings
 from app.database import Database
 from app.mail.compose import NotificationMail, compose, message_id_of, task_link
-from app.mail.mailer import Mailer, MailRefused
+from app.mail.mailer import Mailer, MailRefused, MailUncertain
 from app.models import Notification, User
-from app.services.job_service import Hopeless
+from app.services.job_service import Hopeless, OutcomeUnknown
 
 
 class NotificationMailer:
@@ -29,6 +29,7 @@ class NotificationMailer:
 
         Raises:
             MailDelayed: try again later.
+            OutcomeUnknown: the server may have it.
             Hopeless: the server won't ever take it.
         """
         notification = await self._read(notification_id)
@@ -38,6 +39,8 @@ class NotificationMailer:
             await self._mailer.send(compose(notification))
         except (MailRefused, ValueError) as error:
             raise Hopeless(str(error)) from error
+        except MailUncertain as error:
+            raise OutcomeUnknown(str(error)) from error
 
     async def _read(self, notification_id: UUID) -> NotificationMail | None:
         recipient, actor = aliased(User), aliased(User)

@@ -94,6 +94,7 @@ def upgrade() -> None:
     op.add_column("events", sa.Column("request_id", sa.Text(), nullable=True))
     op.add_column("jobs", sa.Column("unique_key", sa.Text(), nullable=True))
     op.add_column("jobs", sa.Column("held_until", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("jobs", sa.Column("unknown_outcomes", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
     op.add_column("jobs", sa.Column("request_id", sa.Text(), nullable=True))
     op.create_index(op.f("ix_jobs_created_at_id"), "jobs", ["created_at", "id"], unique=False)
     op.create_index(
@@ -117,6 +118,7 @@ def downgrade() -> None:
     op.drop_index("uq_jobs_unique_key", table_name="jobs", postgresql_where=sa.text("unique_key IS NOT NULL"))
     op.drop_index(op.f("ix_jobs_created_at_id"), table_name="jobs")
     op.drop_column("jobs", "request_id")
+    op.drop_column("jobs", "unknown_outcomes")
     op.drop_column("jobs", "held_until")
     op.drop_column("jobs", "unique_key")
     op.drop_column("events", "request_id")

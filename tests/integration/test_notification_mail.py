@@ -1,6 +1,7 @@
 """Notifications as mail: from a request, over a real worker, to a real mail server, each once."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from pydantic import SecretStr
@@ -12,7 +13,7 @@ from app.database import Database
 from app.mail.mailer import MailDelayed, NoMailer
 from app.mail.smtp import SmtpMailer
 from app.models import Job, JobName, JobState, Notification, NotificationKind, User
-from app.services.job_service import Hopeless, perform_outside
+from app.services.job_service import Hopeless, OutcomeUnknown, perform_outside
 from app.services.notification_mail import NotificationMailer
 from tests.builders.tasks import create_task
 from tests.conftest import ClientAs
@@ -123,7 +124,7 @@ async def test_a_mail_that_may_have_arrived_comes_again_under_its_name(
 
     with MailServer(answers={"DATA": HANG_UP}) as server:
         mailer = mailer_for(server, database)
-        with pytest.raises(MailDelayed):
+        with pytest.raises(OutcomeUnknown):
             await perform_outside(database, job.id, lambda: mailer.send(notification.id))
         del server.answers["DATA"]
         await perform_outside(database, job.id, lambda: mailer.send(notification.id))
@@ -162,3 +163,23 @@ async def test_an_assignment_reaches_the_mailbox(
     [received] = [mail for mail in mail_server.received if mail.recipients == [other_user.email]]
     [notification] = await session.scalars(select(Notification))
     assert received.message["Message-ID"] == f"<notification.{notification.id}@example.org>"
+
+
+@pytest.mark.committed
+async def test_a_server_that_takes_mail_and_never_says_so_is_given_it_twice_at_most(
+    session: AsyncSession, database: Database, user: User, other_user: User
+) -> None:
+    notification = await notify(session, other_user, user)
+    job = Job(name=JobName.SEND_MAIL, arguments={}, state=JobState.SENT)
+    session.add(job)
+    await session.commit()
+
+    with MailServer(answers={"DATA": HANG_UP}) as server:
+        mailer = mailer_for(server, database)
+        for _ in range(4):
+            with suppress(OutcomeUnknown):
+                await perform_outside(database, job.id, lambda: mailer.send(notification.id))
+
+    assert len(server.received) == 2
+    await session.refresh(job)
+    assert (job.state, job.unknown_outcomes) == (JobState.DEAD, 2)
