@@ -8,8 +8,11 @@ from app.cli_errors import CommandError
 from app.config import Settings
 
 # A client that never reads would keep its connection for ever, for closing waits for it to read. Each connection has
-# this from the socket that listens.
+# this, and what follows, from the socket that listens.
 UNREAD_MILLISECONDS = 15_000
+# Bytes that the kernel keeps for one client (it takes twice this, for its own book-keeping). Left to itself it keeps
+# four million for one that reads slowly, of a memory that all connections of the machine share.
+SEND_BUFFER = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ def _listen(host: str, port: int, *, settable_by: str) -> socket.socket:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error
         raise CommandError(f"can't listen on {host}:{port}: {reason}. Set {settable_by}.") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
     return listener
