@@ -1,6 +1,7 @@
 """The process in which an API runs."""
 
 import asyncio
+import gc
 import resource
 import socket
 from collections.abc import Generator
@@ -49,6 +50,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self._scrapers is not None:
             self._metrics = MetricsServer(self._app.state.hive, self._scrapers)
+        _set_aside_what_stays()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.hive.sockets.connections.end_streams()
@@ -90,6 +92,15 @@ def serve(settings: Settings, listener: socket.socket, scrapers: socket.socket |
     server = Server(create_app(settings), scrapers)
     server.run(sockets=[listener])
     return server.started
+
+
+def _set_aside_what_stays() -> None:
+    """Have the collector of garbage never look at again what is there after the start.
+
+    These are some 200,000 objects. To look through them all takes a tenth of a second, in which nothing else happens.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _allow_many_open_files() -> None:
