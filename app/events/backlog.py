@@ -42,6 +42,11 @@ class BacklogPage:
     head: int
     epoch: UUID
 
+    def to_json(self) -> str:
+        """As `EventPage` has it, of texts that are ready: they need not be read and written again."""
+        events = ",".join(event.text for event in self.events)
+        return f'{{"events":[{events}],"next":{self.reached},"head":{self.head},"epoch":"{self.epoch}"}}'
+
 
 async def read_backlog(
     session: AsyncSession, actor: Actor, *, after: LogPosition, limit: int, wanted: EventFilter

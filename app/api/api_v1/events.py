@@ -1,6 +1,6 @@
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.problems import responses
@@ -21,10 +21,10 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", responses=responses(401, 410, 429))
+@router.get("", responses=responses(401, 410, 429), response_model=EventPage)
 async def list_events(
     query: Annotated[EventPageQuery, Query()], signed_in: CurrentSignIn, state: StateDep, departure: ClientDeparture
-) -> EventPage:
+) -> Response:
     """The events that follow a position. With `wait`, an empty page waits for the next event."""
     wanted = EventFilter.of(query.types, query.task_id)
     page = await read_page(
@@ -36,8 +36,7 @@ async def list_events(
         wait=query.wait,
         departure=departure,
     )
-    events = [event.envelope() for event in page.events]
-    return EventPage(events=events, next=page.reached, head=page.head, epoch=page.epoch)
+    return Response(page.to_json(), media_type="application/json")
 
 
 @router.get("/stream", responses=STREAM | responses(401, 429), response_class=StreamingResponse)
