@@ -17,17 +17,11 @@ class Part(HiveProcess):
     def __init__(self, command: str, environment: Mapping[str, str]) -> None:
         super().__init__(["-P", "-m", "app.cli", command], dict(environment))
         self.command = command
-        self.kills = 0
         self._said_before = 0
 
     def start(self) -> None:
         self._said_before = len(self.output) if self._output.exists() else 0
         super().start()
-
-    def kill(self) -> None:
-        """SIGKILL; returns when it's dead."""
-        self.kills += 1
-        super().kill()
 
     def terminate(self) -> None:
         """SIGTERM; `wait` waits for the end."""
