@@ -84,6 +84,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(redis.aclose)
         database = Database.connect(backing.database_url, application="api", pool_size=settings.database_pool_size)
         stack.push_async_callback(database.close)
+        # Of its own, so that requests that hold all the others' connections hold up no event.
+        log_database = Database.connect(backing.database_url, application="api log", pool_size=1)
+        stack.push_async_callback(log_database.close)
         waker = RelayWaker(redis)
         database.wake_relay = waker.wake
         carrier = CeleryCarrier(settings, backing.redis_url)
@@ -95,7 +98,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(state.presence.leave)
         await stack.enter_async_context(_in_background(waker.run))
         await stack.enter_async_context(_in_background(state.presence.run))
-        await stack.enter_async_context(_in_background(partial(_fan_out, EventStream(database, redis), connections)))
+        await stack.enter_async_context(
+            _in_background(partial(_fan_out, EventStream(log_database, redis), connections))
+        )
         await stack.enter_async_context(_in_background(partial(_log_carrier, carrier)))
         log.info("the API is up")
         yield

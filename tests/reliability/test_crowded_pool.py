@@ -1,0 +1,54 @@
+"""Requests that hold every connection of their process to the database, and the events that go on nevertheless."""
+
+import asyncio
+from time import monotonic
+from uuid import UUID
+
+import pytest
+
+from app.core.permissions import Actor, Permission, access_task
+from app.services import ChatService
+from tests.reliability.scale import Report
+from tests.reliability.sockets import opened, receive
+from tests.reliability.system import ChaosSystem
+from tests.utils.test_utils import wait_until_async
+
+pytestmark = pytest.mark.reliability
+
+POOL = 2
+
+
+async def test_events_come_while_requests_hold_all_connections(report: Report) -> None:
+    settings = {"DATABASE_POOL_SIZE": str(POOL), "REDIS_URL": "unix:///nowhere/at-all.sock"}
+    async with ChaosSystem(apis=1, relays=1, settings=settings) as system:
+        user = await system.user("Ada")
+        async with system.client(user) as http, opened(system, user) as socket:
+            task = (await http.post("/tasks", json={"title": "Orchids", "status": "available"})).json()
+            await receive(socket, "task.created")
+            async with system.database.unit_of_work() as session:
+                await access_task(session, Actor.of(user), UUID(task["id"]), Permission.TASK_EDIT, lock=True)
+                place, body = f"/tasks/{task['id']}", {"title": "Roses"}
+                edits = [asyncio.create_task(http.patch(place, json=body)) for _ in range(3 * POOL)]
+                await until_lock_is_waited_for(system, POOL)
+                began = monotonic()
+                async with system.database.unit_of_work() as other:
+                    await ChatService(other).say(Actor.of(user), "Is anybody there?")
+                await receive(socket, "chat.message")
+                seconds = monotonic() - began
+                still_waiting = sum(not edit.done() for edit in edits)
+            await asyncio.gather(*edits)
+
+    report.add("requests that were waiting", still_waiting)
+    report.add("seconds until the event had come", f"{seconds:.1f}")
+    assert still_waiting >= POOL
+    assert seconds < 4
+
+
+async def until_lock_is_waited_for(system: ChaosSystem, count: int) -> None:
+    """Wait until that many requests of the API wait for the lock of a row, each with a connection of its own."""
+    waiters = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'hive api'"
+
+    async def are_there() -> bool:
+        return len(await system.sql(waiters)) == count
+
+    await wait_until_async(are_there, what=f"{count} requests that wait for a lock")
