@@ -81,6 +81,10 @@ class Reader(ABC):
                 await asyncio.sleep(random.uniform(0, LONGEST_ABSENCE))
                 self.happened["resumed"] += 1
 
+    def stay_from_now_on(self) -> None:
+        """Not leave by itself again: on a slow machine a short stay may not be enough to get on at all."""
+        self.longest_stay = None
+
     async def _stay(self) -> None:
         try:
             async with asyncio.timeout(self.longest_stay and random.uniform(0, self.longest_stay)):

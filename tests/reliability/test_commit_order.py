@@ -44,6 +44,8 @@ async def test_numbers_are_given_in_the_order_of_commits(scale: Scale, report: R
                 transactions = scale(4_000, short=400)
                 await asyncio.gather(*(committer.run(until=transactions) for _ in range(scale(50, short=25))))
                 log = await read_log(system)
+                for reader in readers:
+                    reader.stay_from_now_on()
                 await until_all_have(readers, log)
 
         late = sum(later < earlier for earlier, later in pairwise(row["position"] for row in log))

@@ -37,6 +37,8 @@ async def test_readers_lose_nothing_while_everything_is_killed(scale: Scale, rep
                     group.create_task(writer.run(until=writes))
             tell_writes(report, ledger, havoc)
             log = await read_log(system)
+            for reader, _ in readers:
+                reader.stay_from_now_on()
             await until_all_have([reader for reader, _ in readers], log)
         tell_reading(report, [reader for reader, _ in readers], len(log), lags)
 
