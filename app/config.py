@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = None
     jwt_secret_key: SecretStr | None = None
     access_token_minutes: int = Field(default=60, ge=1, le=24 * 60)
+    require_if_match: bool = False
     max_sockets_per_user: int = Field(default=20, ge=1, le=10_000)
 
     event_keep_days: int = Field(default=30, ge=1, le=3650)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from fastapi.routing import APIRoute
 from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,11 +12,13 @@ from starlette.requests import HTTPConnection
 from app.config import Settings
 from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import Forbidden, MalformedInput
+from app.core.etags import PreconditionRequired, versions_in_if_match
 from app.core.permissions import Actor
 from app.database import Database
 from app.services import AssignmentService, DashboardService, NotificationService, TaskService, UserService
 from app.services.job_admin import JobAdmin
 from app.services.pages import CursorCodec, Pager
+from app.services.preconditions import UNCONDITIONAL, Precondition
 from app.state import State
 from app.websockets.presence import Presence
 from app.websockets.readers import Departure
@@ -115,6 +117,21 @@ async def get_current_admin(actor: CurrentUser) -> Actor:
 CurrentAdmin = Annotated[Actor, Depends(get_current_admin)]
 
 
+def get_precondition(
+    settings: SettingsDep,
+    if_match: Annotated[str | None, Header(description="The ETag of the version that the change is meant for.")] = None,
+) -> Precondition:
+    if if_match is not None:
+        return Precondition(versions_in_if_match(if_match))
+    if settings.require_if_match:
+        raise PreconditionRequired
+    return UNCONDITIONAL
+
+
+PreconditionDep = Annotated[Precondition, Depends(get_precondition)]
+IfNoneMatch = Annotated[str | None, Header(description="The ETag of the version that one has already.")]
+
+
 def get_user_service(session: SessionDep) -> UserService:
     return UserService(session)
 
@@ -125,6 +142,18 @@ def get_task_service(session: SessionDep) -> TaskService:
 
 def get_assignment_service(session: SessionDep) -> AssignmentService:
     return AssignmentService(session)
+
+
+def get_user_writer(session: SessionDep, precondition: PreconditionDep) -> UserService:
+    return UserService(session, precondition)
+
+
+def get_task_writer(session: SessionDep, precondition: PreconditionDep) -> TaskService:
+    return TaskService(session, precondition)
+
+
+def get_assignment_writer(session: SessionDep, precondition: PreconditionDep) -> AssignmentService:
+    return AssignmentService(session, precondition)
 
 
 def get_dashboard_service(session: SessionDep) -> DashboardService:
@@ -146,6 +175,10 @@ def get_pager(session: SessionDep, settings: SettingsDep) -> Pager:
 UserServiceDep = Annotated[UserService, Depends(get_user_service)]
 TaskServiceDep = Annotated[TaskService, Depends(get_task_service)]
 AssignmentServiceDep = Annotated[AssignmentService, Depends(get_assignment_service)]
+# The same for changes of what is there already, which have to meet what the caller's headers ask for.
+UserWriterDep = Annotated[UserService, Depends(get_user_writer)]
+TaskWriterDep = Annotated[TaskService, Depends(get_task_writer)]
+AssignmentWriterDep = Annotated[AssignmentService, Depends(get_assignment_writer)]
 DashboardServiceDep = Annotated[DashboardService, Depends(get_dashboard_service)]
 NotificationServiceDep = Annotated[NotificationService, Depends(get_notification_service)]
 JobAdminDep = Annotated[JobAdmin, Depends(get_job_admin)]

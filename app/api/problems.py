@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.errors import HiveError
+from app.core.etags import NotModified
 
 MEDIA_TYPE = "application/problem+json"
 INTERNAL_ERROR = "Something went wrong on our side; the request id helps to find it."
@@ -83,6 +84,9 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
+# What reading and changing something with a version can answer as well.
+READ_VERSION: dict[int | str, dict[str, Any]] = {304: {"description": "The caller has this version already."}}
+WRITE_VERSION = responses(412, 428)
 EVERY_ROUTE = responses(413, 422, 500, 503)
 
 
@@ -90,6 +94,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HiveError, _answer_hive_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(NotModified, _answer_not_modified)
 
 
 def _request_id(request: Request) -> str | None:
@@ -106,6 +111,11 @@ def _answer_hive_error(request: Request, error: Exception) -> Response:
         headers=error.headers,
         extra=error.extra,
     )
+
+
+def _answer_not_modified(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, NotModified)
+    return Response(status_code=304, headers=dict(error.headers))
 
 
 def _answer_validation_error(request: Request, error: Exception) -> Response:

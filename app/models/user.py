@@ -15,6 +15,7 @@ class User(Identified, Timestamped, Base):
     skills: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     impact_score: Mapped[int] = mapped_column(server_default=text("0"))
     password_hash: Mapped[str]
+    version: Mapped[int] = mapped_column(server_default=text("1"))
     mail_notifications: Mapped[bool] = mapped_column(server_default=text("true"))
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
     is_admin: Mapped[bool] = mapped_column(server_default=text("false"))

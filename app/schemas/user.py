@@ -50,6 +50,7 @@ class UserResponse(BaseModel):
     mail_notifications: bool
     active: bool = Field(validation_alias="is_active")
     admin: bool = Field(validation_alias="is_admin")
+    version: int
     created_at: datetime
     updated_at: datetime
 

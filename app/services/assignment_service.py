@@ -8,6 +8,7 @@ from app.core.permissions import Actor, Permission, access_task, select_visible_
 from app.events import outbox
 from app.events.types import TaskAssigned, TaskUnassigned
 from app.models import Task, TaskStatus, User, UserTaskAssociation
+from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.workflow import TRANSITIONS
 
 
@@ -59,13 +60,14 @@ class AssignmentService:
     who need both locks take them in the same order.
     """
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
+        self._precondition = precondition
 
     async def assign(self, actor: Actor, task_id: UUID, user_id: UUID) -> Task:
         """Give the task to a user, from whoever held it; again to the same one changes nothing."""
         is_active = await self._lock_active_user(user_id)
-        task = await access_task(self._session, actor, task_id, Permission.TASK_ASSIGN, lock=True)
+        task = await self._access(actor, task_id, Permission.TASK_ASSIGN)
         if not is_active:
             raise UserNotFound
         if task.status is TaskStatus.COMPLETED:
@@ -87,7 +89,7 @@ class AssignmentService:
 
     async def unassign(self, actor: Actor, task_id: UUID) -> Task:
         """Take the task back from its holder; it's available again."""
-        task = await access_task(self._session, actor, task_id, Permission.TASK_UNASSIGN, lock=True)
+        task = await self._access(actor, task_id, Permission.TASK_UNASSIGN)
         if task.status is not TaskStatus.IN_PROGRESS:
             raise NotAssigned(task.status)
         await self._release(actor, task)
@@ -105,7 +107,7 @@ class AssignmentService:
         task: Task | None = await self._session.scalar(
             update(Task)
             .where(Task.id.in_(select_visible_tasks(actor).with_only_columns(Task.id).where(Task.id == task_id)))
-            .where(Task.status == TaskStatus.AVAILABLE)
+            .where(Task.status == TaskStatus.AVAILABLE, self._precondition.as_sql())
             .values(status=TaskStatus.IN_PROGRESS, assignee_id=actor.id, version=Task.version + 1)
             .returning(Task)
         )
@@ -163,6 +165,7 @@ class AssignmentService:
 
     async def _why_not_claimed(self, actor: Actor, task_id: UUID) -> Task:
         task = await access_task(self._session, actor, task_id, Permission.TASK_CLAIM)
+        self._precondition.require_of_task(task)
         if task.status is TaskStatus.AVAILABLE:
             # Given back since the attempt, so it's to be had again.
             return await self.claim(actor, task_id)
@@ -186,3 +189,6 @@ class AssignmentService:
             .where(UserTaskAssociation.task_id == task_id, open_hold)
             .values(released_at=func.now())
         )
+
+    async def _access(self, actor: Actor, task_id: UUID, permission: Permission) -> Task:
+        return await access_for_change(self._session, actor, task_id, permission, self._precondition)

@@ -20,6 +20,7 @@ from app.schemas.fields import PageQuery
 from app.schemas.task import TaskCreate, TaskListQuery, TaskSort, TaskUpdate
 from app.services.assignment_service import AssignmentService
 from app.services.pages import Order, Page, Pager, scope_of
+from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.task_filter import filter_tasks
 from app.services.workflow import require_transition
 
@@ -44,8 +45,9 @@ class ChangedMeanwhile(ServiceUnavailable):
 class TaskService:
     """Tasks: making, finding, editing them, and their steps through the workflow."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
+        self._precondition = precondition
 
     async def create(self, actor: Actor, new: TaskCreate) -> Task:
         task = Task(owner_id=actor.id, **new.model_dump())
@@ -60,7 +62,7 @@ class TaskService:
 
     async def update(self, actor: Actor, task_id: UUID, changes: TaskUpdate) -> Task:
         """Change what is given and differs; when nothing does, nothing is written and no event told."""
-        task = await access_task(self._session, actor, task_id, Permission.TASK_EDIT, lock=True)
+        task = await self._access(actor, task_id, Permission.TASK_EDIT)
         changed = {
             field: getattr(changes, field)
             for field in sorted(changes.model_fields_set & EDITABLE)
@@ -78,7 +80,7 @@ class TaskService:
 
     async def delete(self, actor: Actor, task_id: UUID) -> None:
         """The row goes, its events stay. The event of the deletion has the version after the last one."""
-        task = await access_task(self._session, actor, task_id, Permission.TASK_DELETE, lock=True)
+        task = await self._access(actor, task_id, Permission.TASK_DELETE)
         task.version += 1
         event = TaskDeleted(title=task.title)
         await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
@@ -92,7 +94,7 @@ class TaskService:
         seen = await access_task(self._session, actor, task_id, Permission.TASK_CHANGE_STATUS)
         previous = seen.assignee_id
         holder = await assignments.lock_holder_after(actor, previous, wanted)
-        task = await access_task(self._session, actor, task_id, Permission.TASK_CHANGE_STATUS, lock=True)
+        task = await self._access(actor, task_id, Permission.TASK_CHANGE_STATUS)
         old = task.status
         require_transition(old, wanted)
         if task.assignee_id != previous:
@@ -131,3 +133,6 @@ class TaskService:
         statement = select_visible_events(actor).where(Event.task_id == task_id)
         order = Order(key=Event.task_version, id=Event.id, descending=True)
         return await pager.fetch(statement, order, query, scope=scope_of("history", actor=actor.id, task=task_id))
+
+    async def _access(self, actor: Actor, task_id: UUID, permission: Permission) -> Task:
+        return await access_for_change(self._session, actor, task_id, permission, self._precondition)

@@ -15,6 +15,7 @@ from app.schemas.fields import PageQuery
 from app.schemas.user import UserUpdate
 from app.services.assignment_service import AssignmentService, UserNotFound
 from app.services.pages import Order, Page, Pager, scope_of
+from app.services.preconditions import UNCONDITIONAL, Precondition
 
 EDITABLE = frozenset({"display_name", "role", "skills", "email", "mail_notifications"})
 # Keeps others from changing the account, and not from referring to it.
@@ -24,8 +25,9 @@ NO_KEY_UPDATE = {"key_share": True}
 class UserService:
     """Accounts: making them, changing one's own, the directory."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
+        self._precondition = precondition
 
     async def register(self, new: UserRegister, *, is_admin: bool = False) -> User:
         """Raises 409 `email_taken` through the unique index, so that two at once can't both succeed."""
@@ -55,7 +57,7 @@ class UserService:
         Raises:
             WrongPassword: a new address or password, without proof that the current password is known.
         """
-        user = await self._session.get_one(User, actor.id, with_for_update=NO_KEY_UPDATE)
+        user = await self._lock(actor)
         if changes.changes_credentials:
             # Another password since the proof means that it proves nothing any more.
             if proof is None or proof.checked_hash != user.password_hash:
@@ -63,13 +65,16 @@ class UserService:
             user.password_hash = proof.new_hash or user.password_hash
         for field in changes.model_fields_set & EDITABLE:
             setattr(user, field, getattr(changes, field))
+        if self._session.is_modified(user):
+            user.version += 1
         await self._session.flush()
         return user
 
     async def deactivate(self, actor: Actor) -> None:
         """End the account: its tokens and sockets die, and the tasks that it's working on become available."""
-        user = await self._session.get_one(User, actor.id, with_for_update=NO_KEY_UPDATE)
+        user = await self._lock(actor)
         user.is_active = False
+        user.version += 1
         await self._session.flush()
         await AssignmentService(self._session).release_all(actor)
         await outbox.record(self._session, AccountDeactivated(user_id=user.id), actor=actor, audience=[])
@@ -99,5 +104,12 @@ class UserService:
             Task.assignee_id == user_id, Task.status == TaskStatus.COMPLETED
         )
         user.impact_score = int(await self._session.scalar(completed) or 0)
+        if self._session.is_modified(user):
+            user.version += 1
         await self._session.flush()
         return user.impact_score
+
+    async def _lock(self, actor: Actor) -> User:
+        user = await self._session.get_one(User, actor.id, with_for_update=NO_KEY_UPDATE)
+        self._precondition.require_of_user(user)
+        return user

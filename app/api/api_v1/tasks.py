@@ -4,9 +4,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response, status
 
 from app.api.paging import link_next_page
-from app.api.problems import responses
-from app.dependencies import AssignmentServiceDep, CurrentUser, PagerDep, TaskServiceDep
-from app.models import TaskStatus
+from app.api.problems import READ_VERSION, WRITE_VERSION, responses
+from app.core.etags import etag_of, refuse_known
+from app.dependencies import AssignmentWriterDep, CurrentUser, IfNoneMatch, PagerDep, TaskServiceDep, TaskWriterDep
+from app.models import Task, TaskStatus
 from app.schemas.event import Envelope
 from app.schemas.fields import PageQuery
 from app.schemas.task import (
@@ -28,7 +29,7 @@ async def create_task(body: TaskCreate, actor: CurrentUser, tasks: TaskServiceDe
     """Make a task: a draft that only its owner sees, or an available one."""
     task = await tasks.create(actor, body)
     response.headers["Location"] = f"/api/v1/tasks/{task.id}"
-    return TaskResponse.model_validate(task)
+    return _tagged(task, response)
 
 
 @router.get("", responses=responses(401))
@@ -58,50 +59,60 @@ async def get_workflow(_actor: CurrentUser) -> dict[TaskStatus, list[TaskStatus]
     return {current: list(allowed) for current, allowed in TRANSITIONS.items()}
 
 
-@router.get("/{task_id}", responses=responses(401, 404))
-async def get_task(task_id: UUID, actor: CurrentUser, tasks: TaskServiceDep) -> TaskResponse:
-    return TaskResponse.model_validate(await tasks.get(actor, task_id))
+@router.get("/{task_id}", responses=responses(401, 404) | READ_VERSION)
+async def get_task(
+    task_id: UUID, actor: CurrentUser, tasks: TaskServiceDep, response: Response, if_none_match: IfNoneMatch = None
+) -> TaskResponse:
+    task = await tasks.get(actor, task_id)
+    refuse_known(if_none_match, task.version)
+    return _tagged(task, response)
 
 
-@router.put("/{task_id}", responses=responses(401, 403, 404))
-@router.patch("/{task_id}", responses=responses(401, 403, 404))
-async def update_task(task_id: UUID, body: TaskUpdate, actor: CurrentUser, tasks: TaskServiceDep) -> TaskResponse:
+@router.put("/{task_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
+@router.patch("/{task_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
+async def update_task(
+    task_id: UUID, body: TaskUpdate, actor: CurrentUser, tasks: TaskWriterDep, response: Response
+) -> TaskResponse:
     """Change what is given, and nothing else."""
-    return TaskResponse.model_validate(await tasks.update(actor, task_id, body))
+    return _tagged(await tasks.update(actor, task_id, body), response)
 
 
-@router.delete("/{task_id}", responses=responses(401, 403, 404))
-async def delete_task(task_id: UUID, actor: CurrentUser, tasks: TaskServiceDep) -> TaskDeletedResponse:
+@router.delete("/{task_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
+async def delete_task(task_id: UUID, actor: CurrentUser, tasks: TaskWriterDep) -> TaskDeletedResponse:
     await tasks.delete(actor, task_id)
     return TaskDeletedResponse()
 
 
-@router.post("/{task_id}/assign", responses=responses(401, 403, 404, 409))
+@router.post("/{task_id}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
 async def assign_task(
-    task_id: UUID, body: TaskAssign, actor: CurrentUser, assignments: AssignmentServiceDep
+    task_id: UUID, body: TaskAssign, actor: CurrentUser, assignments: AssignmentWriterDep, response: Response
 ) -> TaskResponse:
     """Give the task to a user; it's in progress then."""
-    return TaskResponse.model_validate(await assignments.assign(actor, task_id, body.user_id))
+    return _tagged(await assignments.assign(actor, task_id, body.user_id), response)
 
 
-@router.delete("/{task_id}/assign", responses=responses(401, 403, 404, 409))
-async def unassign_task(task_id: UUID, actor: CurrentUser, assignments: AssignmentServiceDep) -> TaskResponse:
+@router.delete("/{task_id}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
+async def unassign_task(
+    task_id: UUID, actor: CurrentUser, assignments: AssignmentWriterDep, response: Response
+) -> TaskResponse:
     """Take the task back from its holder; it's available again."""
-    return TaskResponse.model_validate(await assignments.unassign(actor, task_id))
+    return _tagged(await assignments.unassign(actor, task_id), response)
 
 
-@router.post("/{task_id}/claim", responses=responses(401, 404, 409))
-async def claim_task(task_id: UUID, actor: CurrentUser, assignments: AssignmentServiceDep) -> TaskResponse:
+@router.post("/{task_id}/claim", responses=responses(401, 404, 409) | WRITE_VERSION)
+async def claim_task(
+    task_id: UUID, actor: CurrentUser, assignments: AssignmentWriterDep, response: Response
+) -> TaskResponse:
     """Take an available task for oneself. One caller wins; the others learn who."""
-    return TaskResponse.model_validate(await assignments.claim(actor, task_id))
+    return _tagged(await assignments.claim(actor, task_id), response)
 
 
-@router.put("/{task_id}/status", responses=responses(401, 403, 404, 409))
+@router.put("/{task_id}/status", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
 async def change_task_status(
-    task_id: UUID, body: TaskStatusUpdate, actor: CurrentUser, tasks: TaskServiceDep
+    task_id: UUID, body: TaskStatusUpdate, actor: CurrentUser, tasks: TaskWriterDep, response: Response
 ) -> TaskResponse:
     """One step of the workflow."""
-    return TaskResponse.model_validate(await tasks.change_status(actor, task_id, body.status))
+    return _tagged(await tasks.change_status(actor, task_id, body.status), response)
 
 
 @router.get("/{task_id}/history", responses=responses(401, 404))
@@ -118,3 +129,8 @@ async def get_task_history(
     page = await tasks.history(actor, task_id, query, pager)
     link_next_page(request, response, page)
     return [Envelope.of(event) for event in page.items]
+
+
+def _tagged(task: Task, response: Response) -> TaskResponse:
+    response.headers["ETag"] = etag_of(task.version)
+    return TaskResponse.model_validate(task)

@@ -4,9 +4,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from app.api.paging import link_next_page
-from app.api.problems import responses
+from app.api.problems import READ_VERSION, WRITE_VERSION, responses
 from app.core.auth import prove_password
-from app.dependencies import CurrentUser, DatabaseDep, PagerDep, PresenceDep, UserServiceDep
+from app.core.etags import etag_of, refuse_known
+from app.dependencies import CurrentUser, DatabaseDep, IfNoneMatch, PagerDep, PresenceDep, UserServiceDep, UserWriterDep
 from app.models import User
 from app.schemas.fields import PageQuery
 from app.schemas.user import DeactivatedResponse, UserProfile, UserResponse, UserUpdate
@@ -15,24 +16,30 @@ from app.websockets.presence import Presence
 router = APIRouter(prefix="/users", tags=["users"])
 
 
-@router.get("/me", responses=responses(401))
-async def get_me(actor: CurrentUser, users: UserServiceDep) -> UserResponse:
+@router.get("/me", responses=responses(401) | READ_VERSION)
+async def get_me(
+    actor: CurrentUser, users: UserServiceDep, response: Response, if_none_match: IfNoneMatch = None
+) -> UserResponse:
     """One's own account."""
-    return UserResponse.model_validate(await users.get(actor.id))
+    user = await users.get(actor.id)
+    refuse_known(if_none_match, user.version)
+    return _tagged(user, response)
 
 
-@router.put("/me", responses=responses(401, 403, 409))
-@router.patch("/me", responses=responses(401, 403, 409))
-async def update_me(body: UserUpdate, actor: CurrentUser, users: UserServiceDep, database: DatabaseDep) -> UserResponse:
+@router.put("/me", responses=responses(401, 403, 409) | WRITE_VERSION)
+@router.patch("/me", responses=responses(401, 403, 409) | WRITE_VERSION)
+async def update_me(
+    body: UserUpdate, actor: CurrentUser, users: UserWriterDep, database: DatabaseDep, response: Response
+) -> UserResponse:
     """Change what is given of one's own account. A new address or password needs the current password too."""
     proof = None
     if body.changes_credentials:
         proof = await prove_password(database, actor, body.current_password, new=body.new_password)
-    return UserResponse.model_validate(await users.update(actor, body, proof))
+    return _tagged(await users.update(actor, body, proof), response)
 
 
-@router.delete("/me", responses=responses(401))
-async def deactivate_me(actor: CurrentUser, users: UserServiceDep) -> DeactivatedResponse:
+@router.delete("/me", responses=responses(401) | WRITE_VERSION)
+async def deactivate_me(actor: CurrentUser, users: UserWriterDep) -> DeactivatedResponse:
     """Deactivate one's own account, end its sessions and release its tasks."""
     await users.deactivate(actor)
     return DeactivatedResponse()
@@ -75,3 +82,8 @@ def _profile(user: User, presence: Presence) -> UserProfile:
         impact_score=user.impact_score,
         online=user.id in presence.online(),
     )
+
+
+def _tagged(user: User, response: Response) -> UserResponse:
+    response.headers["ETag"] = etag_of(user.version)
+    return UserResponse.model_validate(user)
