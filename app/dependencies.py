@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Header, Request
 from fastapi.routing import APIRoute
@@ -16,6 +17,7 @@ from app.core.etags import PreconditionRequired, versions_in_if_match
 from app.core.permissions import Actor
 from app.database import Database
 from app.services import AssignmentService, DashboardService, NotificationService, TaskService, UserService
+from app.services.idempotency_service import IdempotencyService, RequestIdentity
 from app.services.job_admin import JobAdmin
 from app.services.pages import CursorCodec, Pager
 from app.services.preconditions import UNCONDITIONAL, Precondition
@@ -99,6 +101,40 @@ async def get_reader_seat(signed_in: CurrentSignIn, state: StateDep) -> AsyncIte
 
 # Of the default scope on purpose: a stream keeps its seat until it has ended, however that happens.
 ReaderSeat = Annotated[None, Depends(get_reader_seat)]
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Names the request: sent again within 24 hours, it has no second effect and the same answer.",
+    ),
+]
+NOBODY = UUID(int=0)
+
+
+async def get_one_try(
+    request: Request, session: SessionDep, actor: CurrentUser, idempotency_key: IdempotencyKey = None
+) -> None:
+    await _begin_once(request, session, actor.id, idempotency_key)
+
+
+async def get_one_try_of_nobody(request: Request, session: SessionDep, idempotency_key: IdempotencyKey = None) -> None:
+    await _begin_once(request, session, NOBODY, idempotency_key)
+
+
+async def _begin_once(request: Request, session: AsyncSession, user_id: UUID, key: str | None) -> None:
+    if key is not None:
+        identity = RequestIdentity(user_id, request.method, request.url.path, key)
+        # `OnceRoute` finds it there when the answer is made.
+        request.state.one_try = await IdempotencyService(session).begin(identity, await request.body())
+
+
+# On the routes of an `OnceRoute`: the request may carry a key by which it has its effect once.
+Once = Depends(get_one_try)
+OnceForNobody = Depends(get_one_try_of_nobody)
 
 
 class AdminsOnly(Forbidden):

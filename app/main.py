@@ -15,6 +15,7 @@ from app.api import health, metrics
 from app.api.api_v1.api import build_router, socket_router
 from app.api.documentation import document_problems, serve_docs
 from app.api.middleware import BodyLimit, RequestContext, TrailingSlash
+from app.api.once import answer_again
 from app.api.problems import EVERY_ROUTE, install_problem_handlers
 from app.backing import join_backing
 from app.config import Settings, load_settings
@@ -30,12 +31,25 @@ from app.events.stream import EventStream
 from app.events.wakeup import RelayWaker
 from app.metrics import Metrics
 from app.services import ChatService
+from app.services.idempotency_service import Replayed
 from app.state import State
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.conversation import SocketServer
 from app.websockets.presence import Presence
 from app.websockets.seats import Seats
 from app.workers.carrier import CeleryCarrier
+
+# What a browser's page may read of an answer, besides what it always may.
+EXPOSED_HEADERS = (
+    "ETag",
+    "Hive-Epoch",
+    "Hive-Seq",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "Retry-After",
+    "X-Request-ID",
+)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -53,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     install_problem_handlers(app)
+    app.add_exception_handler(Replayed, answer_again)
     app.include_router(build_router(with_debug=not settings.is_production), prefix="/api/v1")
     app.include_router(health.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
     app.include_router(metrics.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
@@ -69,7 +84,16 @@ def create_app(settings: Settings) -> FastAPI:
         allow_origins=settings.cors_origins,
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["Hive-Epoch", "Hive-Seq", "Link", "Location", "ETag", "Retry-After", "X-Request-ID"],
+        expose_headers=[
+            "Hive-Epoch",
+            "Hive-Seq",
+            "Link",
+            "Location",
+            "ETag",
+            "Retry-After",
+            "Idempotency-Replayed",
+            "X-Request-ID",
+        ],
     )
     return app
 

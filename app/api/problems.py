@@ -103,6 +103,10 @@ def _request_id(request: Request) -> str | None:
 
 def _answer_hive_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HiveError)
+    return answer_to(request, error)
+
+
+def answer_to(request: Request, error: HiveError) -> Response:
     return problem_response(
         error.status_code,
         error.error_code,

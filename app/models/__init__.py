@@ -2,6 +2,7 @@
 
 from app.models.base import Base
 from app.models.event import PERSONAL_TYPES, Event, EventLog, EventType
+from app.models.idempotent_request import IdempotentRequest
 from app.models.job import Job, JobName, JobState
 from app.models.notification import Notification, NotificationKind
 from app.models.task import HELD_STATUSES, Task, TaskPriority, TaskStatus
@@ -15,6 +16,7 @@ __all__ = [
     "Event",
     "EventLog",
     "EventType",
+    "IdempotentRequest",
     "Job",
     "JobName",
     "JobState",

@@ -19,6 +19,7 @@ class JobName(StrEnum):
     REMIND_OF_DUE_TASKS = "remind_of_due_tasks"
     PURGE_EVENTS = "purge_events"
     PURGE_NOTIFICATIONS = "purge_notifications"
+    PURGE_IDEMPOTENT_REQUESTS = "purge_idempotent_requests"
     PURGE_FINISHED_JOBS = "purge_finished_jobs"
 
 

@@ -18,6 +18,7 @@ from app.events.retention import purge_events
 from app.mail.smtp import mailer_of
 from app.models import JobName
 from app.services import NotificationService, Notifier
+from app.services.idempotency_service import IdempotencyService
 from app.services.job_service import perform, perform_outside, purge_done_jobs
 from app.services.notification_mail import NotificationMailer
 from app.services.user_service import UserService
@@ -118,6 +119,11 @@ async def purge_old_events(session: AsyncSession) -> None:
 @job(JobName.PURGE_NOTIFICATIONS)
 async def purge_old_notifications(session: AsyncSession) -> None:
     await NotificationService(session).purge(keep=timedelta(days=process.settings.event_keep_days))
+
+
+@job(JobName.PURGE_IDEMPOTENT_REQUESTS)
+async def purge_idempotent_requests(session: AsyncSession) -> None:
+    await IdempotencyService(session).purge()
 
 
 @job(JobName.PURGE_FINISHED_JOBS)

@@ -4,19 +4,20 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, status
 from fastapi.security import OAuth2PasswordRequestForm
 
+from app.api.once import OnceRoute
 from app.api.problems import responses
 from app.config import Settings
 from app.core.auth import check_credentials
 from app.core.permissions import Actor
 from app.core.security import issue_token
-from app.dependencies import DatabaseDep, SettingsDep, UserServiceDep
+from app.dependencies import DatabaseDep, OnceForNobody, SettingsDep, UserServiceDep
 from app.schemas.auth import Login, RegisteredResponse, TokenResponse, UserRegister
 from app.schemas.user import UserResponse
 
-router = APIRouter(prefix="/auth", tags=["auth"])
+router = APIRouter(prefix="/auth", tags=["auth"], route_class=OnceRoute)
 
 
-@router.post("/register", status_code=status.HTTP_201_CREATED, responses=responses(409))
+@router.post("/register", status_code=status.HTTP_201_CREATED, responses=responses(409), dependencies=[OnceForNobody])
 async def register(body: UserRegister, users: UserServiceDep) -> RegisteredResponse:
     """Make an account."""
     return RegisteredResponse(user=UserResponse.model_validate(await users.register(body)))

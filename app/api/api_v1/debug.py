@@ -4,13 +4,14 @@ from uuid import UUID
 from fastapi import APIRouter, Body, status
 from pydantic import BaseModel
 
+from app.api.once import OnceRoute
 from app.api.problems import responses
-from app.dependencies import CurrentAdmin, SessionDep
+from app.dependencies import CurrentAdmin, Once, SessionDep
 from app.events.jobs import ask_for_job
 from app.models import JobName
 from app.schemas.fields import Strict, TestMessage
 
-router = APIRouter(prefix="/debug", tags=["debug"])
+router = APIRouter(prefix="/debug", tags=["debug"], route_class=OnceRoute)
 
 
 class TestJobRequest(Strict):
@@ -24,7 +25,12 @@ class TestJobResponse(BaseModel):
 DEFAULT_REQUEST = TestJobRequest()
 
 
-@router.post("/run_test_celery_task", status_code=status.HTTP_202_ACCEPTED, responses=responses(401, 403))
+@router.post(
+    "/run_test_celery_task",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=responses(401, 403, 409),
+    dependencies=[Once],
+)
 async def run_test_celery_task(
     _admin: CurrentAdmin, session: SessionDep, body: Annotated[TestJobRequest, Body()] = DEFAULT_REQUEST
 ) -> TestJobResponse:

@@ -3,12 +3,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.api.once import OnceRoute
 from app.api.paging import link_next_page
 from app.api.problems import responses
-from app.dependencies import CurrentUser, NotificationServiceDep, PagerDep
+from app.dependencies import CurrentUser, NotificationServiceDep, Once, PagerDep
 from app.schemas.notification import MarkedReadResponse, NotificationListQuery, NotificationResponse
 
-router = APIRouter(prefix="/notifications", tags=["notifications"])
+router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=OnceRoute)
 
 
 @router.get("", responses=responses(401))
@@ -26,13 +27,13 @@ async def list_notifications(
     return [NotificationResponse.model_validate(notification) for notification in page.items]
 
 
-@router.post("/read", responses=responses(401))
+@router.post("/read", responses=responses(401, 409), dependencies=[Once])
 async def mark_all_notifications_read(actor: CurrentUser, notifications: NotificationServiceDep) -> MarkedReadResponse:
     """Mark all that are unread as read."""
     return MarkedReadResponse(marked=await notifications.mark_all_read(actor))
 
 
-@router.post("/{notification_id}/read", responses=responses(401, 404))
+@router.post("/{notification_id}/read", responses=responses(401, 404, 409), dependencies=[Once])
 async def mark_notification_read(
     notification_id: UUID, actor: CurrentUser, notifications: NotificationServiceDep
 ) -> NotificationResponse:

@@ -3,10 +3,19 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response, status
 
+from app.api.once import OnceRoute
 from app.api.paging import link_next_page
 from app.api.problems import READ_VERSION, WRITE_VERSION, responses
 from app.core.etags import etag_of, refuse_known
-from app.dependencies import AssignmentWriterDep, CurrentUser, IfNoneMatch, PagerDep, TaskServiceDep, TaskWriterDep
+from app.dependencies import (
+    AssignmentWriterDep,
+    CurrentUser,
+    IfNoneMatch,
+    Once,
+    PagerDep,
+    TaskServiceDep,
+    TaskWriterDep,
+)
 from app.models import Task, TaskStatus
 from app.schemas.event import Envelope
 from app.schemas.fields import PageQuery
@@ -21,10 +30,10 @@ from app.schemas.task import (
 )
 from app.services.workflow import TRANSITIONS
 
-router = APIRouter(prefix="/tasks", tags=["tasks"])
+router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=OnceRoute)
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(401))
+@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(401, 409), dependencies=[Once])
 async def create_task(body: TaskCreate, actor: CurrentUser, tasks: TaskServiceDep, response: Response) -> TaskResponse:
     """Make a task: a draft that only its owner sees, or an available one."""
     task = await tasks.create(actor, body)
@@ -83,7 +92,7 @@ async def delete_task(task_id: UUID, actor: CurrentUser, tasks: TaskWriterDep) -
     return TaskDeletedResponse()
 
 
-@router.post("/{task_id}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
+@router.post("/{task_id}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION, dependencies=[Once])
 async def assign_task(
     task_id: UUID, body: TaskAssign, actor: CurrentUser, assignments: AssignmentWriterDep, response: Response
 ) -> TaskResponse:
@@ -99,7 +108,7 @@ async def unassign_task(
     return _tagged(await assignments.unassign(actor, task_id), response)
 
 
-@router.post("/{task_id}/claim", responses=responses(401, 404, 409) | WRITE_VERSION)
+@router.post("/{task_id}/claim", responses=responses(401, 404, 409) | WRITE_VERSION, dependencies=[Once])
 async def claim_task(
     task_id: UUID, actor: CurrentUser, assignments: AssignmentWriterDep, response: Response
 ) -> TaskResponse:

@@ -1,0 +1,139 @@
+"""Requests that have one effect however often they come."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+
+from app.core.errors import Conflict, HiveError
+from app.models import IdempotentRequest
+
+KEEP = timedelta(hours=24)
+
+
+class StillRunning(Conflict):
+    code = "request_in_progress"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The first request with this Idempotency-Key is still running; ask again for its answer.",
+            headers={"Retry-After": "1"},
+        )
+
+
+class KeyReused(HiveError):
+    status = 422
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used for a request with another body.")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestIdentity:
+    """Which request it is: the same one comes from the same user, by the same way, under the same key."""
+
+    user_id: UUID
+    method: str
+    path: str
+    key: str
+
+    @property
+    def lock(self) -> str:
+        return f"{self.user_id} {self.method} {self.path} {self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+class Replayed(Exception):
+    """The request was done before; this is what it was answered."""
+
+    def __init__(self, answer: KeptAnswer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class OneTry:
+    """A request that is being done for the first time, within a savepoint of its transaction."""
+
+    def __init__(
+        self, session: AsyncSession, savepoint: AsyncSessionTransaction, identity: RequestIdentity, body_hash: str
+    ) -> None:
+        self._session = session
+        self._savepoint = savepoint
+        self._identity = identity
+        self._body_hash = body_hash
+
+    async def undo(self) -> None:
+        """Take back what the request has written, for it was refused."""
+        await self._savepoint.rollback()
+
+    async def keep(self, answer: KeptAnswer) -> None:
+        """Have the answer stand or fall with the effect."""
+        if self._savepoint.is_active:
+            await self._savepoint.commit()
+        identity = self._identity
+        self._session.add(
+            IdempotentRequest(
+                user_id=identity.user_id,
+                method=identity.method,
+                path=identity.path,
+                key=identity.key,
+                body_hash=self._body_hash,
+                status=answer.status,
+                headers=dict(answer.headers),
+                body=answer.body,
+            )
+        )
+        await self._session.flush()
+
+
+class IdempotencyService:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def begin(self, identity: RequestIdentity, body: bytes) -> OneTry:
+        """Begin the request.
+
+        The lock lasts as long as the transaction, so whoever has it next finds what this one has kept.
+
+        Raises:
+            Replayed: it was done before.
+            StillRunning: the same request is being done at the moment.
+            KeyReused: it was done with another body.
+        """
+        body_hash = hashlib.sha256(body).hexdigest()
+        lock = func.pg_try_advisory_xact_lock(func.hashtextextended(identity.lock, 0))
+        if not await self._session.scalar(select(lock)):
+            raise StillRunning
+        if kept := await self._find(identity):
+            if kept.body_hash != body_hash:
+                raise KeyReused
+            raise Replayed(KeptAnswer(kept.status, kept.headers, kept.body))
+        return OneTry(self._session, await self._session.begin_nested(), identity, body_hash)
+
+    async def purge(self) -> None:
+        """Forget answers that are past their keep time."""
+        old = IdempotentRequest.created_at < func.now() - KEEP
+        await self._session.execute(delete(IdempotentRequest).where(old))
+
+    async def _find(self, identity: RequestIdentity) -> IdempotentRequest | None:
+        row = IdempotentRequest
+        same = (
+            row.user_id == identity.user_id,
+            row.method == identity.method,
+            row.path == identity.path,
+            row.key == identity.key,
+        )
+        # One that has run out, and was not purged yet, gives its place to the new one.
+        await self._session.execute(delete(row).where(*same, row.created_at < func.now() - KEEP))
+        return await self._session.scalar(select(row).where(*same))
