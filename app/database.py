@@ -7,7 +7,13 @@ from typing import Any
 import asyncpg
 from sqlalchemy import event, exc, func, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    AsyncSessionTransaction,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from app.core.dsn import asyncpg_dsn
@@ -146,6 +152,25 @@ class Database:
     async def close(self) -> None:
         if self._engine is not None:
             await self._engine.dispose()
+
+
+class Savepoint:
+    """A part of a transaction that can be undone without the rest."""
+
+    def __init__(self, transaction: AsyncSessionTransaction) -> None:
+        self._transaction = transaction
+
+    @classmethod
+    async def begin(cls, session: AsyncSession) -> "Savepoint":
+        return cls(await session.begin_nested())
+
+    async def undo(self) -> None:
+        await self._transaction.rollback()
+
+    async def release(self) -> None:
+        """What was done since is for the transaction to keep; harmless when it was undone."""
+        if self._transaction.is_active:
+            await self._transaction.commit()
 
 
 @contextmanager

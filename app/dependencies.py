@@ -16,11 +16,18 @@ from app.core.errors import Forbidden, MalformedInput
 from app.core.etags import PreconditionRequired, versions_in_if_match
 from app.core.permissions import Actor
 from app.database import Database
-from app.services import AssignmentService, DashboardService, NotificationService, TaskService, UserService
+from app.services import (
+    AssignmentService,
+    DashboardService,
+    LeaseService,
+    NotificationService,
+    TaskService,
+    UserService,
+)
 from app.services.idempotency_service import IdempotencyService, RequestIdentity
 from app.services.job_admin import JobAdmin
 from app.services.pages import CursorCodec, Pager
-from app.services.preconditions import UNCONDITIONAL, Precondition
+from app.services.preconditions import Precondition
 from app.state import State
 from app.websockets.presence import Presence
 from app.websockets.readers import Departure
@@ -125,9 +132,22 @@ async def get_one_try_of_nobody(request: Request, session: SessionDep, idempoten
     await _begin_once(request, session, NOBODY, idempotency_key)
 
 
+async def get_request_identity(
+    request: Request, actor: CurrentUser, idempotency_key: IdempotencyKey = None
+) -> RequestIdentity | None:
+    """For a route that begins its transactions itself."""
+    return _identity(request, actor.id, idempotency_key)
+
+
+RequestIdentityDep = Annotated[RequestIdentity | None, Depends(get_request_identity)]
+
+
+def _identity(request: Request, user_id: UUID, key: str | None) -> RequestIdentity | None:
+    return None if key is None else RequestIdentity(user_id, request.method, request.url.path, key)
+
+
 async def _begin_once(request: Request, session: AsyncSession, user_id: UUID, key: str | None) -> None:
-    if key is not None:
-        identity = RequestIdentity(user_id, request.method, request.url.path, key)
+    if identity := _identity(request, user_id, key):
         # `OnceRoute` finds it there when the answer is made.
         request.state.one_try = await IdempotencyService(session).begin(identity, await request.body())
 
@@ -153,15 +173,20 @@ async def get_current_admin(actor: CurrentUser) -> Actor:
 CurrentAdmin = Annotated[Actor, Depends(get_current_admin)]
 
 
+LeaseToken = Annotated[
+    int | None, Header(ge=0, le=2**53 - 1, description="What one holds the task by; refused once that is over.")
+]
+
+
 def get_precondition(
     settings: SettingsDep,
     if_match: Annotated[str | None, Header(description="The ETag of the version that the change is meant for.")] = None,
+    hive_lease_token: LeaseToken = None,
 ) -> Precondition:
-    if if_match is not None:
-        return Precondition(versions_in_if_match(if_match))
-    if settings.require_if_match:
+    if if_match is None and settings.require_if_match:
         raise PreconditionRequired
-    return UNCONDITIONAL
+    versions = None if if_match is None else versions_in_if_match(if_match)
+    return Precondition(versions, hive_lease_token)
 
 
 PreconditionDep = Annotated[Precondition, Depends(get_precondition)]
@@ -178,6 +203,10 @@ def get_task_service(session: SessionDep) -> TaskService:
 
 def get_assignment_service(session: SessionDep) -> AssignmentService:
     return AssignmentService(session)
+
+
+def get_lease_service(session: SessionDep, hive_lease_token: LeaseToken = None) -> LeaseService:
+    return LeaseService(session, Precondition(lease_token=hive_lease_token))
 
 
 def get_user_writer(session: SessionDep, precondition: PreconditionDep) -> UserService:
@@ -215,6 +244,7 @@ AssignmentServiceDep = Annotated[AssignmentService, Depends(get_assignment_servi
 UserWriterDep = Annotated[UserService, Depends(get_user_writer)]
 TaskWriterDep = Annotated[TaskService, Depends(get_task_writer)]
 AssignmentWriterDep = Annotated[AssignmentService, Depends(get_assignment_writer)]
+LeaseServiceDep = Annotated[LeaseService, Depends(get_lease_service)]
 DashboardServiceDep = Annotated[DashboardService, Depends(get_dashboard_service)]
 NotificationServiceDep = Annotated[NotificationService, Depends(get_notification_service)]
 JobAdminDep = Annotated[JobAdmin, Depends(get_job_admin)]

@@ -35,7 +35,7 @@ class OnceRoute(APIRoute):
                 await one_try.undo()
                 response = answer_to(request, refusal)
             if one_try := _one_try_of(request):
-                await one_try.keep(_kept(response))
+                await one_try.keep(kept(response))
             return response
 
         return handle_once
@@ -45,7 +45,7 @@ def _one_try_of(request: Request) -> OneTry | None:
     return getattr(request.state, "one_try", None)
 
 
-def _kept(response: Response) -> KeptAnswer:
+def kept(response: Response) -> KeptAnswer:
     headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
     return KeptAnswer(response.status_code, headers, bytes(response.body).decode())
 

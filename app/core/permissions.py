@@ -95,9 +95,14 @@ async def access_task(
     granted = permissions_on(actor, task) if task else frozenset()
     if task is None or not granted:
         raise TaskNotFound
-    if permission not in granted:
-        raise PermissionDenied(permission)
+    require_permission(actor, task, permission)
     return task
+
+
+def require_permission(actor: Actor, task: Task, permission: Permission) -> None:
+    """Raises `PermissionDenied` unless the actor, who sees the task, may do this to it."""
+    if permission not in permissions_on(actor, task):
+        raise PermissionDenied(permission)
 
 
 def audience_of(task: Task) -> Audience:

@@ -1,5 +1,6 @@
 """The background jobs there are, and asking for one: a row in the transaction that needs it."""
 
+from datetime import datetime
 from uuid import UUID
 
 from pydantic import JsonValue
@@ -14,9 +15,13 @@ from app.events.types import EventData, TaskDeleted, TaskStatusChanged, TaskUpda
 from app.models import Job, JobName, Task, TaskStatus
 
 
-async def ask_for_job(session: AsyncSession, name: JobName, **arguments: JsonValue) -> Job:
-    """Ask for a job. It's sent to a worker after the commit, and only then."""
+async def ask_for_job(
+    session: AsyncSession, name: JobName, *, run_after: datetime | None = None, **arguments: JsonValue
+) -> Job:
+    """Ask for a job. It's sent to a worker after the commit and after `run_after`, and only then."""
     job = Job(name=name, arguments=arguments)
+    if run_after is not None:
+        job.run_after = run_after
     session.add(job)
     await session.flush()
     session.info[WAKES_RELAY] = True

@@ -9,6 +9,7 @@ from app.events.types import (
     EventData,
     TaskAssigned,
     TaskCreated,
+    TaskLeaseExpired,
     TaskStatusChanged,
     TaskUnassigned,
     TaskUpdated,
@@ -29,6 +30,8 @@ def notices_of(event: EventData, *, actor_id: UUID, owner_id: UUID) -> Notices:
         found = _of_assignment(event, actor_id=actor_id, owner_id=owner_id)
     elif isinstance(event, TaskUnassigned):
         found = {owner_id: NotificationKind.RELEASED, event.previous_assignee_id: NotificationKind.UNASSIGNED}
+    elif isinstance(event, TaskLeaseExpired):
+        found = {owner_id: NotificationKind.RELEASED}
     elif isinstance(event, TaskStatusChanged):
         found = _of_step(event, owner_id=owner_id)
     return {person: kind for person, kind in found.items() if person is not None and person != actor_id}

@@ -57,6 +57,15 @@ class TaskUnassigned(EventData):
     new_status: TaskStatus
 
 
+class TaskLeaseExpired(EventData):
+    """The holder did not renew in time, and the task is available again."""
+
+    type = EventType.TASK_LEASE_EXPIRED
+    previous_assignee_id: UUID
+    old_status: TaskStatus
+    new_status: TaskStatus
+
+
 class TaskStatusChanged(EventData):
     """One step of the workflow, with who held the task before it and after it, and when it was completed, if it is."""
 
@@ -125,6 +134,7 @@ EVENT_TYPES: tuple[type[EventData], ...] = (
     TaskAssigned,
     TaskUnassigned,
     TaskStatusChanged,
+    TaskLeaseExpired,
     ChatMessage,
     UserOnline,
     UserOffline,

@@ -20,6 +20,7 @@ class EventType(StrEnum):
     TASK_ASSIGNED = "task.assigned"
     TASK_UNASSIGNED = "task.unassigned"
     TASK_STATUS_CHANGED = "task.status_changed"
+    TASK_LEASE_EXPIRED = "task.lease_expired"
     CHAT_MESSAGE = "chat.message"
     USER_ONLINE = "user.online"
     USER_OFFLINE = "user.offline"

@@ -16,6 +16,7 @@ class JobName(StrEnum):
     RECOMPUTE_IMPACT_SCORE = "recompute_impact_score"
     NOTIFY = "notify"
     SEND_MAIL = "send_mail"
+    EXPIRE_LEASE = "expire_lease"
     REMIND_OF_DUE_TASKS = "remind_of_due_tasks"
     PURGE_EVENTS = "purge_events"
     PURGE_NOTIFICATIONS = "purge_notifications"

@@ -59,6 +59,11 @@ class Task(Identified, Timestamped, Base):
     assignee_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     completed_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(server_default=text("1"))
+    # Counts the times of holding the task. Who holds it knows the present number, and who has lost it an older one.
+    lease_token: Mapped[int] = mapped_column(server_default=text("0"))
+    # Until when its holder has it, and for how long at a time; null is without end.
+    lease_expires_at: Mapped[datetime | None]
+    lease_seconds: Mapped[int | None]
 
     __table_args__ = (
         one_of("status", TaskStatus),
@@ -68,6 +73,8 @@ class Task(Identified, Timestamped, Base):
             "(assignee_id IS NOT NULL) = (status IN ('in_progress', 'completed'))",
             name="held_while_worked_on",
         ),
+        CheckConstraint("(lease_expires_at IS NULL) = (lease_seconds IS NULL)", name="lease_whole"),
+        CheckConstraint("lease_expires_at IS NULL OR status = 'in_progress'", name="lease_while_worked_on"),
         CheckConstraint("(completed_at IS NOT NULL) = (status = 'completed')", name="completed_at_when_completed"),
         # One for each order of the list (the id breaks ties), read in both directions.
         Index(None, "created_at", "id"),
@@ -80,6 +87,16 @@ class Task(Identified, Timestamped, Base):
             text("to_tsvector('simple'::regconfig, (title || ' '::text) || description)"),
             postgresql_using="gin",
         ),
+        # What is claimed next, and whose lease may have run out.
+        Index(
+            "ix_tasks_claimable",
+            "priority_rank",
+            "due_at",
+            "created_at",
+            "id",
+            postgresql_where=text("status = 'available'"),
+        ),
+        Index("ix_tasks_lease_expires_at", "lease_expires_at", postgresql_where=text("lease_expires_at IS NOT NULL")),
         # And for the filters that pick few of many.
         Index(None, "owner_id", "created_at", "id"),
         Index(None, "assignee_id", "created_at", "id"),

@@ -98,6 +98,7 @@ TestMessage = Annotated[str, _line(at_most=200), CLEAN, ONE_LINE]
 ImpactPoints = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator(_in_range)]
 ChatText = Annotated[str, StringConstraints(min_length=1, max_length=4_000), CLEAN]
+LeaseSeconds = Annotated[int, Field(ge=30, le=86_400, strict=True)]
 # As large as the column is; a JSON number of this size is still exact everywhere.
 Seq = Annotated[int, Field(ge=0, le=2**53 - 1)]
 

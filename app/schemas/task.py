@@ -5,8 +5,18 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.models import TaskPriority, TaskStatus
-from app.schemas.fields import Category, Description, ImpactPoints, Moment, PageQuery, SearchWords, Strict, Title
+from app.models import Task, TaskPriority, TaskStatus
+from app.schemas.fields import (
+    Category,
+    Description,
+    ImpactPoints,
+    LeaseSeconds,
+    Moment,
+    PageQuery,
+    SearchWords,
+    Strict,
+    Title,
+)
 
 
 class TaskCreate(Strict):
@@ -38,7 +48,36 @@ class TaskStatusUpdate(Strict):
     status: TaskStatus
 
 
+class TaskClaim(Strict):
+    lease_seconds: LeaseSeconds | None = Field(
+        default=None,
+        description="For how long, unless it's renewed. Without it the task is held until it's given back.",
+    )
+
+
+class LeaseRenewal(Strict):
+    lease_seconds: LeaseSeconds | None = Field(default=None, description="From now on; as long as before without it.")
+
+
+class TaskClaimNext(TaskClaim):
+    """Which task, besides that it's ready; how long to wait for one if there is none."""
+
+    category: Annotated[tuple[Category, ...], Field(max_length=50)] = ()
+    priority: tuple[TaskPriority, ...] = ()
+    q: SearchWords | None = None
+    wait: float = Field(default=0, ge=0, le=30, description="Seconds.")
+
+
+class TaskLease(BaseModel):
+    """What the holder has: the number of their time of holding it, and until when, if there is an end."""
+
+    token: int
+    expires_at: datetime | None
+
+
 class TaskResponse(BaseModel):
+    """`lease` is for the holder alone, and no part of what `version` counts."""
+
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
@@ -55,6 +94,14 @@ class TaskResponse(BaseModel):
     version: int
     created_at: datetime
     updated_at: datetime
+    lease: TaskLease | None = None
+
+    @classmethod
+    def of(cls, task: Task, *, viewer: UUID) -> "TaskResponse":
+        response = cls.model_validate(task)
+        if task.status is TaskStatus.IN_PROGRESS and task.assignee_id == viewer:
+            response.lease = TaskLease(token=task.lease_token, expires_at=task.lease_expires_at)
+        return response
 
 
 class TaskDeletedResponse(BaseModel):

@@ -3,6 +3,7 @@
 from app.services.assignment_service import AssignmentService
 from app.services.chat_service import ChatService
 from app.services.dashboard_service import DashboardService
+from app.services.lease_service import LeaseService
 from app.services.notification_service import NotificationService
 from app.services.notifier import Notifier
 from app.services.task_service import TaskService
@@ -12,6 +13,7 @@ __all__ = [
     "AssignmentService",
     "ChatService",
     "DashboardService",
+    "LeaseService",
     "NotificationService",
     "Notifier",
     "TaskService",

@@ -1,14 +1,19 @@
+from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from pydantic import JsonValue
+from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Conflict, NotFound
-from app.core.permissions import Actor, Permission, access_task, select_visible_tasks
+from app.core.permissions import SYSTEM, Actor, Permission, access_task, select_visible_tasks
 from app.events import outbox
-from app.events.types import TaskAssigned, TaskUnassigned
-from app.models import Task, TaskStatus, User, UserTaskAssociation
-from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
+from app.events.jobs import ask_for_job
+from app.events.types import TaskAssigned, TaskLeaseExpired, TaskUnassigned
+from app.models import JobName, Task, TaskStatus, User, UserTaskAssociation
+from app.schemas.task import TaskClaimNext, TaskFilter
+from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change, has_run_out
+from app.services.task_filter import filter_tasks
 from app.services.workflow import TRANSITIONS
 
 
@@ -53,6 +58,20 @@ class NotAssigned(Conflict):
         super().__init__(f"Nobody is working on this task; it is {current}.", current=current)
 
 
+# By urgency, then by due time (those without one last), then by age, as the index has it.
+CLAIM_ORDER = (Task.priority_rank, Task.due_at, Task.created_at, Task.id)
+
+
+def has_expired_lease() -> ColumnElement[bool]:
+    return and_(Task.status == TaskStatus.IN_PROGRESS, Task.lease_expires_at <= func.clock_timestamp())
+
+
+async def ask_for_expiry(session: AsyncSession, task: Task) -> None:
+    """Have the lease looked at when it ends. Once for each time of holding: if it was renewed, the job waits on."""
+    arguments: dict[str, JsonValue] = {"task_id": str(task.id), "token": task.lease_token}
+    await ask_for_job(session, JobName.EXPIRE_LEASE, run_after=task.lease_expires_at, **arguments)
+
+
 class AssignmentService:
     """Who holds a task: assigning, handing over, claiming, giving back. Nobody else changes the holder.
 
@@ -82,8 +101,8 @@ class AssignmentService:
         )
         task.assignee_id, task.status = user_id, TaskStatus.IN_PROGRESS
         task.version += 1
-        await self._end_hold(task.id)
-        self._begin_hold(task.id, user_id, by=actor)
+        await self._end_hold(task)
+        self._begin_hold(task, user_id, by=actor)
         await outbox.record(self._session, event, actor=actor, task=task, audience=None)
         return task
 
@@ -95,8 +114,8 @@ class AssignmentService:
         await self._release(actor, task)
         return task
 
-    async def claim(self, actor: Actor, task_id: UUID) -> Task:
-        """Take an available task for oneself. Of any number at once one wins; who holds it already keeps it.
+    async def claim(self, actor: Actor, task_id: UUID, *, lease_seconds: int | None = None) -> Task:
+        """Take an available task for oneself. Of any number at once one wins; who holds it already keeps it as it is.
 
         Raises:
             AlreadyClaimed: somebody else holds it.
@@ -104,24 +123,27 @@ class AssignmentService:
         """
         if not await self._lock_active_user(actor.id):
             raise UserNotFound
-        task: Task | None = await self._session.scalar(
-            update(Task)
-            .where(Task.id.in_(select_visible_tasks(actor).with_only_columns(Task.id).where(Task.id == task_id)))
-            .where(Task.status == TaskStatus.AVAILABLE, self._precondition.as_sql())
-            .values(status=TaskStatus.IN_PROGRESS, assignee_id=actor.id, version=Task.version + 1)
-            .returning(Task)
-        )
+        as_it_is_taken_to_be = and_(Task.id == task_id, self._precondition.as_sql())
+        task = await self._take(actor, as_it_is_taken_to_be, lease_seconds)
+        return task or await self._why_not_claimed(actor, task_id, lease_seconds)
+
+    async def claim_next(self, actor: Actor, wanted: TaskClaimNext) -> Task | None:
+        """Take the first task that is to be had: by priority, then due time, then age; None if there is none.
+
+        Tasks that others are about to take are passed over, so that claimers don't wait for one another.
+        """
+        if not await self._lock_active_user(actor.id):
+            raise UserNotFound
+        filters = TaskFilter(category=wanted.category, priority=wanted.priority, q=wanted.q)
+        found = filter_tasks(select_visible_tasks(actor), filters, actor).order_by(*CLAIM_ORDER).limit(1)
+        first = found.where(Task.status == TaskStatus.AVAILABLE).with_for_update(skip_locked=True)
+        overdue = found.where(has_expired_lease()).with_for_update(skip_locked=True)
+        task = await self._session.scalar(first) or await self._session.scalar(overdue)
         if task is None:
-            return await self._why_not_claimed(actor, task_id)
-        event = TaskAssigned(
-            assignee_id=actor.id,
-            previous_assignee_id=None,
-            old_status=TaskStatus.AVAILABLE,
-            new_status=TaskStatus.IN_PROGRESS,
-        )
-        self._begin_hold(task.id, actor.id, by=actor)
-        await outbox.record(self._session, event, actor=actor, task=task, audience=None)
-        return task
+            return None
+        if task.status is TaskStatus.IN_PROGRESS:
+            await self.end_lease(task)
+        return await self._take(actor, Task.id == task.id, wanted.lease_seconds)
 
     async def lock_holder_after(self, actor: Actor, holder: UUID | None, wanted: TaskStatus) -> UUID | None:
         """Who holds a task that `holder` has now once it has become `wanted`; locked if they are to work on it.
@@ -143,9 +165,9 @@ class AssignmentService:
     async def record_hold(self, actor: Actor, task: Task, *, was: TaskStatus) -> None:
         """Write down that the time of holding the task began or ended with its step from `was`."""
         if was is TaskStatus.IN_PROGRESS:
-            await self._end_hold(task.id)
+            await self._end_hold(task)
         if task.status is TaskStatus.IN_PROGRESS and task.assignee_id is not None:
-            self._begin_hold(task.id, task.assignee_id, by=actor)
+            self._begin_hold(task, task.assignee_id, by=actor)
 
     async def release_all(self, actor: Actor) -> None:
         """Give back every task that the actor is working on."""
@@ -153,42 +175,97 @@ class AssignmentService:
         for task in await self._session.scalars(held.order_by(Task.id).with_for_update()):
             await self._release(actor, task)
 
+    async def end_lease(self, task: Task) -> None:
+        """The task, locked by now, is available again, for its holder has not renewed in time."""
+        assert task.assignee_id is not None
+        event = TaskLeaseExpired(
+            previous_assignee_id=task.assignee_id, old_status=task.status, new_status=TaskStatus.AVAILABLE
+        )
+        await self._make_available(task)
+        await outbox.record(self._session, event, actor=SYSTEM, task=task, audience=None)
+
+    async def _take(self, actor: Actor, which: ColumnElement[bool], lease_seconds: int | None) -> Task | None:
+        """Claim the task in one statement, if there is such a one that is visible and available."""
+        expires_at = None if lease_seconds is None else func.clock_timestamp() + timedelta(seconds=lease_seconds)
+        task: Task | None = await self._session.scalar(
+            update(Task)
+            .where(Task.id.in_(select_visible_tasks(actor).with_only_columns(Task.id).where(which)))
+            .where(Task.status == TaskStatus.AVAILABLE)
+            .values(
+                status=TaskStatus.IN_PROGRESS,
+                assignee_id=actor.id,
+                version=Task.version + 1,
+                lease_token=Task.lease_token + 1,
+                lease_expires_at=expires_at,
+                lease_seconds=lease_seconds,
+            )
+            .returning(Task)
+            .execution_options(populate_existing=True)
+        )
+        if task is None:
+            return None
+        event = TaskAssigned(
+            assignee_id=actor.id,
+            previous_assignee_id=None,
+            old_status=TaskStatus.AVAILABLE,
+            new_status=TaskStatus.IN_PROGRESS,
+        )
+        self._session.add(UserTaskAssociation(task_id=task.id, user_id=actor.id, assigned_by=actor.id))
+        await outbox.record(self._session, event, actor=actor, task=task, audience=None)
+        if lease_seconds is not None:
+            await ask_for_expiry(self._session, task)
+        return task
+
     async def _release(self, actor: Actor, task: Task) -> None:
         assert task.assignee_id is not None
         event = TaskUnassigned(
             previous_assignee_id=task.assignee_id, old_status=task.status, new_status=TaskStatus.AVAILABLE
         )
-        task.assignee_id, task.status = None, TaskStatus.AVAILABLE
-        task.version += 1
-        await self._end_hold(task.id)
+        await self._make_available(task)
         await outbox.record(self._session, event, actor=actor, task=task, audience=None)
 
-    async def _why_not_claimed(self, actor: Actor, task_id: UUID) -> Task:
-        task = await access_task(self._session, actor, task_id, Permission.TASK_CLAIM)
-        self._precondition.require_of_task(task)
+    async def _make_available(self, task: Task) -> None:
+        task.assignee_id, task.status = None, TaskStatus.AVAILABLE
+        task.version += 1
+        await self._end_hold(task)
+
+    async def _take_locked(self, actor: Actor, task: Task, lease_seconds: int | None) -> Task:
+        taken = await self._take(actor, Task.id == task.id, lease_seconds)
+        assert taken is not None
+        return taken
+
+    async def _why_not_claimed(self, actor: Actor, task_id: UUID, lease_seconds: int | None) -> Task:
+        # Locked, so that what is said of it is still so when it's done.
+        task = await access_task(self._session, actor, task_id, Permission.TASK_CLAIM, lock=True)
+        if task.status is TaskStatus.IN_PROGRESS and await has_run_out(self._session, task):
+            self._precondition.require_version(task, actor)
+            await self.end_lease(task)
+            return await self._take_locked(actor, task, lease_seconds)
+        if task.assignee_id == actor.id and task.status is TaskStatus.IN_PROGRESS:
+            return task
+        self._precondition.require_version(task, actor)
         if task.status is TaskStatus.AVAILABLE:
             # Given back since the attempt, so it's to be had again.
-            return await self.claim(actor, task_id)
+            return await self._take_locked(actor, task, lease_seconds)
         if task.status is not TaskStatus.IN_PROGRESS:
             raise NotAvailable(task.status)
-        if task.assignee_id != actor.id:
-            raise AlreadyClaimed(task.assignee_id)
-        return task
+        raise AlreadyClaimed(task.assignee_id)
 
     async def _lock_active_user(self, user_id: UUID) -> bool:
         active = select(User.id).where(User.id == user_id, User.is_active).with_for_update(read=True)
         return await self._session.scalar(active) is not None
 
-    def _begin_hold(self, task_id: UUID, user_id: UUID, *, by: Actor) -> None:
-        self._session.add(UserTaskAssociation(task_id=task_id, user_id=user_id, assigned_by=by.id))
+    def _begin_hold(self, task: Task, user_id: UUID, *, by: Actor) -> None:
+        task.lease_token += 1
+        self._session.add(UserTaskAssociation(task_id=task.id, user_id=user_id, assigned_by=by.id))
 
-    async def _end_hold(self, task_id: UUID) -> None:
+    async def _end_hold(self, task: Task) -> None:
+        task.lease_expires_at, task.lease_seconds = None, None
         open_hold = UserTaskAssociation.released_at.is_(None)
-        await self._session.execute(
-            update(UserTaskAssociation)
-            .where(UserTaskAssociation.task_id == task_id, open_hold)
-            .values(released_at=func.now())
-        )
+        ended = update(UserTaskAssociation).where(UserTaskAssociation.task_id == task.id, open_hold)
+        # The task's own change goes out later, whole.
+        with self._session.no_autoflush:
+            await self._session.execute(ended.values(released_at=func.now()))
 
     async def _access(self, actor: Actor, task_id: UUID, permission: Permission) -> Task:
         return await access_for_change(self._session, actor, task_id, permission, self._precondition)

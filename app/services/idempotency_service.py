@@ -7,9 +7,10 @@ from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Conflict, HiveError
+from app.database import Savepoint
 from app.models import IdempotentRequest
 
 KEEP = timedelta(hours=24)
@@ -65,9 +66,7 @@ class Replayed(Exception):
 class OneTry:
     """A request that is being done for the first time, within a savepoint of its transaction."""
 
-    def __init__(
-        self, session: AsyncSession, savepoint: AsyncSessionTransaction, identity: RequestIdentity, body_hash: str
-    ) -> None:
+    def __init__(self, session: AsyncSession, savepoint: Savepoint, identity: RequestIdentity, body_hash: str) -> None:
         self._session = session
         self._savepoint = savepoint
         self._identity = identity
@@ -75,12 +74,11 @@ class OneTry:
 
     async def undo(self) -> None:
         """Take back what the request has written, for it was refused."""
-        await self._savepoint.rollback()
+        await self._savepoint.undo()
 
     async def keep(self, answer: KeptAnswer) -> None:
         """Have the answer stand or fall with the effect."""
-        if self._savepoint.is_active:
-            await self._savepoint.commit()
+        await self._savepoint.release()
         identity = self._identity
         self._session.add(
             IdempotentRequest(
@@ -119,7 +117,7 @@ class IdempotencyService:
             if kept.body_hash != body_hash:
                 raise KeyReused
             raise Replayed(KeptAnswer(kept.status, kept.headers, kept.body))
-        return OneTry(self._session, await self._session.begin_nested(), identity, body_hash)
+        return OneTry(self._session, await Savepoint.begin(self._session), identity, body_hash)
 
     async def purge(self) -> None:
         """Forget answers that are past their keep time."""

@@ -2,7 +2,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -29,6 +29,14 @@ Effect = Callable[[AsyncSession], Awaitable[None]]
 
 class OutcomeUnknown(Exception):
     """The effect outside may have been had, or not. That's worth one more try, and not a hundred."""
+
+
+class Postponed(Exception):
+    """It's not time yet; the job is done from `until` on, and this was no attempt."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__()
+        self.until = until
 
 
 class Hopeless(Exception):
@@ -80,6 +88,9 @@ async def _attempt(database: Database, job_id: UUID, *, hold: timedelta | None =
     with _named_in_logs(job):
         try:
             yield True
+        except Postponed as postponed:
+            await _postpone(database, job_id, postponed.until)
+            return
         except Exception as error:
             await _note_failure(database, job_id, error)
             raise
@@ -132,6 +143,13 @@ async def _lock_unfinished(session: AsyncSession, job_id: UUID) -> Job | None:
     # and would leave the job lying because of the relay's lock.
     unfinished = select(Job).where(Job.id == job_id, Job.state.in_((JobState.WAITING, JobState.SENT)))
     return await session.scalar(unfinished.with_for_update())
+
+
+async def _postpone(database: Database, job_id: UUID, until: datetime) -> None:
+    async with database.unit_of_work() as session:
+        if job := await _lock_unfinished(session, job_id):
+            job.state, job.run_after, job.held_until = JobState.WAITING, until, None
+            job.attempts -= 1
 
 
 async def _note_failure(database: Database, job_id: UUID, error: Exception) -> None:

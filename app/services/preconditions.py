@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, true
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import HiveError
 from app.core.etags import etag_of
-from app.core.permissions import Actor, Permission, access_task
-from app.models import Task, User
+from app.core.permissions import Actor, Permission, access_task, require_permission
+from app.models import Task, TaskStatus, User
 from app.schemas.task import TaskResponse
 from app.schemas.user import UserResponse
 
@@ -29,16 +29,47 @@ class StaleVersion(HiveError):
         )
 
 
+class LeaseLost(HiveError):
+    """Somebody else may be at the task, or anybody be about to take it. Nothing was changed."""
+
+    status = 409
+    code = "lease_lost"
+
+    def __init__(self) -> None:
+        super().__init__("This lease of the task is over.")
+
+
+async def has_run_out(session: AsyncSession, task: Task) -> bool:
+    """Whether the lease of the task, locked by now, is over by PostgreSQL's clock."""
+    if task.lease_expires_at is None:
+        return False
+    return bool(await session.scalar(select(task.lease_expires_at <= func.clock_timestamp())))
+
+
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """`versions` are those that the caller would overwrite; None is whichever there is."""
+    """`versions` are those that the caller would overwrite, and `lease_token` what they hold the task by.
+
+    None is whichever there is.
+    """
 
     versions: frozenset[int] | None = None
+    lease_token: int | None = None
 
-    def require_of_task(self, task: Task) -> None:
+    async def require_lease(self, session: AsyncSession, task: Task, actor: Actor) -> None:
+        """Raises `LeaseLost` unless the actor holds the task by the token that was named, if one was."""
+        if self.lease_token is not None and not (
+            task.status is TaskStatus.IN_PROGRESS
+            and task.assignee_id == actor.id
+            and task.lease_token == self.lease_token
+            and not await has_run_out(session, task)
+        ):
+            raise LeaseLost
+
+    def require_version(self, task: Task, actor: Actor) -> None:
         """Raises `StaleVersion` unless the task, locked by now, has a version that was named."""
         if not self._admits(task.version):
-            raise StaleVersion(task.version, TaskResponse.model_validate(task))
+            raise StaleVersion(task.version, TaskResponse.of(task, viewer=actor.id))
 
     def require_of_user(self, user: User) -> None:
         """The same of an account."""
@@ -63,8 +94,12 @@ async def access_for_change(
 
     Raises:
         TaskNotFound, PermissionDenied: as `access_task` does.
+        LeaseLost: they held it, and don't any more.
         StaleVersion: it has another version.
     """
-    task = await access_task(session, actor, task_id, permission, lock=True)
-    precondition.require_of_task(task)
+    task = await access_task(session, actor, task_id, Permission.TASK_VIEW, lock=True)
+    # First, for who has lost it is no longer its holder, and would learn only that they may not.
+    await precondition.require_lease(session, task, actor)
+    require_permission(actor, task, permission)
+    precondition.require_version(task, actor)
     return task

@@ -91,7 +91,7 @@ class TaskService:
         """One step by the table. Who starts a task holds it; who gives it back no longer does."""
         assignments = AssignmentService(self._session)
         # Seen first without a lock, for whoever is to hold the task is locked before the task.
-        seen = await access_task(self._session, actor, task_id, Permission.TASK_CHANGE_STATUS)
+        seen = await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
         previous = seen.assignee_id
         holder = await assignments.lock_holder_after(actor, previous, wanted)
         task = await self._access(actor, task_id, Permission.TASK_CHANGE_STATUS)

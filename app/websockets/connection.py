@@ -136,6 +136,11 @@ class Connection:
             await self._until_empty.wait()
         self.offer(message)
 
+    def skip_queued(self) -> None:
+        """Drop what is queued, for a reader that only wants to know that there was something."""
+        self._queue.clear()
+        self._queued_bytes = 0
+
     def end(self, code: int) -> None:
         """Close once what is queued is written, or a moment later."""
         if self.is_ended:

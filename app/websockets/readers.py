@@ -52,7 +52,7 @@ async def read_page(
         news = replace(wanted, types=wanted.types - PRESENCE)
         listener = Connection(signed_in.actor, wanted=news, kind=ReaderKind.PAGE)
         # Listening before looking, so that what comes in between is not missed.
-        with server.seats.taken_by(signed_in.actor), _connected(server, listener), _ended_by(departure, listener):
+        with server.seats.taken_by(signed_in.actor), connected(server, listener), ended_by(departure, listener):
             page = await _wait_for_page(listener, read, position, seconds=min(wait, _seconds_left(signed_in)))
     server.connections.count_page(len(page.events))
     return page
@@ -82,7 +82,7 @@ async def stream_messages(
     Wait for `until_following` before, and have one of the user's seats.
     """
     connection = Connection(signed_in.actor, wanted=wanted, is_live=after is None, kind=ReaderKind.STREAM)
-    with _connected(server, connection):
+    with connected(server, connection):
         catching_up = asyncio.create_task(_catch_up(connection, server, after))
         try:
             while (seconds_left := _seconds_left(signed_in)) > 0:
@@ -123,7 +123,7 @@ def _as_server_sent_event(message: Message) -> str:
 
 
 @contextmanager
-def _connected(server: SocketServer, connection: Connection) -> Iterator[None]:
+def connected(server: SocketServer, connection: Connection) -> Iterator[None]:
     server.connections.add(connection)
     try:
         yield
@@ -132,7 +132,7 @@ def _connected(server: SocketServer, connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _ended_by(departure: Departure, connection: Connection) -> Iterator[None]:
+def ended_by(departure: Departure, connection: Connection) -> Iterator[None]:
     async def end_when_gone() -> None:
         await departure()
         connection.end(CloseCode.GOING_AWAY)

@@ -17,9 +17,9 @@ from app.events.jobs import ask_for_job
 from app.events.retention import purge_events
 from app.mail.smtp import mailer_of
 from app.models import JobName
-from app.services import NotificationService, Notifier
+from app.services import LeaseService, NotificationService, Notifier
 from app.services.idempotency_service import IdempotencyService
-from app.services.job_service import perform, perform_outside, purge_done_jobs
+from app.services.job_service import Postponed, perform, perform_outside, purge_done_jobs
 from app.services.notification_mail import NotificationMailer
 from app.services.user_service import UserService
 from app.workers.celery_app import celery_app
@@ -101,6 +101,13 @@ async def notify(session: AsyncSession, *, event_id: str) -> None:
 async def send_mail(*, notification_id: str) -> None:
     mailer = NotificationMailer(process.database, process.settings, mailer_of(process.settings))
     await mailer.send(UUID(notification_id))
+
+
+@job(JobName.EXPIRE_LEASE)
+async def expire_lease(session: AsyncSession, *, task_id: str, token: int) -> None:
+    holds_until = await LeaseService(session).expire(UUID(task_id), token=token)
+    if holds_until is not None:
+        raise Postponed(holds_until)
 
 
 @job(JobName.REMIND_OF_DUE_TASKS)

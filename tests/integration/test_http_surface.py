@@ -69,7 +69,7 @@ def test_every_error_has_the_schema_of_a_problem(document: dict[str, Any]) -> No
 
 def test_every_success_has_a_schema(document: dict[str, Any]) -> None:
     for _, path, operation in operations(document):
-        [response] = [response for status, response in operation["responses"].items() if int(status) < 300]
+        [response] = [response for status, response in operation["responses"].items() if int(status) in {200, 201, 202}]
         [content] = response["content"].items()
         assert content[0] == OTHER_THAN_JSON.get(path, "application/json"), path
         assert content[1]["schema"], path

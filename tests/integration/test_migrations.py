@@ -86,7 +86,7 @@ async def test_a_revision_waits_seconds_for_a_lock_and_not_for_ever(url: str) ->
     connection = await asyncpg.connect(url)
     transaction = connection.transaction()
     await transaction.start()
-    await connection.execute("LOCK TABLE tasks IN ACCESS SHARE MODE")
+    await connection.execute("LOCK TABLE user_task_associations IN ACCESS SHARE MODE")
 
     with pytest.raises(Exception, match="lock timeout"):
         await asyncio.to_thread(command.downgrade, alembic_config(url), "base")
@@ -95,7 +95,7 @@ async def test_a_revision_waits_seconds_for_a_lock_and_not_for_ever(url: str) ->
     await connection.close()
     # Each revision is taken back by itself; the first one, which needs the lock, is still there and whole.
     assert await run_sql(url, "SELECT version_num FROM alembic_version") == "0001"
-    assert await run_sql(url, "SELECT count(*) FROM tasks") == 0
+    assert await run_sql(url, "SELECT count(*) FROM user_task_associations") == 0
 
 
 async def test_a_missing_database_is_made(url: str) -> None:

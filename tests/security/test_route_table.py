@@ -35,7 +35,7 @@ class Row:
     """
 
     answers: tuple[int, ...]
-    json: dict[str, str] | None = None
+    json: dict[str, Any] | None = None
     form: dict[str, str] | None = None
     query: dict[str, str] | None = None
     status: TaskStatus = TaskStatus.IN_PROGRESS
@@ -98,6 +98,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", f"{TASK}/assign"): owner(json={"user_id": "stranger_id"}),
     ("DELETE", f"{TASK}/assign"): owner_or_assignee(),
     ("POST", f"{TASK}/claim"): signed_in(status=TaskStatus.AVAILABLE),
+    ("POST", f"{API}/tasks/claim-next"): signed_in(status=TaskStatus.AVAILABLE),
+    # Only the holder has a lease to renew.
+    ("POST", f"{TASK}/lease"): Row((401, 409, 200, 409, 409, 401), json={"lease_seconds": 60}),
     ("PUT", f"{TASK}/status"): owner_or_assignee(json=STATUS),
     ("GET", f"{TASK}/history"): signed_in(),
     ("GET", f"{API}/events"): signed_in(),
@@ -130,6 +133,7 @@ DRAFTS: dict[tuple[str, str], Row] = {
     ("DELETE", f"{TASK}/assign"): of_draft(409),
     ("POST", f"{TASK}/claim"): of_draft(409),
     ("PUT", f"{TASK}/status"): of_draft(200, json={"status": "available"}),
+    ("POST", f"{TASK}/lease"): of_draft(409, json={"lease_seconds": 60}),
     ("GET", f"{TASK}/history"): of_draft(200),
 }
 

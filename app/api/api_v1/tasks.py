@@ -1,18 +1,24 @@
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response, status
+from fastapi import APIRouter, Body, Query, Request, Response, status
 
+from app.api.claiming import MAY_MAKE_READY, ClaimNext
 from app.api.once import OnceRoute
 from app.api.paging import link_next_page
 from app.api.problems import READ_VERSION, WRITE_VERSION, responses
 from app.core.etags import etag_of, refuse_known
+from app.core.permissions import Actor
 from app.dependencies import (
     AssignmentWriterDep,
+    ClientDeparture,
     CurrentUser,
     IfNoneMatch,
+    LeaseServiceDep,
     Once,
     PagerDep,
+    RequestIdentityDep,
+    StateDep,
     TaskServiceDep,
     TaskWriterDep,
 )
@@ -20,7 +26,10 @@ from app.models import Task, TaskStatus
 from app.schemas.event import Envelope
 from app.schemas.fields import PageQuery
 from app.schemas.task import (
+    LeaseRenewal,
     TaskAssign,
+    TaskClaim,
+    TaskClaimNext,
     TaskCreate,
     TaskDeletedResponse,
     TaskListQuery,
@@ -29,6 +38,10 @@ from app.schemas.task import (
     TaskUpdate,
 )
 from app.services.workflow import TRANSITIONS
+from app.websockets.attempts import try_until_had
+
+NOTHING_READY: dict[int | str, dict[str, Any]] = {204: {"description": "No task is ready."}}
+FOR_GOOD, AS_LONG_AS_BEFORE, ANY_TASK = TaskClaim(), LeaseRenewal(), TaskClaimNext()
 
 router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=OnceRoute)
 
@@ -38,7 +51,7 @@ async def create_task(body: TaskCreate, actor: CurrentUser, tasks: TaskServiceDe
     """Make a task: a draft that only its owner sees, or an available one."""
     task = await tasks.create(actor, body)
     response.headers["Location"] = f"/api/v1/tasks/{task.id}"
-    return _tagged(task, response)
+    return _tagged(task, actor, response)
 
 
 @router.get("", responses=responses(401))
@@ -59,7 +72,24 @@ async def list_tasks(
     response.headers.update({"Hive-Seq": str(seq), "Hive-Epoch": str(epoch)})
     page = await tasks.list_visible(actor, query, pager)
     link_next_page(request, response, page)
-    return [TaskResponse.model_validate(task) for task in page.items]
+    return [TaskResponse.of(task, viewer=actor.id) for task in page.items]
+
+
+@router.post("/claim-next", responses=NOTHING_READY | responses(401, 409, 429), response_model=TaskResponse)
+async def claim_next_task(
+    request: Request,
+    actor: CurrentUser,
+    state: StateDep,
+    departure: ClientDeparture,
+    identity: RequestIdentityDep,
+    body: Annotated[TaskClaimNext, Body()] = ANY_TASK,
+) -> Response:
+    """Take the first task that is ready: by priority, then due time, then age. With `wait`, wait for one."""
+    claiming = ClaimNext(state.database, actor, body, identity, await request.body())
+    taken = await try_until_had(
+        state.sockets, actor, claiming.attempt, news=MAY_MAKE_READY, seconds=body.wait, departure=departure
+    )
+    return taken or Response(status_code=status.HTTP_204_NO_CONTENT)
 
 
 @router.get("/workflow", responses=responses(401))
@@ -74,7 +104,7 @@ async def get_task(
 ) -> TaskResponse:
     task = await tasks.get(actor, task_id)
     refuse_known(if_none_match, task.version)
-    return _tagged(task, response)
+    return _tagged(task, actor, response)
 
 
 @router.put("/{task_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
@@ -83,7 +113,7 @@ async def update_task(
     task_id: UUID, body: TaskUpdate, actor: CurrentUser, tasks: TaskWriterDep, response: Response
 ) -> TaskResponse:
     """Change what is given, and nothing else."""
-    return _tagged(await tasks.update(actor, task_id, body), response)
+    return _tagged(await tasks.update(actor, task_id, body), actor, response)
 
 
 @router.delete("/{task_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
@@ -97,7 +127,7 @@ async def assign_task(
     task_id: UUID, body: TaskAssign, actor: CurrentUser, assignments: AssignmentWriterDep, response: Response
 ) -> TaskResponse:
     """Give the task to a user; it's in progress then."""
-    return _tagged(await assignments.assign(actor, task_id, body.user_id), response)
+    return _tagged(await assignments.assign(actor, task_id, body.user_id), actor, response)
 
 
 @router.delete("/{task_id}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
@@ -105,15 +135,33 @@ async def unassign_task(
     task_id: UUID, actor: CurrentUser, assignments: AssignmentWriterDep, response: Response
 ) -> TaskResponse:
     """Take the task back from its holder; it's available again."""
-    return _tagged(await assignments.unassign(actor, task_id), response)
+    return _tagged(await assignments.unassign(actor, task_id), actor, response)
 
 
 @router.post("/{task_id}/claim", responses=responses(401, 404, 409) | WRITE_VERSION, dependencies=[Once])
 async def claim_task(
-    task_id: UUID, actor: CurrentUser, assignments: AssignmentWriterDep, response: Response
+    task_id: UUID,
+    actor: CurrentUser,
+    assignments: AssignmentWriterDep,
+    response: Response,
+    body: Annotated[TaskClaim, Body()] = FOR_GOOD,
 ) -> TaskResponse:
-    """Take an available task for oneself. One caller wins; the others learn who."""
-    return _tagged(await assignments.claim(actor, task_id), response)
+    """Take an available task for oneself, for a time or for good. One caller wins; the others learn who."""
+    task = await assignments.claim(actor, task_id, lease_seconds=body.lease_seconds)
+    return _tagged(task, actor, response)
+
+
+@router.post("/{task_id}/lease", responses=responses(401, 404, 409), dependencies=[Once])
+async def renew_lease(
+    task_id: UUID,
+    actor: CurrentUser,
+    leases: LeaseServiceDep,
+    response: Response,
+    body: Annotated[LeaseRenewal, Body()] = AS_LONG_AS_BEFORE,
+) -> TaskResponse:
+    """Go on holding a task that one has claimed for a time."""
+    task = await leases.renew(actor, task_id, lease_seconds=body.lease_seconds)
+    return _tagged(task, actor, response)
 
 
 @router.put("/{task_id}/status", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
@@ -121,7 +169,7 @@ async def change_task_status(
     task_id: UUID, body: TaskStatusUpdate, actor: CurrentUser, tasks: TaskWriterDep, response: Response
 ) -> TaskResponse:
     """One step of the workflow."""
-    return _tagged(await tasks.change_status(actor, task_id, body.status), response)
+    return _tagged(await tasks.change_status(actor, task_id, body.status), actor, response)
 
 
 @router.get("/{task_id}/history", responses=responses(401, 404))
@@ -140,6 +188,6 @@ async def get_task_history(
     return [Envelope.of(event) for event in page.items]
 
 
-def _tagged(task: Task, response: Response) -> TaskResponse:
+def _tagged(task: Task, actor: Actor, response: Response) -> TaskResponse:
     response.headers["ETag"] = etag_of(task.version)
-    return TaskResponse.model_validate(task)
+    return TaskResponse.of(task, viewer=actor.id)

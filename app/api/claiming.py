@@ -1,0 +1,52 @@
+"""`claim-next`: each attempt is a transaction of its own, and only the one that takes a task is kept under its key."""
+
+from dataclasses import dataclass
+
+from fastapi import Response
+
+from app.api.once import kept
+from app.core.etags import etag_of
+from app.core.permissions import Actor
+from app.database import Database
+from app.models import EventType
+from app.schemas.task import TaskClaimNext, TaskResponse
+from app.services import AssignmentService
+from app.services.idempotency_service import IdempotencyService, RequestIdentity
+
+# After which of them a task may be ready that was not before.
+MAY_MAKE_READY = frozenset(
+    {
+        EventType.TASK_CREATED,
+        EventType.TASK_UPDATED,
+        EventType.TASK_STATUS_CHANGED,
+        EventType.TASK_UNASSIGNED,
+        EventType.TASK_LEASE_EXPIRED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimNext:
+    database: Database
+    actor: Actor
+    wanted: TaskClaimNext
+    identity: RequestIdentity | None
+    body: bytes
+
+    async def attempt(self) -> Response | None:
+        """The answer with the task that was taken; None if there was none.
+
+        Raises:
+            Replayed: this request has taken one before.
+        """
+        async with self.database.unit_of_work() as session:
+            one_try = await IdempotencyService(session).begin(self.identity, self.body) if self.identity else None
+            task = await AssignmentService(session).claim_next(self.actor, self.wanted)
+            if task is None:
+                return None
+            taken = TaskResponse.of(task, viewer=self.actor.id).model_dump_json()
+            headers = {"ETag": etag_of(task.version)}
+            response = Response(taken, headers=headers, media_type="application/json")
+            if one_try:
+                await one_try.keep(kept(response))
+        return response

@@ -1,0 +1,59 @@
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import Conflict
+from app.core.permissions import Actor, Permission, access_task
+from app.models import Task, TaskStatus
+from app.services.assignment_service import AssignmentService, ask_for_expiry
+from app.services.preconditions import UNCONDITIONAL, LeaseLost, Precondition, has_run_out
+
+
+class NoLease(Conflict):
+    code = "no_lease"
+
+    def __init__(self) -> None:
+        super().__init__("You hold this task without an end; say lease_seconds to give it one.")
+
+
+class LeaseService:
+    """Holding a task for a time: for longer, and what becomes of it when the time is over."""
+
+    def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
+        self._session = session
+        self._precondition = precondition
+
+    async def renew(self, actor: Actor, task_id: UUID, *, lease_seconds: int | None) -> Task:
+        """Hold the task for longer: for `lease_seconds` from now on, or as long as it was held for before.
+
+        Raises:
+            LeaseLost: the actor doesn't hold it, or no longer.
+            NoLease: they hold it without an end, and say none.
+        """
+        task = await access_task(self._session, actor, task_id, Permission.TASK_VIEW, lock=True)
+        await self._precondition.require_lease(self._session, task, actor)
+        is_held = task.status is TaskStatus.IN_PROGRESS and task.assignee_id == actor.id
+        if not is_held or await has_run_out(self._session, task):
+            raise LeaseLost
+        seconds = lease_seconds or task.lease_seconds
+        if seconds is None:
+            raise NoLease
+        had_none = task.lease_seconds is None
+        end = await self._session.scalar(select(func.clock_timestamp() + timedelta(seconds=seconds)))
+        task.lease_seconds, task.lease_expires_at = seconds, end
+        await self._session.flush()
+        if had_none:
+            await ask_for_expiry(self._session, task)
+        return task
+
+    async def expire(self, task_id: UUID, *, token: int) -> datetime | None:
+        """Make the task available if the lease of this token has run out. If it was renewed, until when it holds."""
+        task = await self._session.get(Task, task_id, with_for_update=True, populate_existing=True)
+        if task is None or task.lease_token != token or task.lease_expires_at is None:
+            return None
+        if not await has_run_out(self._session, task):
+            return task.lease_expires_at
+        await AssignmentService(self._session).end_lease(task)
+        return None

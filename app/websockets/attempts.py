@@ -1,0 +1,45 @@
+"""Waiting for something to be had: trying now, and again with each event that may have changed the outcome."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from app.core.permissions import Actor
+from app.events.filters import EventFilter
+from app.models import EventType
+from app.websockets.connection import Connection, ReaderKind
+from app.websockets.conversation import SocketServer
+from app.websockets.readers import Departure, connected, ended_by
+
+T = TypeVar("T")
+
+
+async def try_until_had(
+    server: SocketServer,
+    actor: Actor,
+    attempt: Callable[[], Awaitable[T | None]],
+    *,
+    news: frozenset[EventType],
+    seconds: float,
+    departure: Departure,
+) -> T | None:
+    """What the attempt gives, tried at once and with each of these events; None when the time is over.
+
+    Nothing is held between two attempts. Whoever has gone is waited for no longer.
+    """
+    if not seconds:
+        return await attempt()
+    listener = Connection(actor, wanted=EventFilter(news), kind=ReaderKind.PAGE)
+    deadline = asyncio.get_running_loop().time() + seconds
+    # Listening before looking, so that what comes in between is not missed.
+    with server.seats.taken_by(actor), connected(server, listener), ended_by(departure, listener):
+        while (had := await attempt()) is None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    if await listener.next_message() is None:
+                        return None
+            except TimeoutError:
+                return None
+            # One attempt is as good as many: whatever they were about, it sees the present.
+            listener.skip_queued()
+    return had
