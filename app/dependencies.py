@@ -18,6 +18,7 @@ from app.core.permissions import Actor
 from app.database import Database
 from app.services import (
     AssignmentService,
+    BlockerService,
     DashboardService,
     LeaseService,
     NotificationService,
@@ -221,6 +222,14 @@ def get_assignment_writer(session: SessionDep, precondition: PreconditionDep) ->
     return AssignmentService(session, precondition)
 
 
+def get_blocker_service(session: SessionDep) -> BlockerService:
+    return BlockerService(session)
+
+
+def get_blocker_writer(session: SessionDep, precondition: PreconditionDep) -> BlockerService:
+    return BlockerService(session, precondition)
+
+
 def get_dashboard_service(session: SessionDep) -> DashboardService:
     return DashboardService(session)
 
@@ -245,6 +254,8 @@ UserWriterDep = Annotated[UserService, Depends(get_user_writer)]
 TaskWriterDep = Annotated[TaskService, Depends(get_task_writer)]
 AssignmentWriterDep = Annotated[AssignmentService, Depends(get_assignment_writer)]
 LeaseServiceDep = Annotated[LeaseService, Depends(get_lease_service)]
+BlockerServiceDep = Annotated[BlockerService, Depends(get_blocker_service)]
+BlockerWriterDep = Annotated[BlockerService, Depends(get_blocker_writer)]
 DashboardServiceDep = Annotated[DashboardService, Depends(get_dashboard_service)]
 NotificationServiceDep = Annotated[NotificationService, Depends(get_notification_service)]
 JobAdminDep = Annotated[JobAdmin, Depends(get_job_admin)]

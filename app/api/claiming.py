@@ -21,6 +21,8 @@ MAY_MAKE_READY = frozenset(
         EventType.TASK_STATUS_CHANGED,
         EventType.TASK_UNASSIGNED,
         EventType.TASK_LEASE_EXPIRED,
+        EventType.TASK_UNBLOCKED,
+        EventType.TASK_READY,
     }
 )
 

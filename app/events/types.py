@@ -77,6 +77,26 @@ class TaskStatusChanged(EventData):
     completed_at: datetime | None
 
 
+class TaskBlocked(EventData):
+    """The task can't start before another one is completed. `blocker_id` is null for a draft that not all may see."""
+
+    type = EventType.TASK_BLOCKED
+    blocker_id: UUID | None
+
+
+class TaskUnblocked(EventData):
+    """The task no longer depends on another one, which was taken from its blockers, or deleted."""
+
+    type = EventType.TASK_UNBLOCKED
+    blocker_id: UUID | None
+
+
+class TaskReady(EventData):
+    """The task is available and waited for others; it doesn't any longer."""
+
+    type = EventType.TASK_READY
+
+
 class ChatMessage(EventData):
     type = EventType.CHAT_MESSAGE
     message: str
@@ -135,6 +155,9 @@ EVENT_TYPES: tuple[type[EventData], ...] = (
     TaskUnassigned,
     TaskStatusChanged,
     TaskLeaseExpired,
+    TaskBlocked,
+    TaskUnblocked,
+    TaskReady,
     ChatMessage,
     UserOnline,
     UserOffline,

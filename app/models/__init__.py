@@ -6,6 +6,7 @@ from app.models.idempotent_request import IdempotentRequest
 from app.models.job import Job, JobName, JobState
 from app.models.notification import Notification, NotificationKind
 from app.models.task import HELD_STATUSES, Task, TaskPriority, TaskStatus
+from app.models.task_blocker import TaskBlocker, is_blocked, is_ready
 from app.models.user import User
 from app.models.user_task_association import UserTaskAssociation
 
@@ -23,8 +24,11 @@ __all__ = [
     "Notification",
     "NotificationKind",
     "Task",
+    "TaskBlocker",
     "TaskPriority",
     "TaskStatus",
     "User",
     "UserTaskAssociation",
+    "is_blocked",
+    "is_ready",
 ]

@@ -130,6 +130,9 @@ class TaskFilter(Strict):
     q: SearchWords | None = Field(default=None, description="Words that the title or the description has.")
     due_before: Moment | None = None
     due_after: Moment | None = None
+    ready: bool | None = Field(
+        default=None, description="Whether it can be started: available, and waiting for nothing."
+    )
 
 
 class TaskListQuery(TaskFilter, PageQuery):

@@ -1,6 +1,7 @@
 """The rules of HIVE: classes over a session, one for each noun."""
 
 from app.services.assignment_service import AssignmentService
+from app.services.blocker_service import BlockerService
 from app.services.chat_service import ChatService
 from app.services.dashboard_service import DashboardService
 from app.services.lease_service import LeaseService
@@ -11,6 +12,7 @@ from app.services.user_service import UserService
 
 __all__ = [
     "AssignmentService",
+    "BlockerService",
     "ChatService",
     "DashboardService",
     "LeaseService",

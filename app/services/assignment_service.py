@@ -2,17 +2,18 @@ from datetime import timedelta
 from uuid import UUID
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, and_, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.errors import Conflict, NotFound
+from app.core.errors import Conflict, NotFound, ServiceUnavailable
 from app.core.permissions import SYSTEM, Actor, Permission, access_task, select_visible_tasks
 from app.events import outbox
 from app.events.jobs import ask_for_job
 from app.events.types import TaskAssigned, TaskLeaseExpired, TaskUnassigned
-from app.models import JobName, Task, TaskStatus, User, UserTaskAssociation
+from app.models import JobName, Task, TaskStatus, User, UserTaskAssociation, is_blocked
 from app.schemas.task import TaskClaimNext, TaskFilter
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change, has_run_out
+from app.services.readiness import require_unblocked
 from app.services.task_filter import filter_tasks
 from app.services.workflow import TRANSITIONS
 
@@ -93,6 +94,8 @@ class AssignmentService:
             raise AlreadyCompleted
         if task.assignee_id == user_id:
             return task
+        if task.status is not TaskStatus.IN_PROGRESS:
+            await require_unblocked(self._session, actor, task_id)
         event = TaskAssigned(
             assignee_id=user_id,
             previous_assignee_id=task.assignee_id,
@@ -120,6 +123,7 @@ class AssignmentService:
         Raises:
             AlreadyClaimed: somebody else holds it.
             NotAvailable: it's a draft, or completed.
+            Blocked: it waits for others.
         """
         if not await self._lock_active_user(actor.id):
             raise UserNotFound
@@ -135,7 +139,8 @@ class AssignmentService:
         if not await self._lock_active_user(actor.id):
             raise UserNotFound
         filters = TaskFilter(category=wanted.category, priority=wanted.priority, q=wanted.q)
-        found = filter_tasks(select_visible_tasks(actor), filters, actor).order_by(*CLAIM_ORDER).limit(1)
+        ready = filter_tasks(select_visible_tasks(actor), filters, actor).where(~is_blocked())
+        found = ready.order_by(*CLAIM_ORDER).limit(1)
         first = found.where(Task.status == TaskStatus.AVAILABLE).with_for_update(skip_locked=True)
         overdue = found.where(has_expired_lease()).with_for_update(skip_locked=True)
         task = await self._session.scalar(first) or await self._session.scalar(overdue)
@@ -187,10 +192,13 @@ class AssignmentService:
     async def _take(self, actor: Actor, which: ColumnElement[bool], lease_seconds: int | None) -> Task | None:
         """Claim the task in one statement, if there is such a one that is visible and available."""
         expires_at = None if lease_seconds is None else func.clock_timestamp() + timedelta(seconds=lease_seconds)
+        # With its version, for whoever has changed it since the statement began may have had it wait for others:
+        # PostgreSQL looks again at the row that it waited for, and not at the rows of its blockers.
+        seen = select_visible_tasks(actor).with_only_columns(Task.id, Task.version).where(which)
         task: Task | None = await self._session.scalar(
             update(Task)
-            .where(Task.id.in_(select_visible_tasks(actor).with_only_columns(Task.id).where(which)))
-            .where(Task.status == TaskStatus.AVAILABLE)
+            .where(tuple_(Task.id, Task.version).in_(seen))
+            .where(Task.status == TaskStatus.AVAILABLE, ~is_blocked())
             .values(
                 status=TaskStatus.IN_PROGRESS,
                 assignee_id=actor.id,
@@ -231,7 +239,10 @@ class AssignmentService:
 
     async def _take_locked(self, actor: Actor, task: Task, lease_seconds: int | None) -> Task:
         taken = await self._take(actor, Task.id == task.id, lease_seconds)
-        assert taken is not None
+        if taken is None:
+            await require_unblocked(self._session, actor, task.id)
+            # What it waited for was done just now.
+            raise ServiceUnavailable("What the task waits for has changed; try again.", code="try_again")
         return taken
 
     async def _why_not_claimed(self, actor: Actor, task_id: UUID, lease_seconds: int | None) -> Task:

@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, literal_column
+from sqlalchemy import ColumnElement, Select, func, literal_column, not_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.permissions import Actor
-from app.models import Task
+from app.models import Task, is_ready
 from app.models.task import search_vector
 from app.schemas.task import TaskFilter
 
@@ -27,6 +27,8 @@ def filter_tasks(statement: Select[Task], wanted: TaskFilter, actor: Actor) -> S
         statement = statement.where(Task.due_at < wanted.due_before)
     if wanted.due_after is not None:
         statement = statement.where(Task.due_at > wanted.due_after)
+    if wanted.ready is not None:
+        statement = statement.where(is_ready() if wanted.ready else not_(is_ready()))
     if wanted.q is not None:
         statement = statement.where(_has_words(wanted.q))
     return statement

@@ -21,6 +21,7 @@ from app.schemas.task import TaskCreate, TaskListQuery, TaskSort, TaskUpdate
 from app.services.assignment_service import AssignmentService
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
+from app.services.readiness import WaitingTasks, require_unblocked
 from app.services.task_filter import filter_tasks
 from app.services.workflow import require_transition
 
@@ -80,10 +81,12 @@ class TaskService:
 
     async def delete(self, actor: Actor, task_id: UUID) -> None:
         """The row goes, its events stay. The event of the deletion has the version after the last one."""
+        waiting = await WaitingTasks.lock(self._session, task_id)
         task = await self._access(actor, task_id, Permission.TASK_DELETE)
         task.version += 1
         event = TaskDeleted(title=task.title)
         await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
+        await waiting.tell_of_deletion(actor, task)
         await self._session.delete(task)
         await self._session.flush()
 
@@ -94,11 +97,14 @@ class TaskService:
         seen = await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
         previous = seen.assignee_id
         holder = await assignments.lock_holder_after(actor, previous, wanted)
+        waiting = await WaitingTasks.lock(self._session, task_id) if wanted is TaskStatus.COMPLETED else None
         task = await self._access(actor, task_id, Permission.TASK_CHANGE_STATUS)
         old = task.status
         require_transition(old, wanted)
         if task.assignee_id != previous:
             raise ChangedMeanwhile
+        if (old, wanted) == (TaskStatus.AVAILABLE, TaskStatus.IN_PROGRESS):
+            await require_unblocked(self._session, actor, task_id)
         completed_at = await self._session.scalar(select(func.now())) if wanted is TaskStatus.COMPLETED else None
         task.status, task.assignee_id, task.completed_at = wanted, holder, completed_at
         task.version += 1
@@ -112,6 +118,8 @@ class TaskService:
         )
         # One side of each step is public, and those who saw the task must learn that it was withdrawn.
         await outbox.record(self._session, event, actor=actor, task=task, audience=None)
+        if waiting:
+            await waiting.tell_of_completion(actor, task)
         return task
 
     async def position(self) -> tuple[int, UUID]:

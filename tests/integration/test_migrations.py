@@ -17,7 +17,7 @@ from app.database import Database
 from app.migrate import MigrationError, alembic_config, create_missing_database, migrate_database, newest_revision
 from app.models import TaskStatus
 from app.schemas.task import TaskCreate
-from app.services import AssignmentService, TaskService
+from app.services import AssignmentService, BlockerService, TaskService
 from tests.builders.users import create_user
 from tests.conftest import ROOT
 from tests.utils.databases import new_database, run_sql
@@ -42,6 +42,8 @@ async def fill(url: str) -> None:
         task = await TaskService(session).create(actor, TaskCreate(title="Kept", status=TaskStatus.AVAILABLE))
         await AssignmentService(session).claim(actor, task.id)
         await TaskService(session).change_status(actor, task.id, TaskStatus.COMPLETED)
+        waiting = await TaskService(session).create(actor, TaskCreate(title="Waits"))
+        await BlockerService(session).add(actor, waiting.id, task.id)
     await database.close()
 
 

@@ -51,12 +51,13 @@ COUNTS = [
     ("POST", "/tasks", {"title": "Roses"}, 3),
     ("PATCH", "/tasks/{task}", {"title": "Roses"}, 4),
     ("PATCH", "/tasks/{task}", {"title": "Water the orchids"}, 2),
-    ("DELETE", "/tasks/{task}", NONE, 5),
+    # The account, the task and what waits for it locked, the task, the event, what waits for it, the deletion.
+    ("DELETE", "/tasks/{task}", NONE, 7),
     ("GET", "/notifications", NONE, 2),
     ("POST", "/notifications/read", NONE, 2),
-    # The account, the new holder, the task and its change, the time of holding it ended and begun, the event,
-    # the job that notifies.
-    ("POST", "/tasks/{task}/assign", {"user_id": "{user}"}, 8),
+    # The account, the new holder, the task, what it waits for, its change, the time of holding it ended and begun,
+    # the event, the job that notifies.
+    ("POST", "/tasks/{task}/assign", {"user_id": "{user}"}, 9),
     ("POST", "/tasks/{task}/claim", NONE, 5),
     # The account, the task seen and locked, its change, the event.
     ("PUT", "/tasks/{task}/status", {"status": "draft"}, 5),
@@ -111,7 +112,7 @@ async def test_longer_lists_need_no_more_statements(
 
 @pytest.fixture
 async def many_tasks(session: AsyncSession, user: User, other_user: User) -> None:
-    """Some thousands, of which only few are anybody's, in a rare category, or have a rare word."""
+    """Some thousands, of which only few are anybody's, in a rare category, or have a rare word; a tenth wait."""
     await session.execute(
         text(
             "INSERT INTO tasks (id, title, description, status, category, priority, owner_id, due_at, created_at)"
@@ -125,8 +126,15 @@ async def many_tasks(session: AsyncSession, user: User, other_user: User) -> Non
         ),
         {"one": user.id, "other": other_user.id},
     )
+    await session.execute(
+        text(
+            "INSERT INTO task_blockers (task_id, blocker_id, created_by) SELECT id, before, owner_id FROM"
+            " (SELECT id, owner_id, title, lag(id) OVER (ORDER BY id) AS before FROM tasks) AS each"
+            " WHERE title LIKE '%0' AND before IS NOT NULL"
+        )
+    )
     await session.commit()
-    await session.execute(text("ANALYZE tasks"))
+    await session.execute(text("ANALYZE tasks, task_blockers"))
 
 
 async def plan_of(session: AsyncSession, statements: list[Statement]) -> str:
@@ -154,6 +162,8 @@ async def plan_of(session: AsyncSession, statements: list[Statement]) -> str:
         ("category=rare", "ix_tasks_category_created_at_id"),
         ("status=draft", "ix_tasks_status_created_at_id"),
         ("q=rhododendron", "ix_tasks_search"),
+        ("ready=true", "ix_tasks_created_at_id"),
+        ("ready=true&sort=priority", "ix_tasks_priority_rank_id"),
     ],
 )
 async def test_lists_of_tasks_find_their_index(

@@ -15,7 +15,7 @@ from starlette.routing import Mount, WebSocketRoute
 
 from app.config import Environment, Settings
 from app.main import create_app
-from app.models import Event, Job, Task, TaskStatus, User
+from app.models import Event, Job, Task, TaskBlocker, TaskStatus, User
 from tests.builders.tasks import create_task
 from tests.builders.users import PASSWORD, create_user
 from tests.conftest import ClientAs, token_of
@@ -103,6 +103,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", f"{TASK}/lease"): Row((401, 409, 200, 409, 409, 401), json={"lease_seconds": 60}),
     ("PUT", f"{TASK}/status"): owner_or_assignee(json=STATUS),
     ("GET", f"{TASK}/history"): signed_in(),
+    ("GET", f"{TASK}/blockers"): signed_in(),
+    ("PUT", f"{TASK}/blockers/{{blocker_id}}"): owner(),
+    ("DELETE", f"{TASK}/blockers/{{blocker_id}}"): owner(),
     ("GET", f"{API}/events"): signed_in(),
     # From beyond the end of the log a stream has nothing to tell but that, and ends.
     ("GET", f"{API}/events/stream"): signed_in(query={"after": "9007199254740991"}),
@@ -135,6 +138,9 @@ DRAFTS: dict[tuple[str, str], Row] = {
     ("PUT", f"{TASK}/status"): of_draft(200, json={"status": "available"}),
     ("POST", f"{TASK}/lease"): of_draft(409, json={"lease_seconds": 60}),
     ("GET", f"{TASK}/history"): of_draft(200),
+    ("GET", f"{TASK}/blockers"): of_draft(200),
+    ("PUT", f"{TASK}/blockers/{{blocker_id}}"): of_draft(200),
+    ("DELETE", f"{TASK}/blockers/{{blocker_id}}"): of_draft(200),
 }
 
 Cell = tuple[str, str, str]
@@ -165,11 +171,12 @@ def fill_in(text: str, people: dict[str, User]) -> str:
 
 
 async def call(
-    client: httpx2.AsyncClient, method: str, path: str, row: Row, people: dict[str, User], task: Task
+    client: httpx2.AsyncClient, method: str, path: str, row: Row, people: dict[str, User], task: Task, blocker: Task
 ) -> httpx2.Response:
     if method == "MOUNT":
         method, path = "GET", f"{path}/swagger-ui.css"
-    filled = path.format(task_id=task.id, user_id=people["owner"].id, notification_id=task.id) if "{" in path else path
+    ids = {"task_id": task.id, "blocker_id": blocker.id, "user_id": people["owner"].id, "notification_id": task.id}
+    filled = path.format(**ids) if "{" in path else path
     body, form = (
         {name: fill_in(text, people) for name, text in sent.items()} if sent else None for sent in (row.json, row.form)
     )
@@ -229,9 +236,13 @@ async def test_answer_of_each_route_to_each_caller(
     row: Row,
 ) -> None:
     task = await create_task(session, owner=people["owner"], assignee=people["assignee"], status=row.status)
+    # It waited for this one, which is done.
+    blocker = await create_task(session, owner=people["stranger"], status=TaskStatus.COMPLETED)
+    session.add(TaskBlocker(task_id=task.id, blocker_id=blocker.id, created_by=people["owner"].id))
+    await session.commit()
     speaker = client if caller == "anonymous" else await client_as(people[caller])
 
-    answer = await call(speaker, method, path, row, people, task)
+    answer = await call(speaker, method, path, row, people, task, blocker)
 
     expected = row.answers[CALLERS.index(caller)]
     assert answer.status_code == expected, answer.text

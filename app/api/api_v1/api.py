@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.api import health
-from app.api.api_v1 import admin, auth, dashboard, debug, events, notifications, tasks, users, websocket
+from app.api.api_v1 import admin, auth, blockers, dashboard, debug, events, notifications, tasks, users, websocket
 from app.api.problems import EVERY_ROUTE
 from app.dependencies import StrictParameters
 
@@ -15,6 +15,7 @@ def build_router(*, with_debug: bool) -> APIRouter:
         auth.router,
         users.router,
         tasks.router,
+        blockers.router,
         events.router,
         notifications.router,
         admin.router,

@@ -1,15 +1,15 @@
 """Validate the types of events.
 
-Revision: 0007
-After: 0006
+Revision: 0008
+After: 0007
 """
 
 from collections.abc import Sequence
 
 from alembic import op
 
-revision: str = "0007"
-down_revision: str | None = "0006"
+revision: str = "0008"
+down_revision: str | None = "0007"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

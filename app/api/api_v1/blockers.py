@@ -1,0 +1,49 @@
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.paging import link_next_page
+from app.api.problems import WRITE_VERSION, responses
+from app.core.etags import etag_of
+from app.dependencies import BlockerServiceDep, BlockerWriterDep, CurrentUser, PagerDep
+from app.schemas.fields import PageQuery
+from app.schemas.task import TaskResponse
+
+router = APIRouter(prefix="/tasks/{task_id}/blockers", tags=["tasks"])
+
+
+@router.get("", responses=responses(401, 404))
+async def list_blockers(
+    task_id: UUID,
+    query: Annotated[PageQuery, Query()],
+    actor: CurrentUser,
+    blockers: BlockerServiceDep,
+    pager: PagerDep,
+    request: Request,
+    response: Response,
+) -> list[TaskResponse]:
+    """What the task waits for, and has waited for, as far as one may see it. Further pages are in the `Link` header."""
+    page = await blockers.list_visible(actor, task_id, query, pager)
+    link_next_page(request, response, page)
+    return [TaskResponse.model_validate(task) for task in page.items]
+
+
+@router.put("/{blocker_id}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
+async def add_blocker(
+    task_id: UUID, blocker_id: UUID, actor: CurrentUser, blockers: BlockerWriterDep, response: Response
+) -> TaskResponse:
+    """Have the task wait for another one: it can't start before that is completed."""
+    task = await blockers.add(actor, task_id, blocker_id)
+    response.headers["ETag"] = etag_of(task.version)
+    return TaskResponse.model_validate(task)
+
+
+@router.delete("/{blocker_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
+async def remove_blocker(
+    task_id: UUID, blocker_id: UUID, actor: CurrentUser, blockers: BlockerWriterDep, response: Response
+) -> TaskResponse:
+    """Have the task no longer wait for another one."""
+    task = await blockers.remove(actor, task_id, blocker_id)
+    response.headers["ETag"] = etag_of(task.version)
+    return TaskResponse.model_validate(task)

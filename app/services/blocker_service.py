@@ -1,0 +1,107 @@
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import Conflict, NotFound
+from app.core.permissions import Actor, Permission, access_task, audience_of, select_visible_tasks
+from app.events import outbox
+from app.events.types import TaskBlocked
+from app.models import Task, TaskBlocker, TaskStatus, is_blocked
+from app.schemas.fields import PageQuery
+from app.services.dependency_graph import find_cycle, lock_graph
+from app.services.pages import Order, Page, Pager, scope_of
+from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
+from app.services.readiness import name_for_readers, tell_ready, tell_unblocked, visible_among
+from app.services.workflow import TRANSITIONS
+
+
+class DependencyCycle(Conflict):
+    """`path` leads from the task over what it would wait for back to itself; null stands for what is hidden."""
+
+    code = "dependency_cycle"
+
+    def __init__(self, path: Sequence[UUID | None]) -> None:
+        super().__init__("The tasks would wait for each other.", path=path)
+
+
+class CompletedAlready(Conflict):
+    code = "already_completed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A completed task waits for nothing; reopen it first.", allowed=TRANSITIONS[TaskStatus.COMPLETED]
+        )
+
+
+class NotABlocker(NotFound):
+    code = "not_a_blocker"
+
+    def __init__(self) -> None:
+        super().__init__("The task does not wait for such a task.")
+
+
+class BlockerService:
+    """What a task waits for: its blockers, which its owner names."""
+
+    def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
+        self._session = session
+        self._precondition = precondition
+
+    async def add(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> Task:
+        """Have the task wait for another one that the actor sees; again changes nothing.
+
+        One that is in progress goes on, and waits if it has to be started again.
+        """
+        task, blocker = await self._lock_both(actor, task_id, blocker_id)
+        if task.status is TaskStatus.COMPLETED:
+            raise CompletedAlready
+        if await self._session.get(TaskBlocker, (task_id, blocker_id)):
+            return task
+        await lock_graph(self._session)
+        if cycle := await find_cycle(self._session, task_id, through=blocker_id):
+            visible = await visible_among(self._session, actor, cycle)
+            raise DependencyCycle([step if step in visible else None for step in cycle])
+        self._session.add(TaskBlocker(task_id=task_id, blocker_id=blocker_id, created_by=actor.id))
+        task.version += 1
+        event = TaskBlocked(blocker_id=name_for_readers(blocker, task))
+        await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
+        return task
+
+    async def remove(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> Task:
+        """Have the task no longer wait for another one, which its owner may have lost sight of meanwhile."""
+        task = await access_for_change(self._session, actor, task_id, Permission.TASK_EDIT, self._precondition)
+        dependency = await self._session.get(TaskBlocker, (task_id, blocker_id))
+        if dependency is None:
+            raise NotABlocker
+        blocker = await self._session.get_one(Task, blocker_id, populate_existing=True)
+        await self._session.delete(dependency)
+        await tell_unblocked(self._session, actor, task, blocker)
+        was_in_the_way = blocker.status is not TaskStatus.COMPLETED
+        if was_in_the_way and task.status is TaskStatus.AVAILABLE and not await self._is_blocked(task_id):
+            await tell_ready(self._session, actor, task)
+        return task
+
+    async def list_visible(self, actor: Actor, task_id: UUID, query: PageQuery, pager: Pager) -> Page[Task]:
+        """The blockers that the actor may see, completed ones too, in the order in which they were made."""
+        await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
+        statement = (
+            select_visible_tasks(actor)
+            .join(TaskBlocker, TaskBlocker.blocker_id == Task.id)
+            .where(TaskBlocker.task_id == task_id)
+        )
+        order = Order(key=Task.created_at, id=Task.id)
+        return await pager.fetch(statement, order, query, scope=scope_of("blockers", actor=actor.id, task=task_id))
+
+    async def _lock_both(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> tuple[Task, Task]:
+        """Both, in the order in which all lock tasks. The blocker too: it must not be completed or go meanwhile."""
+        wanted: Mapping[UUID, Permission] = {blocker_id: Permission.TASK_VIEW, task_id: Permission.TASK_EDIT}
+        found = {
+            each: await access_task(self._session, actor, each, wanted[each], lock=True) for each in sorted(wanted)
+        }
+        self._precondition.require_version(found[task_id], actor)
+        return found[task_id], found[blocker_id]
+
+    async def _is_blocked(self, task_id: UUID) -> bool:
+        return await self._session.scalar(select(Task.id).where(Task.id == task_id, is_blocked())) is not None

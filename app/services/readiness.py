@@ -1,0 +1,121 @@
+"""Which tasks wait for which, when one is started, completed or deleted."""
+
+from collections.abc import Collection, Iterable
+from uuid import UUID
+
+from sqlalchemy import Uuid, any_, cast, func, select, union_all
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import Conflict
+from app.core.permissions import Actor, audience_of, select_visible_tasks
+from app.events import outbox
+from app.events.types import TaskReady, TaskUnblocked
+from app.models import Task, TaskBlocker, TaskStatus, is_blocked
+
+
+class Blocked(Conflict):
+    """`waiting_for` are those that the caller may see, `hidden` is how many more there are."""
+
+    code = "blocked"
+
+    def __init__(self, waiting_for: Collection[UUID], *, hidden: int) -> None:
+        super().__init__(
+            "It can't start before the tasks that it waits for are completed.",
+            waiting_for=sorted(waiting_for),
+            hidden=hidden,
+        )
+
+
+async def require_unblocked(session: AsyncSession, actor: Actor, task_id: UUID) -> None:
+    """Raises `Blocked` if the task, locked by now, waits for one that isn't completed."""
+    unfinished = (
+        select(Task.id)
+        .join(TaskBlocker, TaskBlocker.blocker_id == Task.id)
+        .where(TaskBlocker.task_id == task_id, Task.status != TaskStatus.COMPLETED)
+    )
+    waiting_for = (await session.scalars(unfinished)).all()
+    if waiting_for:
+        visible = await visible_among(session, actor, waiting_for)
+        raise Blocked(visible, hidden=len(waiting_for) - len(visible))
+
+
+async def visible_among(session: AsyncSession, actor: Actor, task_ids: Iterable[UUID]) -> frozenset[UUID]:
+    """Those of the tasks that the actor may know of."""
+    visible = select_visible_tasks(actor).with_only_columns(Task.id)
+    return frozenset(await session.scalars(visible.where(Task.id.in_(set(task_ids)))))
+
+
+def name_for_readers(blocker: Task, task: Task) -> UUID | None:
+    """The blocker's id for an event of the task; None unless whoever reads the event may see the blocker."""
+    is_hidden = blocker.status is TaskStatus.DRAFT
+    is_for_its_owner = task.status is TaskStatus.DRAFT and task.owner_id == blocker.owner_id
+    return blocker.id if is_for_its_owner or not is_hidden else None
+
+
+async def lock_with_waiting(session: AsyncSession, task_ids: Iterable[UUID], *, ending: Iterable[UUID]) -> set[UUID]:
+    """Lock the tasks, and those that wait for the `ending` ones, all in the order of their ids; which they are."""
+    ended = list(ending)
+    named = select(func.unnest(cast([*task_ids, *ended], ARRAY(Uuid))))
+    waiting = select(TaskBlocker.task_id).where(TaskBlocker.blocker_id == any_(cast(ended, ARRAY(Uuid))))
+    # As an array it's looked up by the primary key, whatever the planner takes the table for.
+    wanted = Task.id == any_(func.array(union_all(named, waiting).scalar_subquery()))
+    return set(await session.scalars(select(Task.id).where(wanted).order_by(Task.id).with_for_update()))
+
+
+async def tell_ready(session: AsyncSession, actor: Actor, task: Task) -> None:
+    """Write down that an available task has stopped waiting."""
+    task.version += 1
+    await outbox.record(session, TaskReady(), actor=actor, task=task, audience=audience_of(task))
+
+
+class WaitingTasks:
+    """Those that wait for a task which is about to be completed or deleted.
+
+    All are locked with it, in the order of their ids. So of two last blockers that are completed at once, the later
+    one finds the other completed; and nobody waits for somebody who waits for them.
+    """
+
+    def __init__(self, session: AsyncSession, locked: set[UUID]) -> None:
+        self._session = session
+        self._locked = locked
+
+    @classmethod
+    async def lock(cls, session: AsyncSession, blocker_id: UUID) -> "WaitingTasks":
+        return cls(session, await lock_with_waiting(session, (), ending=[blocker_id]))
+
+    async def tell_of_completion(self, actor: Actor, blocker: Task) -> None:
+        """Tell of those for which it was the last."""
+        for task, is_still_blocked in await self._find(blocker):
+            if task.status is TaskStatus.AVAILABLE and not is_still_blocked:
+                await tell_ready(self._session, actor, task)
+
+    async def tell_of_deletion(self, actor: Actor, blocker: Task) -> None:
+        """Tell all that they have one blocker less, and of those for which it was the last."""
+        was_in_the_way = blocker.status is not TaskStatus.COMPLETED
+        for task, is_still_blocked in await self._find(blocker):
+            await tell_unblocked(self._session, actor, task, blocker)
+            if was_in_the_way and task.status is TaskStatus.AVAILABLE and not is_still_blocked:
+                await tell_ready(self._session, actor, task)
+
+    async def _find(self, blocker: Task) -> list[tuple[Task, bool]]:
+        """The tasks that wait for the blocker, and whether they wait for others as well."""
+        statement = (
+            select(Task, is_blocked(besides=blocker.id))
+            .join(TaskBlocker, TaskBlocker.task_id == Task.id)
+            .where(TaskBlocker.blocker_id == blocker.id)
+            .order_by(Task.id)
+            .execution_options(populate_existing=True)
+        )
+        found = [(task, blocked) for task, blocked in await self._session.execute(statement)]
+        if {task.id for task, _ in found} <= self._locked:
+            return found
+        # Some began to wait just before the blocker was locked. None can any more.
+        self._locked |= await lock_with_waiting(self._session, (), ending=[blocker.id])
+        return await self._find(blocker)
+
+
+async def tell_unblocked(session: AsyncSession, actor: Actor, task: Task, blocker: Task) -> None:
+    task.version += 1
+    event = TaskUnblocked(blocker_id=name_for_readers(blocker, task))
+    await outbox.record(session, event, actor=actor, task=task, audience=audience_of(task))
