@@ -13,11 +13,11 @@ from starlette.requests import HTTPConnection
 from app.config import Settings
 from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import Forbidden, MalformedInput
-from app.core.etags import PreconditionRequired, versions_in_if_match
 from app.core.permissions import Actor
 from app.database import Database
 from app.services import (
     AssignmentService,
+    BatchService,
     BlockerService,
     DashboardService,
     LeaseService,
@@ -28,7 +28,7 @@ from app.services import (
 from app.services.idempotency_service import IdempotencyService, RequestIdentity
 from app.services.job_admin import JobAdmin
 from app.services.pages import CursorCodec, Pager
-from app.services.preconditions import Precondition
+from app.services.preconditions import Precondition, precondition_of
 from app.state import State
 from app.websockets.presence import Presence
 from app.websockets.readers import Departure
@@ -184,10 +184,7 @@ def get_precondition(
     if_match: Annotated[str | None, Header(description="The ETag of the version that the change is meant for.")] = None,
     hive_lease_token: LeaseToken = None,
 ) -> Precondition:
-    if if_match is None and settings.require_if_match:
-        raise PreconditionRequired
-    versions = None if if_match is None else versions_in_if_match(if_match)
-    return Precondition(versions, hive_lease_token)
+    return precondition_of(if_match, is_required=settings.require_if_match, lease_token=hive_lease_token)
 
 
 PreconditionDep = Annotated[Precondition, Depends(get_precondition)]
@@ -230,6 +227,10 @@ def get_blocker_writer(session: SessionDep, precondition: PreconditionDep) -> Bl
     return BlockerService(session, precondition)
 
 
+def get_batch_service(session: SessionDep, settings: SettingsDep) -> BatchService:
+    return BatchService(session, require_if_match=settings.require_if_match)
+
+
 def get_dashboard_service(session: SessionDep) -> DashboardService:
     return DashboardService(session)
 
@@ -254,6 +255,7 @@ UserWriterDep = Annotated[UserService, Depends(get_user_writer)]
 TaskWriterDep = Annotated[TaskService, Depends(get_task_writer)]
 AssignmentWriterDep = Annotated[AssignmentService, Depends(get_assignment_writer)]
 LeaseServiceDep = Annotated[LeaseService, Depends(get_lease_service)]
+BatchServiceDep = Annotated[BatchService, Depends(get_batch_service)]
 BlockerServiceDep = Annotated[BlockerService, Depends(get_blocker_service)]
 BlockerWriterDep = Annotated[BlockerService, Depends(get_blocker_writer)]
 DashboardServiceDep = Annotated[DashboardService, Depends(get_dashboard_service)]

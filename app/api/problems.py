@@ -1,7 +1,7 @@
 """Every error as `application/problem+json` (RFC 9457), and how the OpenAPI document tells of them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.core.errors import HiveError
+from app.core.errors import HiveError, problem_document
 from app.core.etags import NotModified
 
 MEDIA_TYPE = "application/problem+json"
@@ -64,15 +64,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     extra: Mapping[str, object] | None = None,
 ) -> Response:
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": request_id,
-        **(extra or {}),
-    }
+    body = problem_document(status, code, detail, request_id=request_id, extra=extra)
     # ASCII, so that a lone surrogate in a field's name can be told back and not fail to encode.
     content = json.dumps(body, default=str).encode("ascii")
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
@@ -125,7 +117,7 @@ def _answer_not_modified(_request: Request, error: Exception) -> Response:
 def _answer_validation_error(request: Request, error: Exception) -> Response:
     """Name each fault and its place, and never echo the input: it may be a password."""
     assert isinstance(error, RequestValidationError)
-    faults = [_field_error(fault).model_dump(by_alias=True) for fault in error.errors()]
+    faults = [_field_error(fault, error.body).model_dump(by_alias=True) for fault in error.errors()]
     return problem_response(
         422,
         "invalid_request",
@@ -135,14 +127,26 @@ def _answer_validation_error(request: Request, error: Exception) -> Response:
     )
 
 
-def _field_error(fault: Mapping[str, Any]) -> FieldError:
+def _field_error(fault: Mapping[str, Any], body: Any) -> FieldError:
     where, *path = fault["loc"]
     if fault["type"] == "json_invalid":
         # Its location is an offset in the text, which is no place in a document.
         return FieldError(pointer="", where="body", code="json_invalid", detail="The body is not valid JSON.")
-    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    places = _places_in(body, path) if where == "body" else path
+    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in places)
     pointer = "".join(f"/{step}" for step in steps)
     return FieldError(pointer=pointer, where=str(where), code=fault["type"], detail=fault["msg"])
+
+
+def _places_in(body: Any, path: Sequence[str | int]) -> list[str | int]:
+    """The steps of the path that are places in the body: pydantic names the choice that it made among models, too."""
+    steps: list[str | int] = []
+    here = body
+    for step in path[:-1]:
+        if step in here if isinstance(here, dict) else isinstance(here, list):
+            steps.append(step)
+            here = here[step]
+    return [*steps, *path[-1:]]
 
 
 def _answer_http_exception(request: Request, error: Exception) -> Response:

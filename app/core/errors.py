@@ -5,10 +5,13 @@ A service raises a `HiveError` leaf that lives beside it and names the fact; the
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import ClassVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.core.logging import current_request_id
 
 
 class HiveError(Exception):
@@ -36,6 +39,26 @@ class HiveError(Exception):
         self.error_code = code or self.code
         self.headers = dict(headers or {})
         self.extra = extra
+
+    def as_problem(self) -> dict[str, object]:
+        """The problem document (RFC 9457) of the answer."""
+        return problem_document(
+            self.status_code, self.error_code, self.detail, request_id=current_request_id(), extra=self.extra
+        )
+
+
+def problem_document(
+    status: int, code: str, detail: str, *, request_id: str | None, extra: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+        **(extra or {}),
+    }
 
 
 class NotFound(HiveError):

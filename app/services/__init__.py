@@ -1,6 +1,7 @@
 """The rules of HIVE: classes over a session, one for each noun."""
 
 from app.services.assignment_service import AssignmentService
+from app.services.batch_service import BatchService
 from app.services.blocker_service import BlockerService
 from app.services.chat_service import ChatService
 from app.services.dashboard_service import DashboardService
@@ -12,6 +13,7 @@ from app.services.user_service import UserService
 
 __all__ = [
     "AssignmentService",
+    "BatchService",
     "BlockerService",
     "ChatService",
     "DashboardService",

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import HiveError
-from app.core.etags import etag_of
+from app.core.etags import PreconditionRequired, etag_of, versions_in_if_match
 from app.core.permissions import Actor, Permission, access_task, require_permission
 from app.models import Task, TaskStatus, User
 from app.schemas.task import TaskResponse
@@ -85,6 +85,19 @@ class Precondition:
 
 
 UNCONDITIONAL = Precondition()
+
+
+def precondition_of(if_match: str | None, *, is_required: bool, lease_token: int | None = None) -> Precondition:
+    """What a caller has asked for by `If-Match` and `Hive-Lease-Token`, or in their place.
+
+    Raises:
+        MalformedInput: it's no list of entity tags.
+        PreconditionRequired: there is none, and there has to be one.
+    """
+    if if_match is None and is_required:
+        raise PreconditionRequired
+    versions = None if if_match is None else versions_in_if_match(if_match)
+    return Precondition(versions, lease_token)
 
 
 async def access_for_change(

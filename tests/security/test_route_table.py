@@ -64,6 +64,7 @@ def admin(answer: int) -> Row:
 NEW_USER = {"email": "new@example.org", "password": PASSWORD, "display_name": "New"}
 CREDENTIALS = {"email": "owner_email", "password": PASSWORD}
 STATUS = {"status": "completed"}
+NEW_TASKS = {"mode": "each", "items": [{"op": "create", "body": {"title": "Orchids"}}]}
 # Without worker and relay the system is not ready, but another test may have left them running.
 READY_OR_NOT = 0
 
@@ -91,6 +92,8 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", f"{API}/tasks"): signed_in(201, json={"title": "Orchids"}),
     ("GET", f"{API}/tasks"): signed_in(),
     ("GET", f"{API}/tasks/workflow"): signed_in(),
+    # Whether one may do what an item says is asked of each.
+    ("POST", f"{API}/tasks/batch"): signed_in(json=NEW_TASKS),
     ("GET", TASK): signed_in(),
     ("PUT", TASK): owner(json={"title": "Roses"}),
     ("PATCH", TASK): owner(json={"title": "Roses"}),
@@ -161,13 +164,13 @@ async def people(session: AsyncSession) -> dict[str, User]:
     }
 
 
-def fill_in(text: str, people: dict[str, User]) -> str:
+def fill_in(value: Any, people: dict[str, User]) -> Any:
     known = {
         "owner_id": str(people["owner"].id),
         "owner_email": people["owner"].email,
         "stranger_id": str(people["stranger"].id),
     }
-    return known.get(text, text)
+    return known.get(value, value) if isinstance(value, str) else value
 
 
 async def call(
@@ -178,7 +181,8 @@ async def call(
     ids = {"task_id": task.id, "blocker_id": blocker.id, "user_id": people["owner"].id, "notification_id": task.id}
     filled = path.format(**ids) if "{" in path else path
     body, form = (
-        {name: fill_in(text, people) for name, text in sent.items()} if sent else None for sent in (row.json, row.form)
+        {name: fill_in(value, people) for name, value in sent.items()} if sent else None
+        for sent in (row.json, row.form)
     )
     return await client.request(method, f"http://hive.test{filled}", json=body, data=form, params=row.query)
 

@@ -3,7 +3,19 @@
 from fastapi import APIRouter
 
 from app.api import health
-from app.api.api_v1 import admin, auth, blockers, dashboard, debug, events, notifications, tasks, users, websocket
+from app.api.api_v1 import (
+    admin,
+    auth,
+    batch,
+    blockers,
+    dashboard,
+    debug,
+    events,
+    notifications,
+    tasks,
+    users,
+    websocket,
+)
 from app.api.problems import EVERY_ROUTE
 from app.dependencies import StrictParameters
 
@@ -16,6 +28,7 @@ def build_router(*, with_debug: bool) -> APIRouter:
         users.router,
         tasks.router,
         blockers.router,
+        batch.router,
         events.router,
         notifications.router,
         admin.router,

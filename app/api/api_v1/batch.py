@@ -1,0 +1,18 @@
+from fastapi import APIRouter
+
+from app.api.once import OnceRoute
+from app.api.problems import WRITE_VERSION, responses
+from app.dependencies import BatchServiceDep, CurrentUser, Once
+from app.schemas.batch import Batch, BatchResponse
+
+router = APIRouter(prefix="/tasks/batch", tags=["tasks"], route_class=OnceRoute)
+
+
+@router.post("", responses=responses(401, 403, 404, 409) | WRITE_VERSION, dependencies=[Once])
+async def change_many_tasks(body: Batch, actor: CurrentUser, batches: BatchServiceDep) -> BatchResponse:
+    """Up to 100 changes at once, by the same rules as one by one.
+
+    `atomic` does all of them or, when one is refused, none: the answer has its status then, and its `index`. `each`
+    does what can be done, and says of each item what became of it.
+    """
+    return BatchResponse(items=await batches.run(actor, body))
