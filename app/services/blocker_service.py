@@ -77,10 +77,10 @@ class BlockerService:
             raise NotABlocker
         blocker = await self._session.get_one(Task, blocker_id, populate_existing=True)
         await self._session.delete(dependency)
-        await tell_unblocked(self._session, actor, task, blocker)
+        await tell_unblocked(self._session, actor, [task], blocker)
         was_in_the_way = blocker.status is not TaskStatus.COMPLETED
         if was_in_the_way and task.status is TaskStatus.AVAILABLE and not await self._is_blocked(task_id):
-            await tell_ready(self._session, actor, task)
+            await tell_ready(self._session, actor, [task])
         return task
 
     async def list_visible(self, actor: Actor, task_id: UUID, query: PageQuery, pager: Pager) -> Page[Task]:

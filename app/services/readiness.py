@@ -1,16 +1,16 @@
 """Which tasks wait for which, when one is started, completed or deleted."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from uuid import UUID
 
-from sqlalchemy import Uuid, any_, cast, func, select, union_all
+from sqlalchemy import Uuid, any_, cast, func, select, union_all, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Conflict
-from app.core.permissions import Actor, audience_of, select_visible_tasks
+from app.core.permissions import Actor, select_visible_tasks
 from app.events import outbox
-from app.events.types import TaskReady, TaskUnblocked
+from app.events.types import EventData, TaskReady, TaskUnblocked
 from app.models import Task, TaskBlocker, TaskStatus, is_blocked
 
 
@@ -63,10 +63,31 @@ async def lock_with_waiting(session: AsyncSession, task_ids: Iterable[UUID], *, 
     return set(await session.scalars(select(Task.id).where(wanted).order_by(Task.id).with_for_update()))
 
 
-async def tell_ready(session: AsyncSession, actor: Actor, task: Task) -> None:
-    """Write down that an available task has stopped waiting."""
-    task.version += 1
-    await outbox.record(session, TaskReady(), actor=actor, task=task, audience=audience_of(task))
+async def tell_unblocked(session: AsyncSession, actor: Actor, tasks: Collection[Task], blocker: Task) -> None:
+    """Write down that the tasks, locked by now, no longer depend on the blocker."""
+    await _change_each(session, actor, tasks, lambda task: TaskUnblocked(blocker_id=name_for_readers(blocker, task)))
+
+
+async def tell_ready(session: AsyncSession, actor: Actor, tasks: Collection[Task]) -> None:
+    """Write down that available tasks, locked by now, have stopped waiting."""
+    await _change_each(session, actor, tasks, lambda _: TaskReady())
+
+
+async def _change_each(
+    session: AsyncSession, actor: Actor, tasks: Collection[Task], event_of: Callable[[Task], EventData]
+) -> None:
+    """Raise the versions by one, with an event each. Many may wait for one, so it takes as few statements for all."""
+    if not tasks:
+        return
+    raise_versions = (
+        update(Task)
+        .where(Task.id.in_([task.id for task in tasks]))
+        .values(version=Task.version + 1)
+        .returning(Task)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    )
+    changed = sorted(await session.scalars(raise_versions), key=lambda task: task.id)
+    await outbox.record_each(session, [(event_of(task), task) for task in changed], actor=actor)
 
 
 class WaitingTasks:
@@ -86,17 +107,14 @@ class WaitingTasks:
 
     async def tell_of_completion(self, actor: Actor, blocker: Task) -> None:
         """Tell of those for which it was the last."""
-        for task, is_still_blocked in await self._find(blocker):
-            if task.status is TaskStatus.AVAILABLE and not is_still_blocked:
-                await tell_ready(self._session, actor, task)
+        await tell_ready(self._session, actor, _available(await self._find(blocker)))
 
     async def tell_of_deletion(self, actor: Actor, blocker: Task) -> None:
         """Tell all that they have one blocker less, and of those for which it was the last."""
-        was_in_the_way = blocker.status is not TaskStatus.COMPLETED
-        for task, is_still_blocked in await self._find(blocker):
-            await tell_unblocked(self._session, actor, task, blocker)
-            if was_in_the_way and task.status is TaskStatus.AVAILABLE and not is_still_blocked:
-                await tell_ready(self._session, actor, task)
+        found = await self._find(blocker)
+        await tell_unblocked(self._session, actor, [task for task, _ in found], blocker)
+        if blocker.status is not TaskStatus.COMPLETED:
+            await tell_ready(self._session, actor, _available(found))
 
     async def _find(self, blocker: Task) -> list[tuple[Task, bool]]:
         """The tasks that wait for the blocker, and whether they wait for others as well."""
@@ -115,7 +133,6 @@ class WaitingTasks:
         return await self._find(blocker)
 
 
-async def tell_unblocked(session: AsyncSession, actor: Actor, task: Task, blocker: Task) -> None:
-    task.version += 1
-    event = TaskUnblocked(blocker_id=name_for_readers(blocker, task))
-    await outbox.record(session, event, actor=actor, task=task, audience=audience_of(task))
+def _available(found: Iterable[tuple[Task, bool]]) -> list[Task]:
+    """Those that can be started, of tasks and whether they are still blocked."""
+    return [task for task, is_held_up in found if task.status is TaskStatus.AVAILABLE and not is_held_up]
