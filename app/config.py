@@ -6,6 +6,7 @@ import secrets
 from email.headerregistry import Address
 from enum import StrEnum
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -64,6 +65,8 @@ class Settings(BaseSettings):
     access_token_minutes: int = Field(default=60, ge=1, le=24 * 60)
     require_if_match: bool = False
     max_sockets_per_user: int = Field(default=20, ge=1, le=10_000)
+    requests_per_minute: int = Field(default=1200, ge=0, le=1_000_000)
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network | Literal["local"], ...], NoDecode] = ()
 
     event_keep_days: int = Field(default=30, ge=1, le=3650)
 
@@ -78,6 +81,13 @@ class Settings(BaseSettings):
     def _split_origins(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
+        return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_proxies(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(_read_proxy(proxy.strip()) for proxy in value.split(",") if proxy.strip())
         return value
 
     @field_validator("log_level", mode="before")
@@ -189,6 +199,15 @@ def _refuse_weak_secret(name: str, secret: SecretStr | None) -> None:
         raise ValueError(f"{name} is a value that stands in HIVE's repository")
     if len(secret.get_secret_value()) < MIN_SECRET_LENGTH:
         raise ValueError(f"{name} is shorter than {MIN_SECRET_LENGTH} characters")
+
+
+def _read_proxy(text: str) -> IPv4Network | IPv6Network | str:
+    if text == "local":
+        return text
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValueError(f"{text} is neither an address, nor a network such as 10.0.0.0/8, nor local") from None
 
 
 def _given(secret: SecretStr | None, name: str) -> str:

@@ -15,6 +15,7 @@ from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import Forbidden, MalformedInput
 from app.core.permissions import Actor
 from app.database import Database
+from app.limits.sign_ins import Attempt
 from app.services import (
     AssignmentService,
     BatchService,
@@ -59,6 +60,14 @@ def get_presence(state: StateDep) -> Presence:
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
 PresenceDep = Annotated[Presence, Depends(get_presence)]
+
+
+def get_attempt(request: Request, state: StateDep) -> Attempt:
+    return state.limits.attempt_from(request.scope)
+
+
+# For whatever checks a secret: `async with attempt(…)` around the check limits how often it may fail.
+AttemptDep = Annotated[Attempt, Depends(get_attempt)]
 
 
 async def get_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:

@@ -14,6 +14,7 @@ from app import __version__
 from app.api import health, metrics
 from app.api.api_v1.api import build_router, socket_router
 from app.api.documentation import document_problems, serve_docs
+from app.api.limiting import RequestLimits
 from app.api.middleware import BodyLimit, RequestContext, TrailingSlash
 from app.api.once import answer_again
 from app.api.problems import EVERY_ROUTE, install_problem_handlers
@@ -29,6 +30,8 @@ from app.events.backlog import BacklogPage, LogPosition, read_backlog
 from app.events.filters import EventFilter
 from app.events.stream import EventStream
 from app.events.wakeup import RelayWaker
+from app.limits import Limits
+from app.limits.requests import caller_of_user
 from app.metrics import Metrics
 from app.services import ChatService
 from app.services.idempotency_service import Replayed
@@ -47,6 +50,8 @@ EXPOSED_HEADERS = (
     "Idempotency-Replayed",
     "Link",
     "Location",
+    "RateLimit",
+    "RateLimit-Policy",
     "Retry-After",
     "X-Request-ID",
 )
@@ -77,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     document_problems(app)
     # The last one added is the outermost: a browser's page can read every answer, that to a fault of ours too.
     app.add_middleware(BodyLimit)
+    app.add_middleware(RequestLimits)
     app.add_middleware(RequestContext)
     app.add_middleware(TrailingSlash)
     app.add_middleware(
@@ -84,16 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
         allow_origins=settings.cors_origins,
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=[
-            "Hive-Epoch",
-            "Hive-Seq",
-            "Link",
-            "Location",
-            "ETag",
-            "Retry-After",
-            "Idempotency-Replayed",
-            "X-Request-ID",
-        ],
+        expose_headers=EXPOSED_HEADERS,
     )
     return app
 
@@ -133,6 +130,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def build_state(settings: Settings, database: Database, *, redis_url: str) -> State:
     """Put together what the requests and sockets of one process share."""
     redis = connect_redis(redis_url)
+    limits = Limits.of(settings, redis)
     connections = ConnectionManager()
     presence = Presence(redis, connections)
 
@@ -141,6 +139,7 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
             return await authenticate(session, token, key=settings.jwt_key)
 
     async def say(actor: Actor, message: str) -> None:
+        await limits.requests.charge(caller_of_user(actor.id))
         async with database.unit_of_work() as session:
             await ChatService(session).say(actor, message)
 
@@ -150,7 +149,7 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
 
     seats = Seats(settings.max_sockets_per_user)
     sockets = SocketServer(connections, presence, sign_in, say, read, frozenset(settings.cors_origins), seats)
-    return State(settings, database, redis, presence, sockets, Metrics(database, sockets))
+    return State(settings, database, redis, presence, sockets, Metrics(database, sockets), limits)
 
 
 async def _fan_out(stream: EventStream, connections: ConnectionManager) -> None:

@@ -4,6 +4,7 @@ from redis.asyncio import Redis
 
 from app.config import Settings
 from app.database import Database
+from app.limits import Limits
 from app.metrics import Metrics
 from app.websockets.conversation import SocketServer
 from app.websockets.presence import Presence
@@ -19,3 +20,4 @@ class State:
     presence: Presence
     sockets: SocketServer
     metrics: Metrics
+    limits: Limits

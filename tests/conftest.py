@@ -29,6 +29,7 @@ import pytest
 from asyncpg.exceptions import DeadlockDetectedError, ForeignKeyViolationError
 from fastapi import FastAPI
 from pydantic import SecretStr
+from redis.asyncio import Redis
 from sqlalchemy import delete
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -203,8 +204,15 @@ async def attached_state(app: FastAPI, settings: Settings, database: Database, r
     """What the lifespan would give the application, but for what runs in the background."""
     app.state.hive = build_state(settings, database, redis_url=redis_url)
     app.state.hive.sockets.connections.follow_from(0)
+    await forget_callers(app.state.hive.redis)
     yield
     await app.state.hive.redis.aclose()
+
+
+async def forget_callers(redis: Redis) -> None:
+    """Limits are at work in every test, and a test must not pay for what others have asked."""
+    if counted := [key async for key in redis.scan_iter("hive:limits:*")]:
+        await redis.delete(*counted)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from app.core.errors import Forbidden, Unauthorized
 from app.core.permissions import Actor
 from app.core.security import InvalidToken, hash_password, password_matches, read_token
 from app.database import Database
+from app.limits.sign_ins import Attempt
 from app.models import User
 from app.schemas.fields import normalize_email
 
@@ -67,32 +68,45 @@ class PasswordProof:
     new_hash: str | None
 
 
-async def prove_password(database: Database, actor: Actor, password: str, *, new: str | None) -> PasswordProof:
+async def prove_password(
+    database: Database, actor: Actor, password: str, *, new: str | None, attempt: Attempt
+) -> PasswordProof:
     """Check the actor's password and hash the new one. No connection is held meanwhile.
 
     Raises:
         WrongPassword: it's another one.
+        TooManyAttempts: too many were wrong, here or at sign-in.
     """
     async with database.unit_of_work() as session:
-        password_hash = await session.scalar(select(User.password_hash).where(User.id == actor.id))
-    if password_hash is None or not await password_matches(password, password_hash):
+        user = await session.scalar(select(User).where(User.id == actor.id))
+    if user is None:
         raise WrongPassword
-    return PasswordProof(password_hash, await hash_password(new) if new else None)
+    async with attempt(user.email):
+        if not await password_matches(password, user.password_hash):
+            raise WrongPassword
+    return PasswordProof(user.password_hash, await hash_password(new) if new else None)
 
 
-async def check_credentials(database: Database, email: str, password: str) -> Actor:
+async def check_credentials(database: Database, email: str, password: str, attempt: Attempt) -> Actor:
     """Whose address and password these are. No connection is held while the password is checked.
 
     Raises:
         InvalidCredentials: after the same time whether or not there is such an account.
+        TooManyAttempts: too many were wrong, also for an account that doesn't exist. Nothing was checked.
     """
-    found = None
+    address = None
     # What is no address is no account's, and takes as long to be refused.
     with suppress(PydanticCustomError):
         address = normalize_email(email)
-        async with database.unit_of_work() as session:
-            matching = select(User).where(func.lower(User.email) == func.lower(address), User.is_active)
-            found = await session.scalar(matching)
-    if not await password_matches(password, found.password_hash if found else None) or found is None:
-        raise InvalidCredentials
+    async with attempt(address or email):
+        found = await _find_active(database, address) if address else None
+        if not await password_matches(password, found.password_hash if found else None) or found is None:
+            raise InvalidCredentials
     return Actor.of(found)
+
+
+async def _find_active(database: Database, address: str) -> User | None:
+    async with database.unit_of_work() as session:
+        matching = select(User).where(func.lower(User.email) == func.lower(address), User.is_active)
+        found: User | None = await session.scalar(matching)
+    return found

@@ -1,6 +1,7 @@
 """The services over a session: accounts, tasks, chat, and what follows from a change."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -22,6 +23,12 @@ from tests.builders.users import PASSWORD, create_user
 from tests.utils.test_utils import events_of
 
 AVAILABLE, IN_PROGRESS, COMPLETED = TaskStatus.AVAILABLE, TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED
+
+
+@asynccontextmanager
+async def unlimited(_account: str | None) -> AsyncIterator[None]:
+    """Any number of attempts."""
+    yield
 
 
 async def test_register_stores_a_hash_that_the_password_fits(session: AsyncSession) -> None:
@@ -64,7 +71,7 @@ async def test_update_changes_only_what_is_given(session: AsyncSession) -> None:
 async def test_update_of_the_password_replaces_its_hash(database: Database, session: AsyncSession, user: User) -> None:
     new = "a longer password than before"
 
-    proof = await prove_password(database, Actor.of(user), PASSWORD, new=new)
+    proof = await prove_password(database, Actor.of(user), PASSWORD, new=new, attempt=unlimited)
     await UserService(session).update(Actor.of(user), UserUpdate(password=new, current_password=PASSWORD), proof)
 
     assert await password_matches(new, user.password_hash)
@@ -79,7 +86,9 @@ async def test_update_of_credentials_with_a_wrong_password_changes_nothing(
     changes = UserUpdate.model_validate(change | {"current_password": "wrong", "role": "Gardener"})
 
     with pytest.raises(WrongPassword):
-        await prove_password(database, Actor.of(user), changes.current_password, new=changes.new_password)
+        await prove_password(
+            database, Actor.of(user), changes.current_password, new=changes.new_password, attempt=unlimited
+        )
     with pytest.raises(WrongPassword):
         await UserService(session).update(Actor.of(user), changes)
 
@@ -91,8 +100,8 @@ async def test_a_proof_is_worth_nothing_once_the_password_is_another(
     database: Database, session: AsyncSession, user: User
 ) -> None:
     changes = UserUpdate(password="the later password", current_password=PASSWORD)
-    late = await prove_password(database, Actor.of(user), PASSWORD, new=changes.new_password)
-    first = await prove_password(database, Actor.of(user), PASSWORD, new="the first password")
+    late = await prove_password(database, Actor.of(user), PASSWORD, new=changes.new_password, attempt=unlimited)
+    first = await prove_password(database, Actor.of(user), PASSWORD, new="the first password", attempt=unlimited)
     await UserService(session).update(Actor.of(user), changes, first)
 
     with pytest.raises(WrongPassword):

@@ -16,7 +16,7 @@ from app.api.api_v1 import (
     users,
     websocket,
 )
-from app.api.problems import EVERY_ROUTE
+from app.api.problems import EVERY_ROUTE, responses
 from app.dependencies import StrictParameters
 
 
@@ -33,10 +33,11 @@ def build_router(*, with_debug: bool) -> APIRouter:
         notifications.router,
         admin.router,
         dashboard.router,
-        health.router,
     ]
     for each in routers + ([debug.router] if with_debug else []):
-        router.include_router(each)
+        router.include_router(each, responses=responses(429))
+    # Whether all is well may be asked at any rate.
+    router.include_router(health.router)
     return router
 
 

@@ -10,7 +10,7 @@ from app.config import Settings
 from app.core.auth import check_credentials
 from app.core.permissions import Actor
 from app.core.security import issue_token
-from app.dependencies import DatabaseDep, OnceForNobody, SettingsDep, UserServiceDep
+from app.dependencies import AttemptDep, DatabaseDep, OnceForNobody, SettingsDep, UserServiceDep
 from app.schemas.auth import Login, RegisteredResponse, TokenResponse, UserRegister
 from app.schemas.user import UserResponse
 
@@ -24,17 +24,20 @@ async def register(body: UserRegister, users: UserServiceDep) -> RegisteredRespo
 
 
 @router.post("/login", responses=responses(401))
-async def login(body: Login, database: DatabaseDep, settings: SettingsDep) -> TokenResponse:
+async def login(body: Login, database: DatabaseDep, settings: SettingsDep, attempt: AttemptDep) -> TokenResponse:
     """Trade an e-mail address and a password for an access token."""
-    return _token_for(await check_credentials(database, body.email, body.password), settings)
+    return _token_for(await check_credentials(database, body.email, body.password, attempt), settings)
 
 
 @router.post("/token", responses=responses(401))
 async def token(
-    form: Annotated[OAuth2PasswordRequestForm, Depends()], database: DatabaseDep, settings: SettingsDep
+    form: Annotated[OAuth2PasswordRequestForm, Depends()],
+    database: DatabaseDep,
+    settings: SettingsDep,
+    attempt: AttemptDep,
 ) -> TokenResponse:
     """The same for OAuth2's password form, in which the address is called `username`."""
-    return _token_for(await check_credentials(database, form.username, form.password), settings)
+    return _token_for(await check_credentials(database, form.username, form.password, attempt), settings)
 
 
 def _token_for(actor: Actor, settings: Settings) -> TokenResponse:

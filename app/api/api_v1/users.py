@@ -7,7 +7,16 @@ from app.api.paging import link_next_page
 from app.api.problems import READ_VERSION, WRITE_VERSION, responses
 from app.core.auth import prove_password
 from app.core.etags import etag_of, refuse_known
-from app.dependencies import CurrentUser, DatabaseDep, IfNoneMatch, PagerDep, PresenceDep, UserServiceDep, UserWriterDep
+from app.dependencies import (
+    AttemptDep,
+    CurrentUser,
+    DatabaseDep,
+    IfNoneMatch,
+    PagerDep,
+    PresenceDep,
+    UserServiceDep,
+    UserWriterDep,
+)
 from app.models import User
 from app.schemas.fields import PageQuery
 from app.schemas.user import DeactivatedResponse, UserProfile, UserResponse, UserUpdate
@@ -29,12 +38,17 @@ async def get_me(
 @router.put("/me", responses=responses(401, 403, 409) | WRITE_VERSION)
 @router.patch("/me", responses=responses(401, 403, 409) | WRITE_VERSION)
 async def update_me(
-    body: UserUpdate, actor: CurrentUser, users: UserWriterDep, database: DatabaseDep, response: Response
+    body: UserUpdate,
+    actor: CurrentUser,
+    users: UserWriterDep,
+    database: DatabaseDep,
+    attempt: AttemptDep,
+    response: Response,
 ) -> UserResponse:
     """Change what is given of one's own account. A new address or password needs the current password too."""
     proof = None
     if body.changes_credentials:
-        proof = await prove_password(database, actor, body.current_password, new=body.new_password)
+        proof = await prove_password(database, actor, body.current_password, new=body.new_password, attempt=attempt)
     return _tagged(await users.update(actor, body, proof), response)
 
 

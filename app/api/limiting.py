@@ -1,0 +1,89 @@
+"""Counts the requests of each caller, as plain ASGI: so all are counted, also those that no route understands."""
+
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import problem_response
+from app.core.security import InvalidToken, read_token
+from app.limits.requests import Allowance, TooManyRequests, caller_at, caller_of_user
+from app.state import State
+from app.websockets.connection import CloseCode
+
+# What monitoring asks, the documentation, and the metrics are not counted, and don't wait for Redis.
+COUNTED = "/api/v1/"
+NOT_COUNTED = "/api/v1/health"
+SOCKETS = ("/ws", "/api/v1/ws")
+
+
+class RequestLimits:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        allowance = await _count(scope)
+        if allowance is None:
+            await self.app(scope, receive, send)
+        elif allowance.is_granted:
+            await self.app(scope, receive, _telling(send, allowance.headers()))
+        elif scope["type"] == "websocket":
+            await _refuse_socket(receive, send)
+        else:
+            await _refuse(allowance, scope, receive, _telling(send, allowance.headers()))
+
+
+async def _count(scope: Scope) -> Allowance | None:
+    if not _is_counted(scope):
+        return None
+    # Before the lifespan has begun there is nobody to count.
+    state: State | None = getattr(scope["app"].state, "hive", None)
+    return await state.limits.requests.count(_caller(scope, state)) if state else None
+
+
+def _is_counted(scope: Scope) -> bool:
+    if scope["type"] == "websocket":
+        return scope["path"] in SOCKETS
+    path: str = scope["path"]
+    return scope["type"] == "http" and path.startswith(COUNTED) and not path.startswith(NOT_COUNTED)
+
+
+def _caller(scope: Scope, state: State) -> str:
+    """The user that a valid token speaks for, or the address. Whether the user may sign in at all is no matter here."""
+    try:
+        return caller_of_user(read_token(_token_of(scope), key=state.settings.jwt_key).user_id)
+    except InvalidToken:
+        return caller_at(state.limits.client_of(scope))
+
+
+def _token_of(scope: Scope) -> str:
+    if scope["type"] == "websocket":
+        # A token that comes in the first message isn't there yet: such a handshake counts for its address.
+        return QueryParams(scope["query_string"]).get("token", "")
+    scheme, _, token = Headers(scope=scope).get("Authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
+
+
+def _telling(send: Send, headers: Mapping[str, str]) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(headers)
+        await send(message)
+
+    return send_with_headers
+
+
+async def _refuse(allowance: Allowance, scope: Scope, receive: Receive, send: Send) -> None:
+    error = TooManyRequests(allowance)
+    request_id = scope.get("hive_request_id")
+    response = problem_response(
+        error.status_code, error.error_code, error.detail, request_id=request_id, headers=error.headers
+    )
+    await response(scope, receive, send)
+
+
+async def _refuse_socket(receive: Receive, send: Send) -> None:
+    await receive()
+    # A code can be read only from a socket that was accepted.
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": CloseCode.TOO_MANY_READERS})

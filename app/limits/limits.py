@@ -1,0 +1,33 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from redis.asyncio import Redis
+
+from app.config import Settings
+from app.limits.address import TrustedProxies, client_of
+from app.limits.requests import RequestLimit
+from app.limits.shared import Reach, SharedStorage
+from app.limits.sign_ins import Attempt, SignInLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one process limits, together with the others on the same Redis."""
+
+    requests: RequestLimit
+    sign_ins: SignInLimit
+    trusted_proxies: TrustedProxies
+
+    @classmethod
+    def of(cls, settings: Settings, redis: Redis) -> "Limits":
+        storage, reach = SharedStorage(redis), Reach()
+        requests = RequestLimit(storage, reach, settings.requests_per_minute)
+        return cls(requests, SignInLimit(storage, reach), settings.trusted_proxies)
+
+    def client_of(self, scope: Mapping[str, Any]) -> str:
+        return client_of(scope, self.trusted_proxies)
+
+    def attempt_from(self, scope: Mapping[str, Any]) -> Attempt:
+        return partial(self.sign_ins.attempt, self.client_of(scope))

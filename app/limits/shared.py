@@ -1,0 +1,122 @@
+"""What all processes count together, in Redis."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import sha1
+from typing import TypeVar, cast
+
+import structlog
+from limits import RateLimitItem
+from limits.aio.storage import RedisStorage
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from app.core.redis import REDIS_FAILURES
+
+T = TypeVar("T")
+
+# Redis answers within a millisecond. One that doesn't must not hold up requests that it has nothing to do with.
+PATIENCE_SECONDS = 0.25
+# How long it is left alone after it failed.
+REST_SECONDS = 1.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class RedisAway(Exception):
+    """There is no answer from Redis, or there was none a moment ago."""
+
+
+class Reach:
+    """Asks Redis, for no longer than a moment, and not at all for a while after it failed."""
+
+    def __init__(self) -> None:
+        self._is_away = False
+        self._rests_until = 0.0
+
+    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Raises `RedisAway` when there is no answer."""
+        now = time.monotonic()
+        if now < self._rests_until:
+            raise RedisAway
+        if self._is_away:
+            # One asks whether it's back; the others don't wait for that.
+            self._rests_until = now + PATIENCE_SECONDS
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                answer = await question()
+        except REDIS_FAILURES as error:
+            self._went(error)
+            raise RedisAway from error
+        self._came()
+        return answer
+
+    def _went(self, error: Exception) -> None:
+        self._rests_until = time.monotonic() + REST_SECONDS
+        if not self._is_away:
+            log.warning("Redis is away: sign-ins are limited by each process, requests not at all", reason=repr(error))
+        self._is_away = True
+
+    def _came(self) -> None:
+        self._rests_until = 0.0
+        if self._is_away:
+            log.info("Redis is back, and limits are shared again")
+        self._is_away = False
+
+
+@dataclass(frozen=True, slots=True)
+class SlidingWindow:
+    """Two counters: the minute that runs, and the one before it, which counts less the longer it is past."""
+
+    previous: int
+    previous_seconds_left: float
+    current: int
+    current_seconds_left: float
+
+
+class SharedStorage(RedisStorage):
+    """The library's storage, with what it lacks: hitting and looking at once, and giving back."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        super().__init__(
+            "async+redis://",
+            implementation="redispy",
+            key_prefix="hive:limits",
+            # The library's annotation says plain values only; its documentation names this one.
+            connection_pool=redis.connection_pool,  # type: ignore[arg-type]
+        )
+        self._hit_script = _name_of(self.bridge.SCRIPT_ACQUIRE_SLIDING_WINDOW)
+        self._look_script = _name_of(self.bridge.SCRIPT_SLIDING_WINDOW)
+
+    async def hit_and_look(self, item: RateLimitItem, identifier: str) -> tuple[bool, SlidingWindow]:
+        """Whether the hit was granted, and how the window stands then. One round trip."""
+        try:
+            return await self._hit_and_look(item, identifier)
+        except NoScriptError:
+            # This Redis is new, or was started anew.
+            await self._redis.script_load(self.bridge.SCRIPT_ACQUIRE_SLIDING_WINDOW)
+            await self._redis.script_load(self.bridge.SCRIPT_SLIDING_WINDOW)
+            return await self._hit_and_look(item, identifier)
+
+    async def _hit_and_look(self, item: RateLimitItem, identifier: str) -> tuple[bool, SlidingWindow]:
+        key, seconds = item.key_for(identifier), item.get_expiry()
+        names = (self._previous_window_key(key), self._current_window_key(key))
+        keys = [self.bridge.prefixed_key(name) for name in names]
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.evalsha(self._hit_script, 2, *keys, item.amount, seconds, 1)
+            pipeline.evalsha(self._look_script, 2, *keys, seconds)
+            is_granted, found = await pipeline.execute()
+        previous, previous_left, current, current_left = (max(int(figure or 0), 0) for figure in found)
+        return bool(is_granted), SlidingWindow(previous, previous_left / 1000, current, current_left / 1000)
+
+    async def give_back(self, item: RateLimitItem, identifier: str) -> None:
+        """Take the newest entry out of a moving window. Whose it was is all the same: they are a moment apart."""
+        await cast(Awaitable[object], self._redis.lpop(self.bridge.prefixed_key(item.key_for(identifier))))
+
+
+def _name_of(script: str | bytes) -> str:
+    """Under which Redis keeps it."""
+    return sha1(script.encode() if isinstance(script, str) else script, usedforsecurity=False).hexdigest()
