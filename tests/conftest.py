@@ -28,6 +28,7 @@ import httpx2
 import pytest
 from asyncpg.exceptions import DeadlockDetectedError, ForeignKeyViolationError
 from fastapi import FastAPI
+from pwdlib import PasswordHash
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import delete
@@ -274,6 +275,20 @@ async def signed_in_other(client_as: ClientAs, other_user: User) -> httpx2.Async
 @pytest.fixture
 async def signed_in_admin(client_as: ClientAs, admin: User) -> httpx2.AsyncClient:
     return await client_as(admin)
+
+
+@pytest.fixture
+def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hashes that passwords are checked against, in order. The check itself is the real one."""
+    seen: list[str] = []
+    verify = PasswordHash.verify
+
+    def noting(self: PasswordHash, password: str, password_hash: str) -> bool:
+        seen.append(password_hash)
+        return verify(self, password, password_hash)
+
+    monkeypatch.setattr(PasswordHash, "verify", noting)
+    return seen
 
 
 @pytest.fixture(scope="session")

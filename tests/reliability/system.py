@@ -197,6 +197,8 @@ class ChaosSystem:
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
             "WORKER_CONCURRENCY": "1",
+            # The writers are few, and in a hurry.
+            "REQUESTS_PER_MINUTE": "0",
             **self._further_settings,
         }
 

@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from pwdlib import PasswordHash
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -34,20 +33,6 @@ INJECTIONS = [
     "🐝" * 100,
     "a" * 1_000,
 ]
-
-
-@pytest.fixture
-def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The hashes that passwords are checked against, in order. The check itself is the real one."""
-    seen: list[str] = []
-    verify = PasswordHash.verify
-
-    def noting(self: PasswordHash, password: str, password_hash: str) -> bool:
-        seen.append(password_hash)
-        return verify(self, password, password_hash)
-
-    monkeypatch.setattr(PasswordHash, "verify", noting)
-    return seen
 
 
 async def login(client: httpx2.AsyncClient, email: str, password: str) -> httpx2.Response:

@@ -1,0 +1,180 @@
+"""The parts of the limits by themselves: whose a request is, windows in memory, turns, what is left."""
+
+import asyncio
+from ipaddress import ip_network
+
+import pytest
+from limits import RateLimitItemPerMinute
+
+from app.limits.address import LOCAL, client_of
+from app.limits.memory import RecentHits
+from app.limits.requests import Allowance
+from app.limits.shared import SlidingWindow
+from app.limits.turns import MOST_WAITING, TooBusy, Turns
+
+PROXIES = (ip_network("10.0.0.0/8"), ip_network("192.0.2.7"), ip_network("2001:db8:1::/48"))
+FIVE = RateLimitItemPerMinute(5, namespace="test")
+
+
+def connection(peer: str | None, *forwarded: str) -> dict[str, object]:
+    headers = [(b"host", b"hive.test"), *((b"x-forwarded-for", entry.encode()) for entry in forwarded)]
+    return {"client": (peer, 1234) if peer else None, "headers": headers}
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("198.51.100.4", [], "198.51.100.4"),
+        # A stranger's word counts for nothing.
+        ("198.51.100.4", ["203.0.113.9"], "198.51.100.4"),
+        ("10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+        ("192.0.2.7", ["203.0.113.9"], "203.0.113.9"),
+        ("192.0.2.8", ["203.0.113.9"], "192.0.2.8"),
+        # What the client says of itself stands before what the proxies note.
+        ("10.0.0.1", ["192.0.2.1, 203.0.113.9"], "203.0.113.9"),
+        ("10.0.0.1", ["192.0.2.1", "203.0.113.9"], "203.0.113.9"),
+        ("10.0.0.1", ["192.0.2.1, 203.0.113.9, 10.1.1.1 ,192.0.2.7"], "203.0.113.9"),
+        ("10.0.0.1", ["<script>, 203.0.113.9"], "203.0.113.9"),
+        # A client that is in a proxies' network itself.
+        ("10.0.0.1", ["10.5.5.5, 10.1.1.1"], "10.5.5.5"),
+        ("10.0.0.1", ["203.0.113.9:4711"], "203.0.113.9"),
+        ("10.0.0.1", ["[2001:db8:9:9:1::1]:4711"], "2001:db8:9:9::/64"),
+        ("10.0.0.1", ["[2001:db8:9:9:1::1]"], "2001:db8:9:9::/64"),
+        # Malformed headers are none.
+        ("10.0.0.1", [""], "10.0.0.1"),
+        ("10.0.0.1", ["unknown"], "10.0.0.1"),
+        ("10.0.0.1", ["203.0.113.9,"], "10.0.0.1"),
+        ("10.0.0.1", ["203.0.113.9, 10.0.0"], "10.0.0.1"),
+        ("10.0.0.1", ["203.0.113.999"], "10.0.0.1"),
+        ("10.0.0.1", ["203.0.113.9, \xff"], "10.0.0.1"),
+        # Each customer has a whole network of IPv6.
+        ("2001:db8:9:9:1:2:3:4", [], "2001:db8:9:9::/64"),
+        ("2001:db8:9:9:ffff::", [], "2001:db8:9:9::/64"),
+        ("2001:db8:9:8:ffff::", [], "2001:db8:9:8::/64"),
+        ("fe80::1%eth0", [], "fe80::/64"),
+        ("2001:db8:1:5::1", ["203.0.113.9"], "203.0.113.9"),
+        # IPv4 as a server for both kinds sees it.
+        ("::ffff:198.51.100.4", [], "198.51.100.4"),
+        ("::ffff:10.0.0.1", ["::ffff:203.0.113.9"], "203.0.113.9"),
+        (None, [], LOCAL),
+        (None, ["203.0.113.9"], LOCAL),
+        ("a-name", [], LOCAL),
+    ],
+)
+def test_whom_a_request_is_counted_for(peer: str | None, forwarded: list[str], client: str) -> None:
+    assert client_of(connection(peer, *forwarded), PROXIES) == client
+
+
+def test_a_proxy_without_an_address_has_to_be_trusted_by_its_word() -> None:
+    assert client_of(connection(None, "203.0.113.9"), ["local"]) == "203.0.113.9"
+    assert client_of(connection(None), ["local"]) == LOCAL
+    assert client_of(connection("198.51.100.4", "203.0.113.9"), ["local"]) == "198.51.100.4"
+
+
+def test_a_connection_that_names_no_peer_has_no_address() -> None:
+    assert client_of({"headers": []}, PROXIES) == LOCAL
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_window_in_memory_has_room_again_a_minute_after_each_hit() -> None:
+    clock = Clock()
+    recent = RecentHits(clock)
+    for _ in range(5):
+        assert recent.hit(FIVE, "ada") == 0
+        clock.now += 2
+
+    assert recent.hit(FIVE, "ada") == 50
+    assert recent.hit(FIVE, "grace") == 0
+    clock.now += 49.9
+    assert recent.hit(FIVE, "ada") == pytest.approx(0.1)
+    clock.now += 0.2
+    assert recent.hit(FIVE, "ada") == 0
+    # The second one was two seconds later.
+    assert recent.hit(FIVE, "ada") == pytest.approx(1.9)
+
+
+def test_what_is_given_back_makes_room() -> None:
+    recent = RecentHits(Clock())
+    for _ in range(5):
+        recent.hit(FIVE, "ada")
+
+    recent.give_back(FIVE, "ada")
+    recent.give_back(FIVE, "nobody")
+
+    assert recent.hit(FIVE, "ada") == 0
+    assert recent.hit(FIVE, "ada") > 0
+
+
+def test_memory_forgets_windows_that_are_past() -> None:
+    clock = Clock()
+    recent = RecentHits(clock)
+    for number in range(1000):
+        recent.hit(FIVE, f"stranger {number}")
+    clock.now += 61
+
+    recent.hit(FIVE, "ada")
+
+    assert len(recent) == 1
+
+
+async def test_turns_of_one_name_come_one_after_the_other_and_in_order() -> None:
+    turns, seen = Turns(), []
+
+    async def take(name: str, number: int) -> None:
+        async with turns.of(name):
+            seen.append((name, number))
+            await asyncio.sleep(0)
+            seen.append((name, number))
+
+    await asyncio.gather(*(take(name, number) for number in range(3) for name in ("ada", "grace")))
+
+    for name in ("ada", "grace"):
+        assert [number for whose, number in seen if whose == name] == [0, 0, 1, 1, 2, 2]
+    # And beside each other.
+    assert seen[:2] == [("ada", 0), ("grace", 0)]
+
+
+async def test_too_long_a_queue_takes_nobody_in_and_is_usable_afterwards() -> None:
+    turns, gate = Turns(), asyncio.Event()
+
+    async def wait() -> None:
+        async with turns.of("ada"):
+            await gate.wait()
+
+    waiting = [asyncio.create_task(wait()) for _ in range(MOST_WAITING + 1)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(TooBusy):
+        await wait()
+    async with turns.of("grace"):
+        pass
+    gate.set()
+    await asyncio.gather(*waiting)
+    await wait()
+
+
+@pytest.mark.parametrize(
+    ("window", "is_granted", "told"),
+    [
+        (SlidingWindow(0, 0, 1, 120), True, '"requests";r=4;t=60'),
+        (SlidingWindow(0, 0, 5, 119.2), True, '"requests";r=0;t=60'),
+        # Three quarters of the minute before still count.
+        (SlidingWindow(4, 45, 1, 105), True, '"requests";r=1;t=45'),
+        # The one that runs is full.
+        (SlidingWindow(0, 0, 5, 61.5), False, '"requests";r=0;t=2'),
+        (SlidingWindow(3, 50, 5, 110), False, '"requests";r=0;t=50'),
+        # There is room when the minute before weighs less than four.
+        (SlidingWindow(5, 50, 1, 110), False, '"requests";r=0;t=2'),
+        (SlidingWindow(5, 48, 1, 108), False, '"requests";r=0;t=1'),
+    ],
+)
+def test_what_is_left_of_a_window(window: SlidingWindow, is_granted: bool, told: str) -> None:
+    headers = Allowance.of(FIVE, window, is_granted=is_granted).headers()
+
+    assert headers == {"RateLimit-Policy": '"requests";q=5;w=60', "RateLimit": told}
