@@ -42,10 +42,12 @@ async def _count(scope: Scope) -> Allowance | None:
 
 
 def _is_counted(scope: Scope) -> bool:
-    if scope["type"] == "websocket":
-        return scope["path"] in SOCKETS
-    path: str = scope["path"]
-    return scope["type"] == "http" and path.startswith(COUNTED) and not path.startswith(NOT_COUNTED)
+    match scope:
+        case {"type": "websocket", "path": path}:
+            return path in SOCKETS
+        case {"type": "http", "path": str(path)}:
+            return path.startswith(COUNTED) and not path.startswith(NOT_COUNTED)
+    return False
 
 
 def _caller(scope: Scope, state: State) -> str:
