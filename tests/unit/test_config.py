@@ -216,9 +216,35 @@ def test_origins_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch, given: 
 
 
 @pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", []),
+        ("127.0.0.1", ["127.0.0.1/32"]),
+        ("10.0.0.0/8, ::1,local ,", ["10.0.0.0/8", "::1/128", "local"]),
+    ],
+)
+def test_proxies_are_addresses_and_networks_with_commas(
+    monkeypatch: pytest.MonkeyPatch, given: str, expected: list[str]
+) -> None:
+    set_all(monkeypatch, TRUSTED_PROXIES=given)
+
+    assert [str(proxy) for proxy in load_settings().trusted_proxies] == expected
+
+
+@pytest.mark.parametrize("given", ["*", "proxy.example.org", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.1;10.0.0.2"])
+def test_what_is_no_proxy_is_named(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    set_all(monkeypatch, TRUSTED_PROXIES=f"127.0.0.1,{given}")
+
+    with pytest.raises(ConfigurationError, match=r"TRUSTED_PROXIES: .* is neither an address") as refused:
+        load_settings()
+    assert given in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("PORT", "0"),
+        ("REQUESTS_PER_MINUTE", "-1"),
         ("PORT", "65536"),
         ("PORT", "http"),
         ("ENVIRONMENT", "staging"),
