@@ -36,16 +36,16 @@ class Reach:
         self._is_away = False
         self._rests_until = 0.0
 
-    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        """Raises `RedisAway` when there is no answer."""
+    async def ask(self, question: Callable[[], Awaitable[T]], *, patience: float = PATIENCE_SECONDS) -> T:
+        """Raises `RedisAway` when there is no answer within `patience` seconds."""
         now = time.monotonic()
         if now < self._rests_until:
             raise RedisAway
         if self._is_away:
             # One asks whether it's back; the others don't wait for that.
-            self._rests_until = now + PATIENCE_SECONDS
+            self._rests_until = now + patience
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(patience):
                 answer = await question()
         except REDIS_FAILURES as error:
             self._went(error)

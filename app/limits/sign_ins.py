@@ -1,14 +1,15 @@
 """Failed sign-ins: so many a minute from one address, and for one account."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from math import ceil
+from typing import TypeVar
 
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from app.core.errors import HiveError
@@ -16,8 +17,12 @@ from app.limits.memory import RecentHits
 from app.limits.shared import Reach, RedisAway, SharedStorage
 from app.limits.turns import Turns
 
+T = TypeVar("T")
+
 PER_ADDRESS = RateLimitItemPerMinute(10, namespace="sign-in-address")
 PER_ACCOUNT = RateLimitItemPerMinute(5, namespace="sign-in-account")
+# A moment's stall must not leave a place taken for good, and who signs in waits for a hash anyway.
+PATIENCE_SECONDS = 1.0
 # What the answers to a wrong secret have for a status. Other answers say nothing about it.
 FAILURES = frozenset({401, 403})
 
@@ -102,14 +107,19 @@ class SignInLimit:
         if wait := self._recent.hit(place.limit, place.identifier):
             return wait
         try:
-            place.is_shared = await self._reach.ask(partial(self._shared.hit, place.limit, place.identifier))
-            if place.is_shared:
-                return 0.0
-            window = await self._reach.ask(partial(self._shared.get_window_stats, place.limit, place.identifier))
+            place.is_shared = await self._ask(self._shared.hit, place)
         except RedisAway:
             return 0.0
+        if place.is_shared:
+            return 0.0
         self._recent.give_back(place.limit, place.identifier)
-        return max(window.reset_time - time.time(), 1.0)
+        return await self._seconds_until_room(place)
+
+    async def _seconds_until_room(self, place: _Place) -> float:
+        with suppress(RedisAway):
+            window = await self._ask(self._shared.get_window_stats, place)
+            return max(window.reset_time - time.time(), 1.0)
+        return place.limit.get_expiry()
 
     async def _give_back(self, places: list[_Place]) -> None:
         for place in places:
@@ -117,4 +127,7 @@ class SignInLimit:
             if place.is_shared:
                 # Without Redis it goes on counting as a failure, for a minute at most.
                 with suppress(RedisAway):
-                    await self._reach.ask(partial(self._storage.give_back, place.limit, place.identifier))
+                    await self._ask(self._storage.give_back, place)
+
+    async def _ask(self, question: Callable[[RateLimitItem, str], Awaitable[T]], place: _Place) -> T:
+        return await self._reach.ask(partial(question, place.limit, place.identifier), patience=PATIENCE_SECONDS)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from app.core.errors import ServiceUnavailable
 
 MOST_WAITING = 128
+# Longer than so many passwords take. Past that something else is slow, such as the database.
+PATIENCE_SECONDS = 15.0
 
 
 class TooBusy(ServiceUnavailable):
@@ -22,7 +24,8 @@ class _Queue:
 
 
 class Turns:
-    def __init__(self) -> None:
+    def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
+        self._patience = patience
         self._queues: dict[str, _Queue] = {}
 
     @asynccontextmanager
@@ -30,16 +33,26 @@ class Turns:
         """Wait for one's turn, and have it for as long as this lasts.
 
         Raises:
-            TooBusy: so many wait already that it would take too long.
+            TooBusy: so many wait already that it would take too long, or it did.
         """
         queue = self._queues.setdefault(name, _Queue())
         if queue.length > MOST_WAITING:
             raise TooBusy
         queue.length += 1
         try:
-            async with queue.lock:
+            await self._wait_for(queue.lock)
+            try:
                 yield
+            finally:
+                queue.lock.release()
         finally:
             queue.length -= 1
             if not queue.length:
                 del self._queues[name]
+
+    async def _wait_for(self, lock: asyncio.Lock) -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                await lock.acquire()
+        except TimeoutError:
+            raise TooBusy from None

@@ -10,7 +10,9 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.errors import Forbidden, HiveError, ServiceUnavailable, Unauthorized
 from app.limits.memory import RecentHits
+from app.limits.sign_ins import TooManyAttempts
 from app.models import User
 from tests.builders.users import PASSWORD, create_user
 from tests.conftest import ClientAs
@@ -133,6 +135,15 @@ async def test_right_passwords_do_not_count(client: httpx2.AsyncClient, user: Us
     assert_refused(await by_login(client, user.email, PASSWORD))
 
 
+async def test_attempts_that_are_refused_do_not_count(client: httpx2.AsyncClient, user: User, other_user: User) -> None:
+    for _ in range(20):
+        await by_login(client, user.email, WRONG)
+
+    for _ in range(5):
+        assert (await by_login(client, other_user.email, WRONG)).status_code == 401
+    assert_refused(await by_login(client, "nobody@example.org", WRONG))
+
+
 async def test_credentials_that_cannot_be_read_are_no_failed_sign_ins(client: httpx2.AsyncClient, user: User) -> None:
     for _ in range(12):
         assert (await client.post("/auth/login", json={"email": user.email})).status_code == 422
@@ -164,7 +175,7 @@ async def test_of_many_accounts_tried_at_once_from_one_address_ten_are_checked(
 async def test_many_right_passwords_at_once_all_sign_in(client: httpx2.AsyncClient, user: User) -> None:
     answers = await asyncio.gather(*(by_login(client, user.email, PASSWORD) for _ in range(50)))
 
-    assert {answer.status_code for answer in answers} == {200}
+    assert {(answer.status_code, answer.json().get("code")) for answer in answers} == {(200, None)}
     assert (await by_login(client, user.email, WRONG)).status_code == 401
 
 
@@ -210,6 +221,22 @@ async def let_time_pass(app: FastAPI, *, seconds: float) -> None:
         await redis.delete(key)
         await redis.rpush(key, *entries)
     app.state.hive.limits.sign_ins._recent = RecentHits()
+
+
+async def test_a_secret_that_names_no_account_is_limited_by_address_alone(app: FastAPI) -> None:
+    limits = app.state.hive.limits
+
+    async def try_secret(address: str, error: HiveError) -> None:
+        async with limits.sign_ins.attempt(address, None):
+            raise error
+
+    for error in [Unauthorized("wrong")] * 5 + [ServiceUnavailable("later")] * 12 + [Forbidden("wrong")] * 5:
+        with pytest.raises(type(error)):
+            await try_secret(HERE, error)
+    with pytest.raises(TooManyAttempts):
+        await try_secret(HERE, Unauthorized("wrong"))
+    with pytest.raises(Unauthorized):
+        await try_secret(ELSEWHERE, Unauthorized("wrong"))
 
 
 async def test_redis_learns_no_address_of_an_account(app: FastAPI, client: httpx2.AsyncClient, user: User) -> None:

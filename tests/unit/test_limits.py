@@ -159,6 +159,17 @@ async def test_too_long_a_queue_takes_nobody_in_and_is_usable_afterwards() -> No
     await wait()
 
 
+async def test_nobody_waits_for_ever_for_their_turn() -> None:
+    turns = Turns(patience=0.01)
+
+    async with turns.of("ada"):
+        with pytest.raises(TooBusy):
+            async with turns.of("ada"):
+                pass
+    async with turns.of("ada"):
+        pass
+
+
 @pytest.mark.parametrize(
     ("window", "is_granted", "told"),
     [
