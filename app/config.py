@@ -62,7 +62,7 @@ class Settings(BaseSettings):
 
     secret_key: SecretStr | None = None
     jwt_secret_key: SecretStr | None = None
-    access_token_minutes: int = Field(default=60, ge=1, le=24 * 60)
+    access_token_minutes: int = Field(default=15, ge=1, le=24 * 60)
     require_if_match: bool = False
     max_sockets_per_user: int = Field(default=20, ge=1, le=10_000)
     requests_per_minute: int = Field(default=1200, ge=0, le=1_000_000)

@@ -23,6 +23,7 @@ from app.services import (
     DashboardService,
     LeaseService,
     NotificationService,
+    SessionService,
     TaskService,
     UserService,
 )
@@ -97,6 +98,8 @@ async def get_current_user(signed_in: CurrentSignIn) -> Actor:
 
 
 CurrentUser = Annotated[Actor, Depends(get_current_user)]
+CurrentUserSignIn = CurrentSignIn
+UserAgent = Annotated[str, Header(include_in_schema=False)]
 
 
 def get_departure(request: Request) -> Departure:
@@ -244,6 +247,10 @@ def get_dashboard_service(session: SessionDep) -> DashboardService:
     return DashboardService(session)
 
 
+def get_session_service(session: SessionDep) -> SessionService:
+    return SessionService(session)
+
+
 def get_notification_service(session: SessionDep) -> NotificationService:
     return NotificationService(session)
 
@@ -268,6 +275,7 @@ BatchServiceDep = Annotated[BatchService, Depends(get_batch_service)]
 BlockerServiceDep = Annotated[BlockerService, Depends(get_blocker_service)]
 BlockerWriterDep = Annotated[BlockerService, Depends(get_blocker_writer)]
 DashboardServiceDep = Annotated[DashboardService, Depends(get_dashboard_service)]
+SessionServiceDep = Annotated[SessionService, Depends(get_session_service)]
 NotificationServiceDep = Annotated[NotificationService, Depends(get_notification_service)]
 JobAdminDep = Annotated[JobAdmin, Depends(get_job_admin)]
 PagerDep = Annotated[Pager, Depends(get_pager)]

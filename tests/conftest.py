@@ -243,7 +243,7 @@ async def client_as(app: FastAPI, settings: Settings) -> AsyncIterator[ClientAs]
 
 
 def token_of(user: User, settings: Settings) -> str:
-    return issue_token(user.id, key=settings.jwt_key, lifetime=timedelta(minutes=5))
+    return issue_token(user.id, user.id, key=settings.jwt_key, lifetime=timedelta(minutes=5))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from pydantic_core import PydanticCustomError
 from sqlalchemy import func, select
@@ -13,7 +14,7 @@ from app.core.permissions import Actor
 from app.core.security import InvalidToken, hash_password, password_matches, read_token
 from app.database import Database
 from app.limits.sign_ins import Attempt
-from app.models import User
+from app.models import User, UserSession
 from app.schemas.fields import normalize_email
 
 
@@ -31,26 +32,32 @@ class NotSignedIn(Unauthorized):
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Who the token speaks for, and until when."""
+    """Who the token speaks for, until when, and of which session it is."""
 
     actor: Actor
     expires_at: datetime
+    id: UUID
 
 
 async def authenticate(session: AsyncSession, token: str, *, key: str) -> SignedIn:
-    """Who the token speaks for. A deactivated account's token is dead at once.
+    """Who the token speaks for. That of a session that has ended, or of a deactivated account, is dead at once.
 
     Raises:
-        NotSignedIn: the token is not valid, or its account no longer active.
+        NotSignedIn: the token is not valid, its session has ended, or its account is no longer active.
     """
     try:
         access = read_token(token, key=key)
     except InvalidToken:
         raise NotSignedIn from None
-    is_admin = await session.scalar(select(User.is_admin).where(User.id == access.user_id, User.is_active))
+    is_admin = await session.scalar(
+        select(User.is_admin)
+        .join(UserSession, UserSession.user_id == User.id)
+        .where(UserSession.id == access.session_id, UserSession.expires_at > func.now())
+        .where(User.id == access.user_id, User.is_active)
+    )
     if is_admin is None:
         raise NotSignedIn
-    return SignedIn(Actor(access.user_id, is_admin=is_admin), access.expires_at)
+    return SignedIn(Actor(access.user_id, is_admin=is_admin), access.expires_at, access.session_id)
 
 
 class WrongPassword(Forbidden):
@@ -87,7 +94,7 @@ async def prove_password(
     return PasswordProof(user.password_hash, await hash_password(new) if new else None)
 
 
-async def check_credentials(database: Database, email: str, password: str, attempt: Attempt) -> Actor:
+async def check_credentials(database: Database, email: str, password: str, attempt: Attempt) -> User:
     """Whose address and password these are. No connection is held while the password is checked.
 
     Raises:
@@ -102,7 +109,7 @@ async def check_credentials(database: Database, email: str, password: str, attem
         found = await _find_active(database, address) if address else None
         if not await password_matches(password, found.password_hash if found else None) or found is None:
             raise InvalidCredentials
-    return Actor.of(found)
+    return found
 
 
 async def _find_active(database: Database, address: str) -> User | None:

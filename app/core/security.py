@@ -1,6 +1,8 @@
 """Passwords and tokens, without a database: hashing, checking, issuing, reading."""
 
 import asyncio
+import hashlib
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ T = TypeVar("T")
 
 ALGORITHM = "HS256"
 AUDIENCE = "hive:access"
-REQUIRED_CLAIMS = ["exp", "iat", "sub", "jti", "aud"]
+REQUIRED_CLAIMS = ["exp", "iat", "sub", "sid", "jti", "aud"]
 
 # OWASP's parameters for argon2id: about 20 ms and 19 MiB a hash.
 _passwords = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19456, parallelism=1),))
@@ -56,9 +58,10 @@ async def _in_hashing_thread(work: Callable[[], T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """What a valid token says: whose it is and until when it holds."""
+    """What a valid token says: whose it is, of which session, and until when it holds."""
 
     user_id: UUID
+    session_id: UUID
     expires_at: datetime
 
 
@@ -66,9 +69,16 @@ class InvalidToken(Exception):
     """The token is not one of ours, or it has run out."""
 
 
-def issue_token(user_id: UUID, *, key: str, lifetime: timedelta) -> str:
+def issue_token(user_id: UUID, session_id: UUID, *, key: str, lifetime: timedelta) -> str:
     now = datetime.now(UTC)
-    claims = {"sub": str(user_id), "iat": now, "exp": now + lifetime, "jti": str(uuid7()), "aud": AUDIENCE}
+    claims = {
+        "sub": str(user_id),
+        "sid": str(session_id),
+        "iat": now,
+        "exp": now + lifetime,
+        "jti": str(uuid7()),
+        "aud": AUDIENCE,
+    }
     return jwt.encode(claims, key, algorithm=ALGORITHM)
 
 
@@ -80,6 +90,20 @@ def read_token(token: str, *, key: str) -> AccessToken:
     """
     try:
         claims = jwt.decode(token, key, algorithms=[ALGORITHM], audience=AUDIENCE, options={"require": REQUIRED_CLAIMS})
-        return AccessToken(UUID(claims["sub"]), datetime.fromtimestamp(claims["exp"], UTC))
+        return AccessToken(UUID(claims["sub"]), UUID(claims["sid"]), datetime.fromtimestamp(claims["exp"], UTC))
     except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise InvalidToken from error
+
+
+def new_secret() -> str:
+    """What nobody can guess: 256 random bits in 43 characters that fit into an address or a header."""
+    return secrets.token_urlsafe(32)
+
+
+def hash_secret(secret: str) -> str:
+    """What is stored of a secret that HIVE has made.
+
+    A fast hash without salt does: there is nothing to try out in 256 random bits, unlike in a password. Whoever times
+    the look-up by it learns about a hash that they can't steer, and nothing about the secret.
+    """
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

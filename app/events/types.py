@@ -140,6 +140,14 @@ class AccountDeactivated(EventData):
     user_id: UUID
 
 
+class SignInEnded(EventData):
+    """These sessions or tokens of the user hold no longer, though their account does."""
+
+    type = EventType.SIGN_IN_ENDED
+    user_id: UUID
+    sign_in_ids: list[UUID]
+
+
 class LogRenewed(EventData):
     """A new history begins: what was told after `last_seq` before is not in this database."""
 

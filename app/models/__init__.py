@@ -8,6 +8,7 @@ from app.models.notification import Notification, NotificationKind
 from app.models.task import HELD_STATUSES, Task, TaskPriority, TaskStatus
 from app.models.task_blocker import TaskBlocker, is_blocked, is_ready
 from app.models.user import User
+from app.models.user_session import UserSession
 from app.models.user_task_association import UserTaskAssociation
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "TaskPriority",
     "TaskStatus",
     "User",
+    "UserSession",
     "UserTaskAssociation",
     "is_blocked",
     "is_ready",

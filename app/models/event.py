@@ -31,11 +31,12 @@ class EventType(StrEnum):
     NOTIFICATION_READ = "notification.read"
     # For HIVE's own processes. They're in the log so that none of them misses one, and no reader is shown them.
     ACCOUNT_DEACTIVATED = "account.deactivated"
+    SIGN_IN_ENDED = "sign_in.ended"
     LOG_RENEWED = "log.renewed"
 
     @property
     def is_internal(self) -> bool:
-        return self in {EventType.ACCOUNT_DEACTIVATED, EventType.LOG_RENEWED}
+        return self in {EventType.ACCOUNT_DEACTIVATED, EventType.SIGN_IN_ENDED, EventType.LOG_RENEWED}
 
 
 # For its audience alone: an admin may see every task, and nobody else's notifications.

@@ -1,4 +1,6 @@
+from datetime import datetime
 from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints
 
@@ -31,4 +33,33 @@ class Login(Strict):
 class TokenResponse(BaseModel):
     access_token: str
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  # The kind of token, which is no secret.
-    expires_in: int = Field(description="Seconds for which the token holds.")
+    expires_in: int = Field(description="Seconds for which the access token holds.")
+    refresh_token: str = Field(description="Good for the next access token, once and for 30 days.")
+
+
+class Refresh(Strict):
+    refresh_token: Credential = Field(description="The last one that was given.")
+
+
+class SignedOutResponse(BaseModel):
+    message: Literal["Signed out"] = "Signed out"
+
+
+class SessionResponse(BaseModel):
+    """A sign-in with a password that is kept up by refresh tokens."""
+
+    id: UUID
+    current: bool = Field(description="Whether it's the one that asks.")
+    user_agent: str = Field(description="How the program that signed in named itself.")
+    created_at: datetime
+    refreshed_at: datetime
+    expires_at: datetime
+
+
+class SessionEndedResponse(BaseModel):
+    message: Literal["Session ended"] = "Session ended"
+
+
+class SessionsEndedResponse(BaseModel):
+    message: Literal["Other sessions ended"] = "Other sessions ended"
+    ended: int

@@ -8,6 +8,7 @@ from app.services.dashboard_service import DashboardService
 from app.services.lease_service import LeaseService
 from app.services.notification_service import NotificationService
 from app.services.notifier import Notifier
+from app.services.session_service import SessionService
 from app.services.task_service import TaskService
 from app.services.user_service import UserService
 
@@ -20,6 +21,7 @@ __all__ = [
     "LeaseService",
     "NotificationService",
     "Notifier",
+    "SessionService",
     "TaskService",
     "UserService",
 ]

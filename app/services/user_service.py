@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, cast, func, select
+from sqlalchemy import ARRAY, Uuid, any_, cast, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import PasswordProof, WrongPassword
@@ -9,13 +9,14 @@ from app.core.permissions import Actor
 from app.core.security import hash_password
 from app.events import outbox
 from app.events.types import AccountDeactivated
-from app.models import Task, TaskStatus, User
+from app.models import Task, TaskStatus, User, UserSession
 from app.schemas.auth import UserRegister
 from app.schemas.fields import PageQuery
 from app.schemas.user import UserUpdate
 from app.services.assignment_service import AssignmentService, UserNotFound
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition
+from app.services.session_service import SessionService
 
 EDITABLE = frozenset({"display_name", "role", "skills", "email", "mail_notifications"})
 # Keeps others from changing the account, and not from referring to it.
@@ -51,8 +52,10 @@ class UserService:
             raise UserNotFound
         return user
 
-    async def update(self, actor: Actor, changes: UserUpdate, proof: PasswordProof | None = None) -> User:
-        """Change what is given.
+    async def update(
+        self, actor: Actor, changes: UserUpdate, proof: PasswordProof | None = None, *, session_id: UUID | None = None
+    ) -> User:
+        """Change what is given. A new password ends all sessions but `session_id`, the one that asks.
 
         Raises:
             WrongPassword: a new address or password, without proof that the current password is known.
@@ -63,6 +66,8 @@ class UserService:
             if proof is None or proof.checked_hash != user.password_hash:
                 raise WrongPassword
             user.password_hash = proof.new_hash or user.password_hash
+            if proof.new_hash:
+                await SessionService(self._session).end_others(actor, than=session_id)
         for field in changes.model_fields_set & EDITABLE:
             setattr(user, field, getattr(changes, field))
         if self._session.is_modified(user):
@@ -77,6 +82,8 @@ class UserService:
         user.version += 1
         await self._session.flush()
         await AssignmentService(self._session).release_all(actor)
+        # The event below ends what is open, of whichever session.
+        await self._session.execute(delete(UserSession).where(UserSession.user_id == user.id))
         await outbox.record(self._session, AccountDeactivated(user_id=user.id), actor=actor, audience=[])
 
     async def list_active(self, query: PageQuery, pager: Pager) -> Page[User]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from app.core.permissions import Actor, may_read_event
 from app.events.filters import EVERYTHING, EventFilter
@@ -65,6 +65,8 @@ class Connection:
     Whoever has something to say puts it into the queue and goes on; the reader's own task alone waits for the
     network. A reader that wants what it missed is not live until it has read that from the log.
 
+    `sign_in_id` is the session or the token that it was opened with, and ends with.
+
     A process has thousands of them, most of them idle, so what is only needed now and then is only then there.
     """
 
@@ -72,12 +74,14 @@ class Connection:
         self,
         actor: Actor,
         *,
+        sign_in_id: UUID | None = None,
         wanted: EventFilter = EVERYTHING,
         is_live: bool = True,
         kind: ReaderKind = ReaderKind.SOCKET,
     ) -> None:
         self.id = uuid4()
         self.actor = actor
+        self.sign_in_id = sign_in_id
         self.kind = kind
         self.events_given = 0
         self.is_ended = False

@@ -1,27 +1,28 @@
 """The readers of this process, and giving each event to those that may read it."""
 
 import asyncio
-import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from uuid import UUID
 
 from app.events.published import PublishedEvent
+from app.events.types import SignInEnded
 from app.models import EventType
 from app.websockets.connection import CloseCode, Connection, ReaderKind
 from app.websockets.tally import Tally
 
-# Seconds between reading an account and being among the readers, at the very most.
-LONGEST_SIGN_IN = 60.0
 # Characters of events, a fraction of what a queue takes.
 HANDED_OUT_AT_ONCE = 32 * 1024
+# More than end in the moment between looking a token up and being here.
+REMEMBERED_ENDS = 1024
 
 
 class ConnectionManager:
     def __init__(self) -> None:
         self._by_user: dict[UUID, dict[UUID, Connection]] = {}
-        self._ended_users: dict[UUID, float] = {}
         self._gone = {kind: Tally() for kind in ReaderKind}
+        self._ended: deque[UUID] = deque(maxlen=REMEMBERED_ENDS)
         self._position = 0
         self._is_following = asyncio.Event()
 
@@ -52,9 +53,10 @@ class ConnectionManager:
 
     def add(self, connection: Connection) -> None:
         """Have the reader given events. If its account has ended while it signed in, it's closed at once."""
-        if connection.actor.id in self._ended_users:
-            connection.end(CloseCode.UNAUTHORIZED)
         self._by_user.setdefault(connection.actor.id, {})[connection.id] = connection
+        # Its end may have been told after its token was looked up.
+        if connection.sign_in_id in self._ended or connection.actor.id in self._ended:
+            connection.end(CloseCode.UNAUTHORIZED)
 
     def remove(self, connection: Connection) -> None:
         """Forget the reader; harmless if it's not known."""
@@ -81,6 +83,8 @@ class ConnectionManager:
         """Queue the event for every reader that may have it. Never waits for any of them."""
         if event.type == EventType.ACCOUNT_DEACTIVATED:
             self._end_all_of(event.actor_id)
+        elif event.type == EventType.SIGN_IN_ENDED:
+            self._end_sign_ins(SignInEnded.model_validate(event.envelope().data))
         elif event.type == EventType.LOG_RENEWED:
             self._start_all_over()
         for connection in self:
@@ -111,9 +115,13 @@ class ConnectionManager:
         for connection in self:
             connection.start_over(CloseCode.RESYNC)
 
+    def _end_sign_ins(self, ended: SignInEnded) -> None:
+        self._ended.extend(ended.sign_in_ids)
+        for connection in list(self._by_user.get(ended.user_id, {}).values()):
+            if connection.sign_in_id in ended.sign_in_ids:
+                connection.end(CloseCode.UNAUTHORIZED)
+
     def _end_all_of(self, user_id: UUID) -> None:
-        now = time.monotonic()
-        recent = {user: moment for user, moment in self._ended_users.items() if now - moment < LONGEST_SIGN_IN}
-        self._ended_users = recent | {user_id: now}
+        self._ended.append(user_id)
         for connection in list(self._by_user.get(user_id, {}).values()):
             connection.end(CloseCode.UNAUTHORIZED)

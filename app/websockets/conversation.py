@@ -90,7 +90,9 @@ async def _sign_in(websocket: WebSocket, server: SocketServer) -> _Guest:
 
 
 async def _welcome(websocket: WebSocket, guest: _Guest, server: SocketServer) -> None:
-    connection = Connection(guest.signed_in.actor, wanted=guest.wanted, is_live=guest.since is None)
+    connection = Connection(
+        guest.signed_in.actor, sign_in_id=guest.signed_in.id, wanted=guest.wanted, is_live=guest.since is None
+    )
     # Subscribed before it's accepted, a socket that is open misses nothing.
     server.connections.add(connection)
     try:

@@ -50,7 +50,7 @@ async def read_page(
     else:
         # Presence is in no page, so it's nothing to wake up for.
         news = replace(wanted, types=wanted.types - PRESENCE)
-        listener = Connection(signed_in.actor, wanted=news, kind=ReaderKind.PAGE)
+        listener = Connection(signed_in.actor, sign_in_id=signed_in.id, wanted=news, kind=ReaderKind.PAGE)
         # Listening before looking, so that what comes in between is not missed.
         with server.seats.taken_by(signed_in.actor), connected(server, listener), ended_by(departure, listener):
             page = await _wait_for_page(listener, read, position, seconds=min(wait, _seconds_left(signed_in)))
@@ -81,7 +81,9 @@ async def stream_messages(
 
     Wait for `until_following` before, and have one of the user's seats.
     """
-    connection = Connection(signed_in.actor, wanted=wanted, is_live=after is None, kind=ReaderKind.STREAM)
+    connection = Connection(
+        signed_in.actor, sign_in_id=signed_in.id, wanted=wanted, is_live=after is None, kind=ReaderKind.STREAM
+    )
     with connected(server, connection):
         catching_up = asyncio.create_task(_catch_up(connection, server, after))
         try:

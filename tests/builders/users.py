@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -5,16 +6,17 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import User
+from app.models import User, UserSession
 
 PASSWORD = "correct horse battery"
 # The weakest parameters that argon2 has, made once: a test should not pay for a strong hash that it doesn't look at.
 _HASH = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),)).hash(PASSWORD)
+_KEPT_BY_NOTHING: dict[str, Any] = {"current_hash": "", "expires_at": datetime(2999, 1, 1, tzinfo=UTC)}
 _numbers = count(1)
 
 
 async def create_user(session: AsyncSession, **overrides: Any) -> User:
-    """A committed user who signs in with `PASSWORD`."""
+    """A committed user who signs in with `PASSWORD`, and has a session with their own id, which no token keeps up."""
     number = next(_numbers)
     values: dict[str, Any] = {
         "email": f"user{number}@example.org",
@@ -23,5 +25,7 @@ async def create_user(session: AsyncSession, **overrides: Any) -> User:
     }
     user = User(**(values | overrides))
     session.add(user)
+    await session.flush()
+    session.add(UserSession(id=user.id, user_id=user.id, family_hash=f"{user.id}", **_KEPT_BY_NOTHING))
     await session.commit()
     return user

@@ -33,7 +33,7 @@ async def test_register_makes_an_account_that_can_sign_in(client: httpx2.AsyncCl
     signed_in = await client.post("/auth/login", json={"email": "ADA@example.org", "password": ADA["password"]})
     assert signed_in.status_code == 200
     assert signed_in.json()["token_type"] == "bearer"
-    assert signed_in.json()["expires_in"] == 3600
+    assert signed_in.json()["expires_in"] == 900
     me = await client.get("/users/me", headers={"Authorization": f"Bearer {signed_in.json()['access_token']}"})
     assert me.json()["id"] == shown["id"]
 
@@ -60,7 +60,7 @@ async def test_the_oauth2_form_signs_in_as_well(client: httpx2.AsyncClient, user
     answer = await client.post("/auth/token", data=form)
 
     assert answer.status_code == 200
-    assert set(answer.json()) == {"access_token", "token_type", "expires_in"}
+    assert set(answer.json()) == {"access_token", "token_type", "expires_in", "refresh_token"}
 
 
 async def test_put_and_patch_of_me_change_only_what_is_given(

@@ -48,7 +48,7 @@ def test_an_operation_that_needs_a_token_declares_its_lack(document: dict[str, A
 
     assert "/api/v1/tasks" in secured
     for _, path, operation in operations(document):
-        is_sign_in = path.endswith(("/auth/login", "/auth/token"))
+        is_sign_in = path.endswith(("/auth/login", "/auth/token", "/auth/refresh"))
         assert ("401" in operation["responses"]) == ("security" in operation or is_sign_in), path
 
 
@@ -92,7 +92,16 @@ def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
 def test_bodies_say_that_they_take_nothing_unknown(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
 
-    for name in ("UserRegister", "Login", "UserUpdate", "TaskCreate", "TaskUpdate", "TaskAssign", "TaskStatusUpdate"):
+    for name in (
+        "UserRegister",
+        "Login",
+        "Refresh",
+        "UserUpdate",
+        "TaskCreate",
+        "TaskUpdate",
+        "TaskAssign",
+        "TaskStatusUpdate",
+    ):
         assert schemas[name]["additionalProperties"] is False, name
 
 

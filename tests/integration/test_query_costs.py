@@ -61,7 +61,7 @@ COUNTS = [
     ("POST", "/tasks/{task}/claim", NONE, 5),
     # The account, the task seen and locked, its change, the event.
     ("PUT", "/tasks/{task}/status", {"status": "draft"}, 5),
-    ("POST", "/auth/login", {"email": "ada@example.org", "password": PASSWORD}, 1),
+    ("POST", "/auth/login", {"email": "ada@example.org", "password": PASSWORD}, 3),
     ("POST", "/auth/register", {"email": "new@example.org", "password": PASSWORD, "display_name": "New"}, 1),
 ]
 

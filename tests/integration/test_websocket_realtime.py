@@ -206,7 +206,7 @@ async def test_the_largest_message_is_answered(socket_of: Sockets, user: User) -
 async def test_the_socket_closes_when_its_token_runs_out(
     running_system: RunningSystem, settings: Settings, user: User
 ) -> None:
-    token = issue_token(user.id, key=settings.jwt_key, lifetime=timedelta(seconds=2))
+    token = issue_token(user.id, user.id, key=settings.jwt_key, lifetime=timedelta(seconds=2))
 
     async with opened(f"{running_system.sockets}?token={token}") as socket:
         assert await close_code_of(socket) == 4401

@@ -40,7 +40,7 @@ class BenchedSystem:
         return socket_of(self.address)
 
     def token_of(self, user_id: UUID) -> str:
-        return issue_token(user_id, key=self.jwt_key, lifetime=TOKEN_LIFETIME)
+        return issue_token(user_id, user_id, key=self.jwt_key, lifetime=TOKEN_LIFETIME)
 
 
 def socket_of(address: str) -> str:

@@ -158,7 +158,7 @@ class ChaosSystem:
             return await create_user(session, display_name=display_name, is_admin=is_admin)
 
     def token_of(self, user: User) -> str:
-        return issue_token(user.id, key=self.settings.jwt_key, lifetime=timedelta(hours=1))
+        return issue_token(user.id, user.id, key=self.settings.jwt_key, lifetime=timedelta(hours=1))
 
     @asynccontextmanager
     async def client(self, user: User, *, api: int = 0) -> AsyncIterator[httpx2.AsyncClient]:

@@ -110,7 +110,7 @@ async def test_a_tampered_token_is_refused(
 async def test_a_token_that_has_run_out_is_refused_like_any_other(
     client: httpx2.AsyncClient, user: User, settings: Settings
 ) -> None:
-    expired = issue_token(user.id, key=settings.jwt_key, lifetime=timedelta(seconds=-1))
+    expired = issue_token(user.id, user.id, key=settings.jwt_key, lifetime=timedelta(seconds=-1))
 
     answer = await client.get("/users/me", headers={"Authorization": f"Bearer {expired}"})
     garbage = await client.get("/users/me", headers={"Authorization": "Bearer garbage"})
@@ -119,8 +119,8 @@ async def test_a_token_that_has_run_out_is_refused_like_any_other(
     assert without_id(answer) == without_id(garbage)
 
 
-async def test_a_token_of_nobody_is_refused(client: httpx2.AsyncClient, settings: Settings) -> None:
-    token = issue_token(uuid4(), key=settings.jwt_key, lifetime=timedelta(minutes=1))
+async def test_a_token_of_nobody_is_refused(client: httpx2.AsyncClient, user: User, settings: Settings) -> None:
+    token = issue_token(uuid4(), user.id, key=settings.jwt_key, lifetime=timedelta(minutes=1))
 
     assert problem(await client.get("/users/me", headers={"Authorization": f"Bearer {token}"}), 401)
 

@@ -82,6 +82,13 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", f"{API}/auth/register"): anyone(201, json=NEW_USER),
     ("POST", f"{API}/auth/login"): anyone(json=CREDENTIALS),
     ("POST", f"{API}/auth/token"): anyone(form={"username": "owner_email", "password": PASSWORD}),
+    # What is no token is refused alike, whoever asks.
+    ("POST", f"{API}/auth/refresh"): anyone(401, json={"refresh_token": "none"}),
+    ("POST", f"{API}/auth/logout"): signed_in(),
+    ("GET", f"{API}/users/me/sessions"): signed_in(),
+    ("DELETE", f"{API}/users/me/sessions"): signed_in(),
+    # Each caller is somebody else than whose session it is.
+    ("DELETE", f"{API}/users/me/sessions/{{session_id}}"): signed_in(404),
     ("GET", f"{API}/users/me"): signed_in(),
     ("PUT", f"{API}/users/me"): signed_in(json={"role": "Gardener"}),
     ("PATCH", f"{API}/users/me"): signed_in(json={"role": "Gardener"}),
@@ -179,7 +186,7 @@ async def call(
     if method == "MOUNT":
         method, path = "GET", f"{path}/swagger-ui.css"
     ids = {"task_id": task.id, "blocker_id": blocker.id, "user_id": people["owner"].id, "notification_id": task.id}
-    filled = path.format(**ids) if "{" in path else path
+    filled = path.format(session_id=task.id, **ids)
     body, form = (
         {name: fill_in(value, people) for name, value in sent.items()} if sent else None
         for sent in (row.json, row.form)

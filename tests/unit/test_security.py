@@ -28,7 +28,14 @@ MINUTE = timedelta(minutes=1)
 
 def claims(**changes: Any) -> dict[str, Any]:
     now = datetime.now(UTC)
-    usual = {"sub": str(uuid4()), "iat": now, "exp": now + MINUTE, "jti": str(uuid4()), "aud": AUDIENCE}
+    usual = {
+        "sub": str(uuid4()),
+        "sid": str(uuid4()),
+        "iat": now,
+        "exp": now + MINUTE,
+        "jti": str(uuid4()),
+        "aud": AUDIENCE,
+    }
     return usual | changes
 
 
@@ -59,22 +66,22 @@ def test_a_token_says_whose_it_is_and_until_when() -> None:
     user_id = uuid4()
     before = datetime.now(UTC).replace(microsecond=0)
 
-    token = read_token(issue_token(user_id, key=KEY, lifetime=MINUTE), key=KEY)
+    token = read_token(issue_token(user_id, uuid4(), key=KEY, lifetime=MINUTE), key=KEY)
 
     assert token.user_id == user_id
     assert before + MINUTE <= token.expires_at <= datetime.now(UTC) + MINUTE
 
 
 def test_a_token_has_all_claims_and_nothing_personal() -> None:
-    content = jwt.decode(issue_token(uuid4(), key=KEY, lifetime=MINUTE), options={"verify_signature": False})
+    content = jwt.decode(issue_token(uuid4(), uuid4(), key=KEY, lifetime=MINUTE), options={"verify_signature": False})
 
-    assert set(content) == set(REQUIRED_CLAIMS) == {"exp", "iat", "sub", "jti", "aud"}
+    assert set(content) == set(REQUIRED_CLAIMS) == {"exp", "iat", "sub", "sid", "jti", "aud"}
 
 
 def test_no_two_tokens_are_the_same() -> None:
     user_id = uuid4()
 
-    assert len({issue_token(user_id, key=KEY, lifetime=MINUTE) for _ in range(10)}) == 10
+    assert len({issue_token(user_id, uuid4(), key=KEY, lifetime=MINUTE) for _ in range(10)}) == 10
 
 
 def test_what_is_made_by_hand_is_read_as_well() -> None:
@@ -112,6 +119,9 @@ PAST, FUTURE = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC
         {"aud": None},
         {"sub": "me"},
         {"sub": ""},
+        {"sid": "mine"},
+        {"sid": None},
+        {"sid": 5},
         {"sub": None},
         {"sub": 5},
         {"sub": ["a"]},
@@ -177,7 +187,7 @@ def test_what_is_no_token_is_refused(text: str) -> None:
 
 
 def test_a_token_that_runs_out_is_refused_from_then_on() -> None:
-    token = issue_token(uuid4(), key=KEY, lifetime=timedelta(seconds=-1))
+    token = issue_token(uuid4(), uuid4(), key=KEY, lifetime=timedelta(seconds=-1))
 
     with pytest.raises(InvalidToken):
         read_token(token, key=KEY)

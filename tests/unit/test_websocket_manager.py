@@ -295,7 +295,7 @@ async def server(redis_url: str) -> AsyncIterator[SocketServer]:
         if token.removesuffix("-expiring") not in PEOPLE:
             raise NotSignedIn
         lifetime = timedelta(milliseconds=50) if token.endswith("-expiring") else timedelta(minutes=1)
-        return SignedIn(PEOPLE[token.removesuffix("-expiring")], datetime.now(UTC) + lifetime)
+        return SignedIn(PEOPLE[token.removesuffix("-expiring")], datetime.now(UTC) + lifetime, uuid4())
 
     async def say(actor: Actor, message: str) -> None:
         connections.deliver(event_of(EventType.CHAT_MESSAGE, actor=actor, text=message))

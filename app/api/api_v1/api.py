@@ -12,6 +12,7 @@ from app.api.api_v1 import (
     debug,
     events,
     notifications,
+    sessions,
     tasks,
     users,
     websocket,
@@ -25,6 +26,7 @@ def build_router(*, with_debug: bool) -> APIRouter:
     router = APIRouter(responses=EVERY_ROUTE, dependencies=[StrictParameters])
     routers = [
         auth.router,
+        sessions.router,
         users.router,
         tasks.router,
         blockers.router,

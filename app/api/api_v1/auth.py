@@ -1,18 +1,27 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, status
+from fastapi import APIRouter, Depends, Response, status
 from fastapi.security import OAuth2PasswordRequestForm
 
 from app.api.once import OnceRoute
 from app.api.problems import responses
 from app.config import Settings
 from app.core.auth import check_credentials
-from app.core.permissions import Actor
 from app.core.security import issue_token
-from app.dependencies import AttemptDep, DatabaseDep, OnceForNobody, SettingsDep, UserServiceDep
-from app.schemas.auth import Login, RegisteredResponse, TokenResponse, UserRegister
+from app.dependencies import (
+    AttemptDep,
+    CurrentUserSignIn,
+    DatabaseDep,
+    OnceForNobody,
+    SessionServiceDep,
+    SettingsDep,
+    UserAgent,
+    UserServiceDep,
+)
+from app.schemas.auth import Login, Refresh, RegisteredResponse, SignedOutResponse, TokenResponse, UserRegister
 from app.schemas.user import UserResponse
+from app.services.session_service import HeldSession, refresh_session
 
 router = APIRouter(prefix="/auth", tags=["auth"], route_class=OnceRoute)
 
@@ -24,23 +33,56 @@ async def register(body: UserRegister, users: UserServiceDep) -> RegisteredRespo
 
 
 @router.post("/login", responses=responses(401))
-async def login(body: Login, database: DatabaseDep, settings: SettingsDep, attempt: AttemptDep) -> TokenResponse:
-    """Trade an e-mail address and a password for an access token."""
-    return _token_for(await check_credentials(database, body.email, body.password, attempt), settings)
+async def login(
+    body: Login,
+    database: DatabaseDep,
+    sessions: SessionServiceDep,
+    settings: SettingsDep,
+    attempt: AttemptDep,
+    response: Response,
+    user_agent: UserAgent = "",
+) -> TokenResponse:
+    """Trade an e-mail address and a password for an access token, and a refresh token for the next one."""
+    user = await check_credentials(database, body.email, body.password, attempt)
+    return _tokens_of(await sessions.open(user, user_agent=user_agent), settings, response)
 
 
 @router.post("/token", responses=responses(401))
 async def token(
     form: Annotated[OAuth2PasswordRequestForm, Depends()],
     database: DatabaseDep,
+    sessions: SessionServiceDep,
     settings: SettingsDep,
     attempt: AttemptDep,
+    response: Response,
+    user_agent: UserAgent = "",
 ) -> TokenResponse:
     """The same for OAuth2's password form, in which the address is called `username`."""
-    return _token_for(await check_credentials(database, form.username, form.password, attempt), settings)
+    user = await check_credentials(database, form.username, form.password, attempt)
+    return _tokens_of(await sessions.open(user, user_agent=user_agent), settings, response)
 
 
-def _token_for(actor: Actor, settings: Settings) -> TokenResponse:
+@router.post("/refresh", responses=responses(401))
+async def refresh(body: Refresh, database: DatabaseDep, settings: SettingsDep, response: Response) -> TokenResponse:
+    """Trade a refresh token for new tokens. Each is good once; a second time ends its session.
+
+    Who did not get the answer may ask again within ten seconds, and gets the same refresh token.
+    """
+    held = await refresh_session(database, body.refresh_token, key=settings.signing_key)
+    return _tokens_of(held, settings, response)
+
+
+@router.post("/logout", responses=responses(401))
+async def logout(signed_in: CurrentUserSignIn, sessions: SessionServiceDep) -> SignedOutResponse:
+    """End the session: its tokens hold no longer, and its sockets and streams close."""
+    await sessions.end(signed_in.actor, signed_in.id)
+    return SignedOutResponse()
+
+
+def _tokens_of(held: HeldSession, settings: Settings, response: Response) -> TokenResponse:
+    response.headers["Cache-Control"] = "no-store"
     lifetime = timedelta(minutes=settings.access_token_minutes)
-    access_token = issue_token(actor.id, key=settings.jwt_key, lifetime=lifetime)
-    return TokenResponse(access_token=access_token, expires_in=int(lifetime.total_seconds()))
+    access_token = issue_token(held.user_id, held.id, key=settings.jwt_key, lifetime=lifetime)
+    return TokenResponse(
+        access_token=access_token, expires_in=int(lifetime.total_seconds()), refresh_token=held.refresh_token
+    )

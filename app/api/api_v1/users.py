@@ -10,6 +10,7 @@ from app.core.etags import etag_of, refuse_known
 from app.dependencies import (
     AttemptDep,
     CurrentUser,
+    CurrentUserSignIn,
     DatabaseDep,
     IfNoneMatch,
     PagerDep,
@@ -39,17 +40,20 @@ async def get_me(
 @router.patch("/me", responses=responses(401, 403, 409) | WRITE_VERSION)
 async def update_me(
     body: UserUpdate,
-    actor: CurrentUser,
+    signed_in: CurrentUserSignIn,
     users: UserWriterDep,
     database: DatabaseDep,
     attempt: AttemptDep,
     response: Response,
 ) -> UserResponse:
-    """Change what is given of one's own account. A new address or password needs the current password too."""
-    proof = None
+    """Change what is given of one's own account. A new address or password needs the current password too.
+
+    A new password ends all other sessions.
+    """
+    actor, proof = signed_in.actor, None
     if body.changes_credentials:
         proof = await prove_password(database, actor, body.current_password, new=body.new_password, attempt=attempt)
-    return _tagged(await users.update(actor, body, proof), response)
+    return _tagged(await users.update(actor, body, proof, session_id=signed_in.id), response)
 
 
 @router.delete("/me", responses=responses(401) | WRITE_VERSION)

@@ -1,0 +1,158 @@
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.auth import InvalidCredentials
+from app.core.errors import NotFound, Unauthorized
+from app.core.permissions import Actor
+from app.core.refresh_tokens import RefreshToken
+from app.database import Database
+from app.models import User, UserSession
+from app.schemas.fields import PageQuery
+from app.services.pages import Order, Page, Pager, scope_of
+from app.services.sign_in_endings import tell_of_ended_sign_ins
+
+# From the last refresh on.
+LIFETIME = timedelta(days=30)
+# How long the token before the last one is answered again, for the answer may have been lost.
+GRACE = timedelta(seconds=10)
+MOST_OF_USER_AGENT = 200
+NEWEST_FIRST = Order(key=UserSession.created_at, id=UserSession.id, descending=True)
+
+
+class InvalidRefreshToken(Unauthorized):
+    """The same answer whether it's unknown, too old, used before, or of a session that has ended."""
+
+    def __init__(self) -> None:
+        super().__init__("The refresh token is not valid; sign in again.", code="invalid_refresh_token")
+
+
+class SessionNotFound(NotFound):
+    code = "session_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such session.")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSession:
+    """A session with the refresh token that keeps it up from now on."""
+
+    id: UUID
+    user_id: UUID
+    refresh_token: str
+
+
+class SessionService:
+    """The sessions of people: opening them, keeping them up, ending them. See ADR 18."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def open(self, user: User, *, user_agent: str) -> HeldSession:
+        """Begin a session of somebody whose password was checked.
+
+        Raises:
+            InvalidCredentials: the account has ended since then, or has another password.
+        """
+        # Locked, so that a change of the password either sees this session or is seen here.
+        is_as_checked = (User.id == user.id, User.is_active, User.password_hash == user.password_hash)
+        if await self._session.scalar(select(User.id).where(*is_as_checked).with_for_update(read=True)) is None:
+            raise InvalidCredentials
+        token = RefreshToken.new()
+        row = UserSession(
+            user_id=user.id,
+            family_hash=token.family_hash,
+            current_hash=token.hash,
+            user_agent=_printable(user_agent),
+            expires_at=func.now() + LIFETIME,
+        )
+        self._session.add(row)
+        await self._session.flush()
+        return HeldSession(row.id, user.id, token.text)
+
+    async def refresh(self, token: RefreshToken, *, key: str) -> HeldSession | None:
+        """Trade the token for the next one. One that was traded before ends its session, and there is None.
+
+        The same trade within `GRACE` has the same answer.
+        """
+        found = await self._lock_session_of(token)
+        if found is None:
+            return None
+        row, is_in_grace = found
+        following = token.following(key)
+        if token.is_hashed_as(row.current_hash):
+            row.previous_hash, row.current_hash = row.current_hash, following.hash
+            row.refreshed_at, row.expires_at = func.now(), func.now() + LIFETIME
+            await self._session.flush()
+        elif not (is_in_grace and token.is_hashed_as(row.previous_hash)):
+            await self._end([row.id], user_id=row.user_id, actor=Actor(row.user_id))
+            return None
+        return HeldSession(row.id, row.user_id, following.text)
+
+    async def list_own(self, actor: Actor, query: PageQuery, pager: Pager) -> Page[UserSession]:
+        """Newest first."""
+        statement = select(UserSession).where(UserSession.user_id == actor.id, _is_alive())
+        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope_of("sessions", actor=actor.id))
+
+    async def end(self, actor: Actor, session_id: UUID) -> None:
+        """End one of one's own sessions; its access tokens, sockets and streams end with it."""
+        if not await self._end_where(actor, UserSession.id == session_id):
+            raise SessionNotFound
+
+    async def end_others(self, actor: Actor, *, than: UUID | None) -> int:
+        """End all of one's own sessions but that one (or without one, all); how many there were."""
+        return await self._end_where(actor, UserSession.id.is_distinct_from(than))
+
+    async def purge(self) -> None:
+        """Forget sessions that have run out."""
+        await self._session.execute(delete(UserSession).where(~_is_alive()))
+
+    async def _lock_session_of(self, token: RefreshToken) -> tuple[UserSession, bool] | None:
+        is_in_grace = UserSession.refreshed_at > func.clock_timestamp() - GRACE
+        statement = (
+            select(UserSession, is_in_grace)
+            .join(User, User.id == UserSession.user_id)
+            .where(UserSession.family_hash == token.family_hash, _is_alive(), User.is_active)
+            .with_for_update(of=UserSession)
+        )
+        found = (await self._session.execute(statement, execution_options={"populate_existing": True})).one_or_none()
+        return None if found is None else (found[0], found[1])
+
+    async def _end_where(self, actor: Actor, which: ColumnElement[bool]) -> int:
+        # In one order, so that two who end each other's sessions don't wait for each other.
+        own = select(UserSession.id).where(UserSession.user_id == actor.id, which).order_by(UserSession.id)
+        ids = list(await self._session.scalars(own.with_for_update()))
+        if ids:
+            await self._end(ids, user_id=actor.id, actor=actor)
+        return len(ids)
+
+    async def _end(self, ids: list[UUID], *, user_id: UUID, actor: Actor) -> None:
+        await self._session.execute(delete(UserSession).where(UserSession.id.in_(ids)))
+        await tell_of_ended_sign_ins(self._session, ids, user_id=user_id, actor=actor)
+
+
+async def refresh_session(database: Database, text: str, *, key: str) -> HeldSession:
+    """Trade a refresh token for the next one.
+
+    Raises:
+        InvalidRefreshToken: it's not valid. If it was used before, its session has ended, which is committed first.
+    """
+    held = None
+    if token := RefreshToken.read(text):
+        async with database.unit_of_work() as session:
+            held = await SessionService(session).refresh(token, key=key)
+    if held is None:
+        raise InvalidRefreshToken
+    return held
+
+
+def _is_alive() -> ColumnElement[bool]:
+    return UserSession.expires_at > func.now()
+
+
+def _printable(text: str) -> str:
+    return "".join(letter for letter in text if letter.isprintable())[:MOST_OF_USER_AGENT]

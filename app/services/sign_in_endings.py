@@ -1,0 +1,20 @@
+"""Telling every process that sessions or tokens hold no longer, so that it closes what was opened with them."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.permissions import Actor
+from app.events import outbox
+from app.events.types import SignInEnded
+
+# An event has to stay a small message, so one tells of so many at most.
+TOLD_AT_ONCE = 500
+
+
+async def tell_of_ended_sign_ins(session: AsyncSession, ids: Sequence[UUID], *, user_id: UUID, actor: Actor) -> None:
+    """`user_id` is whose they were, `actor` who ended them."""
+    for begin in range(0, len(ids), TOLD_AT_ONCE):
+        event = SignInEnded(user_id=user_id, sign_in_ids=list(ids[begin : begin + TOLD_AT_ONCE]))
+        await outbox.record(session, event, actor=actor, audience=[])
