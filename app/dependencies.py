@@ -1,6 +1,6 @@
 """Every `Annotated` alias that endpoints declare their needs with, and nothing else."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from app.core.errors import Forbidden, MalformedInput
 from app.core.permissions import Actor
 from app.database import Database
 from app.limits.sign_ins import Attempt
+from app.models import Scope
 from app.services import (
     AssignmentService,
     BatchService,
@@ -27,6 +28,7 @@ from app.services import (
     TaskService,
     UserService,
 )
+from app.services.api_token_service import ApiTokenService
 from app.services.idempotency_service import IdempotencyService, RequestIdentity
 from app.services.job_admin import JobAdmin
 from app.services.pages import CursorCodec, Pager
@@ -93,12 +95,46 @@ async def get_sign_in(state: StateDep, token: Annotated[str | None, Depends(bear
 CurrentSignIn = Annotated[SignedIn, Depends(get_sign_in)]
 
 
-async def get_current_user(signed_in: CurrentSignIn) -> Actor:
+async def get_user_sign_in(signed_in: CurrentSignIn) -> SignedIn:
+    signed_in.require_session()
+    return signed_in
+
+
+CurrentUserSignIn = Annotated[SignedIn, Depends(get_user_sign_in)]
+
+
+async def get_current_user(signed_in: CurrentUserSignIn) -> Actor:
     return signed_in.actor
 
 
+# Somebody who has signed in. A route that asks for them is closed to API tokens.
 CurrentUser = Annotated[Actor, Depends(get_current_user)]
-CurrentUserSignIn = CurrentSignIn
+GetActor = Callable[..., Awaitable[Actor]]
+
+
+def caller_with(scope: Scope) -> GetActor:
+    async def get_caller(signed_in: CurrentSignIn) -> Actor:
+        signed_in.require(scope)
+        return signed_in.actor
+
+    return get_caller
+
+
+get_writer_of_tasks = caller_with(Scope.TASKS_WRITE)
+get_claimer_of_tasks = caller_with(Scope.TASKS_CLAIM)
+
+# The same, or a program with an API token of that scope.
+ReaderOfTasks = Annotated[Actor, Depends(caller_with(Scope.TASKS_READ))]
+WriterOfTasks = Annotated[Actor, Depends(get_writer_of_tasks)]
+ClaimerOfTasks = Annotated[Actor, Depends(get_claimer_of_tasks)]
+
+
+async def get_reader_of_events(signed_in: CurrentSignIn) -> SignedIn:
+    signed_in.require(Scope.EVENTS_READ)
+    return signed_in
+
+
+ReaderOfEvents = Annotated[SignedIn, Depends(get_reader_of_events)]
 UserAgent = Annotated[str, Header(include_in_schema=False)]
 
 
@@ -114,7 +150,7 @@ def get_departure(request: Request) -> Departure:
 ClientDeparture = Annotated[Departure, Depends(get_departure)]
 
 
-async def get_reader_seat(signed_in: CurrentSignIn, state: StateDep) -> AsyncIterator[None]:
+async def get_reader_seat(signed_in: ReaderOfEvents, state: StateDep) -> AsyncIterator[None]:
     with state.sockets.seats.taken_by(signed_in.actor):
         yield
 
@@ -133,12 +169,21 @@ IdempotencyKey = Annotated[
     ),
 ]
 NOBODY = UUID(int=0)
+GetOneTry = Callable[..., Awaitable[None]]
 
 
-async def get_one_try(
-    request: Request, session: SessionDep, actor: CurrentUser, idempotency_key: IdempotencyKey = None
-) -> None:
-    await _begin_once(request, session, actor.id, idempotency_key)
+def once_by(get_caller: GetActor) -> GetOneTry:
+    """The caller is checked first: who may not do it is told nothing of its having been done."""
+
+    async def get_one_try(
+        request: Request,
+        session: SessionDep,
+        actor: Annotated[Actor, Depends(get_caller)],
+        idempotency_key: IdempotencyKey = None,
+    ) -> None:
+        await _begin_once(request, session, actor.id, idempotency_key)
+
+    return get_one_try
 
 
 async def get_one_try_of_nobody(request: Request, session: SessionDep, idempotency_key: IdempotencyKey = None) -> None:
@@ -146,13 +191,13 @@ async def get_one_try_of_nobody(request: Request, session: SessionDep, idempoten
 
 
 async def get_request_identity(
-    request: Request, actor: CurrentUser, idempotency_key: IdempotencyKey = None
+    request: Request, actor: ClaimerOfTasks, idempotency_key: IdempotencyKey = None
 ) -> RequestIdentity | None:
     """For a route that begins its transactions itself."""
     return _identity(request, actor.id, idempotency_key)
 
 
-RequestIdentityDep = Annotated[RequestIdentity | None, Depends(get_request_identity)]
+RequestIdentityOfClaimer = Annotated[RequestIdentity | None, Depends(get_request_identity)]
 
 
 def _identity(request: Request, user_id: UUID, key: str | None) -> RequestIdentity | None:
@@ -166,7 +211,9 @@ async def _begin_once(request: Request, session: AsyncSession, user_id: UUID, ke
 
 
 # On the routes of an `OnceRoute`: the request may carry a key by which it has its effect once.
-Once = Depends(get_one_try)
+Once = Depends(once_by(get_current_user))
+OnceByWriterOfTasks = Depends(once_by(get_writer_of_tasks))
+OnceByClaimerOfTasks = Depends(once_by(get_claimer_of_tasks))
 OnceForNobody = Depends(get_one_try_of_nobody)
 
 
@@ -251,6 +298,10 @@ def get_session_service(session: SessionDep) -> SessionService:
     return SessionService(session)
 
 
+def get_api_token_service(session: SessionDep) -> ApiTokenService:
+    return ApiTokenService(session)
+
+
 def get_notification_service(session: SessionDep) -> NotificationService:
     return NotificationService(session)
 
@@ -276,6 +327,7 @@ BlockerServiceDep = Annotated[BlockerService, Depends(get_blocker_service)]
 BlockerWriterDep = Annotated[BlockerService, Depends(get_blocker_writer)]
 DashboardServiceDep = Annotated[DashboardService, Depends(get_dashboard_service)]
 SessionServiceDep = Annotated[SessionService, Depends(get_session_service)]
+ApiTokenServiceDep = Annotated[ApiTokenService, Depends(get_api_token_service)]
 NotificationServiceDep = Annotated[NotificationService, Depends(get_notification_service)]
 JobAdminDep = Annotated[JobAdmin, Depends(get_job_admin)]
 PagerDep = Annotated[Pager, Depends(get_pager)]

@@ -223,26 +223,38 @@ async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
+ClientWith = Callable[[str], Awaitable[httpx2.AsyncClient]]
 ClientAs = Callable[[User], Awaitable[httpx2.AsyncClient]]
 
 
 @pytest.fixture
-async def client_as(app: FastAPI, settings: Settings) -> AsyncIterator[ClientAs]:
-    """Makes clients that a user is signed in with."""
+async def client_with(app: FastAPI) -> AsyncIterator[ClientWith]:
+    """Makes clients that send a token."""
     async with AsyncExitStack() as stack:
 
-        async def make(user: User) -> httpx2.AsyncClient:
+        async def make(token: str) -> httpx2.AsyncClient:
             client = httpx2.AsyncClient(
                 transport=httpx2.ASGITransport(app),
                 base_url="http://hive.test/api/v1",
-                headers={"Authorization": f"Bearer {token_of(user, settings)}"},
+                headers={"Authorization": f"Bearer {token}"},
             )
             return await stack.enter_async_context(client)
 
         yield make
 
 
+@pytest.fixture
+def client_as(client_with: ClientWith, settings: Settings) -> ClientAs:
+    """Makes clients that a user is signed in with."""
+
+    async def make(user: User) -> httpx2.AsyncClient:
+        return await client_with(token_of(user, settings))
+
+    return make
+
+
 def token_of(user: User, settings: Settings) -> str:
+    """An access token of the session that `create_user` has made."""
     return issue_token(user.id, user.id, key=settings.jwt_key, lifetime=timedelta(minutes=5))
 
 

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from app.api.problems import answer_to
-from app.core.errors import HiveError, from_database
+from app.core.errors import Conflict, HiveError, from_database
 from app.services.idempotency_service import KeptAnswer, OneTry, Replayed
 
 KEPT_HEADERS = ("content-type", "location", "etag", "link", "www-authenticate")
@@ -15,7 +15,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class OnceRoute(APIRoute):
-    """Keeps the answer of a request that `get_one_try` has begun, in the transaction that is committed afterwards.
+    """Keeps the answer of a request that `once_by` has begun, in the transaction that is committed afterwards.
 
     A refusal (4xx) is an outcome like any other. What broke (5xx) is not kept, and can be tried again; nor is what
     was not understood, for its effect was never tried.
@@ -35,10 +35,28 @@ class OnceRoute(APIRoute):
                 await one_try.undo()
                 response = answer_to(request, refusal)
             if one_try := _one_try_of(request):
-                await one_try.keep(kept(response))
+                await one_try.keep(kept(self.answer_to_keep(request, response)))
             return response
 
         return handle_once
+
+    def answer_to_keep(self, _request: Request, response: Response) -> Response:
+        """What the same request is answered next time."""
+        return response
+
+
+class SecretNotKept(Conflict):
+    code = "secret_not_kept"
+
+    def __init__(self) -> None:
+        super().__init__("This was done before. Its answer had a secret, which is shown once and not kept.")
+
+
+class SecretOnceRoute(OnceRoute):
+    """For answers with a secret, which may be nowhere but in the answer."""
+
+    def answer_to_keep(self, request: Request, response: Response) -> Response:
+        return response if response.status_code >= 400 else answer_to(request, SecretNotKept())
 
 
 def _one_try_of(request: Request) -> OneTry | None:

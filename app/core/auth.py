@@ -2,20 +2,26 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from pydantic_core import PydanticCustomError
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Forbidden, Unauthorized
 from app.core.permissions import Actor
-from app.core.security import InvalidToken, hash_password, password_matches, read_token
+from app.core.security import InvalidToken, hash_password, hash_secret, password_matches, read_token
 from app.database import Database
 from app.limits.sign_ins import Attempt
-from app.models import User, UserSession
+from app.models import ApiToken, Scope, User, UserSession
 from app.schemas.fields import normalize_email
+
+# So that a token that was lost is known for one, by people and by programs that look for such things.
+API_TOKEN_PREFIX = "hive_"  # noqa: S105  # The beginning that all of them share is no secret.
+# How exactly the last use of an API token is told: not each request writes to its row.
+NOTES_USE_EACH = timedelta(minutes=5)
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class InvalidCredentials(Unauthorized):
@@ -30,21 +36,77 @@ class NotSignedIn(Unauthorized):
         super().__init__("A valid access token is needed.")
 
 
+class NotForTokens(Forbidden):
+    code = "not_for_tokens"
+
+    def __init__(self) -> None:
+        super().__init__("An API token can't be used for this; it needs somebody who has signed in.")
+
+
+class InsufficientScope(Forbidden):
+    code = "insufficient_scope"
+
+    def __init__(self, scope: Scope) -> None:
+        challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+        super().__init__(
+            f"The token lacks the scope {scope}.", headers={"WWW-Authenticate": challenge}, needed_scope=scope
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Who the token speaks for, until when, and of which session it is."""
+    """Who the token speaks for, until when, and of which session it is, or which API token.
+
+    `scopes` are those of an API token; a session has none, and is not narrowed.
+    """
 
     actor: Actor
     expires_at: datetime
     id: UUID
+    scopes: frozenset[str] | None = None
+
+    def require_session(self) -> None:
+        """Raises `NotForTokens` if it's an API token."""
+        if self.scopes is not None:
+            raise NotForTokens
+
+    def require(self, scope: Scope) -> None:
+        """Raises `InsufficientScope` if it's an API token that lacks it."""
+        if self.scopes is not None and scope not in self.scopes:
+            raise InsufficientScope(scope)
 
 
 async def authenticate(session: AsyncSession, token: str, *, key: str) -> SignedIn:
-    """Who the token speaks for. That of a session that has ended, or of a deactivated account, is dead at once.
+    """Who the token speaks for. One that was revoked, or whose session or account has ended, is dead at once.
 
     Raises:
-        NotSignedIn: the token is not valid, its session has ended, or its account is no longer active.
+        NotSignedIn: the token is not valid, or no longer.
     """
+    if token.startswith(API_TOKEN_PREFIX):
+        return await _by_api_token(session, token)
+    return await _by_access_token(session, token, key=key)
+
+
+async def _by_api_token(session: AsyncSession, token: str) -> SignedIn:
+    is_unnoted = or_(ApiToken.last_used_at.is_(None), ApiToken.last_used_at < func.now() - NOTES_USE_EACH)
+    found = await session.execute(
+        select(ApiToken, User, is_unnoted)
+        .join(User, User.id == ApiToken.user_id)
+        .where(ApiToken.hash == hash_secret(token), User.is_active)
+        .where(or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now()))
+    )
+    row = found.one_or_none()
+    if row is None:
+        raise NotSignedIn
+    held, user, is_first_use_for_long = row
+    if is_first_use_for_long:
+        await session.execute(
+            update(ApiToken).where(ApiToken.id == held.id, is_unnoted).values(last_used_at=func.now())
+        )
+    return SignedIn(Actor.of(user), held.expires_at or NEVER, held.id, frozenset(held.scopes))
+
+
+async def _by_access_token(session: AsyncSession, token: str, *, key: str) -> SignedIn:
     try:
         access = read_token(token, key=key)
     except InvalidToken:

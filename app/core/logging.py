@@ -17,6 +17,8 @@ _SECRET_IN_TEXT = re.compile(
     r"(?:\"[^\"]*\"|'[^']*'|(?:Bearer\s+)?[^\s&\"',}]+)",
     re.IGNORECASE,
 )
+# Wherever they stand: as tokens of HIVE begin, and as long as they are.
+_API_TOKEN = re.compile(r"\bhive_[\w-]{43}")
 _PASSWORD_IN_URL = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")
 
 
@@ -29,7 +31,7 @@ def _without_secrets(name: object, value: object) -> object:
     if isinstance(name, str) and _SECRET_NAME.search(name):
         return "…"
     if isinstance(value, str):
-        return _PASSWORD_IN_URL.sub(r"\1…", _SECRET_IN_TEXT.sub(r"\1…", value))
+        return _API_TOKEN.sub("hive_…", _PASSWORD_IN_URL.sub(r"\1…", _SECRET_IN_TEXT.sub(r"\1…", value)))
     if isinstance(value, Mapping):
         return {key: _without_secrets(key, inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,5 +1,6 @@
 """Every table. Importing this package is enough for Alembic's autogenerate to see them all."""
 
+from app.models.api_token import ApiToken, Scope
 from app.models.base import Base
 from app.models.event import PERSONAL_TYPES, Event, EventLog, EventType
 from app.models.idempotent_request import IdempotentRequest
@@ -14,6 +15,7 @@ from app.models.user_task_association import UserTaskAssociation
 __all__ = [
     "HELD_STATUSES",
     "PERSONAL_TYPES",
+    "ApiToken",
     "Base",
     "Event",
     "EventLog",
@@ -24,6 +26,7 @@ __all__ = [
     "JobState",
     "Notification",
     "NotificationKind",
+    "Scope",
     "Task",
     "TaskBlocker",
     "TaskPriority",

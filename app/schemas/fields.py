@@ -64,6 +64,12 @@ def _in_range(moment: datetime) -> datetime:
     return moment
 
 
+def _in_future(moment: datetime) -> datetime:
+    if moment <= datetime.now(UTC):
+        raise PydanticCustomError("not_in_future", "This time lies in the past.")
+    return moment
+
+
 def normalize_email(address: str) -> str:
     """The one way in which an address is stored and looked up."""
     try:
@@ -93,10 +99,12 @@ Skills = Annotated[list[Skill], Field(max_length=50)]
 Title = Annotated[str, _line(at_least=1, at_most=200), CLEAN, ONE_LINE]
 Description = Annotated[str, StringConstraints(max_length=20_000), CLEAN]
 Category = Annotated[str, _line(at_least=1, at_most=50), CLEAN, ONE_LINE]
+TokenName = Annotated[str, _line(at_least=1, at_most=100), CLEAN, ONE_LINE]
 SearchWords = Annotated[str, _line(at_least=1, at_most=200), CLEAN, ONE_LINE]
 TestMessage = Annotated[str, _line(at_most=200), CLEAN, ONE_LINE]
 ImpactPoints = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator(_in_range)]
+FutureMoment = Annotated[Moment, AfterValidator(_in_future)]
 ChatText = Annotated[str, StringConstraints(min_length=1, max_length=4_000), CLEAN]
 LeaseSeconds = Annotated[int, Field(ge=30, le=86_400, strict=True)]
 # As large as the column is; a JSON number of this size is still exact everywhere.

@@ -9,7 +9,7 @@ from app.core.permissions import Actor
 from app.core.security import hash_password
 from app.events import outbox
 from app.events.types import AccountDeactivated
-from app.models import Task, TaskStatus, User, UserSession
+from app.models import ApiToken, Task, TaskStatus, User, UserSession
 from app.schemas.auth import UserRegister
 from app.schemas.fields import PageQuery
 from app.schemas.user import UserUpdate
@@ -82,8 +82,9 @@ class UserService:
         user.version += 1
         await self._session.flush()
         await AssignmentService(self._session).release_all(actor)
-        # The event below ends what is open, of whichever session.
-        await self._session.execute(delete(UserSession).where(UserSession.user_id == user.id))
+        # The event below ends what is open, whatever it was opened with.
+        for held in (UserSession, ApiToken):
+            await self._session.execute(delete(held).where(held.user_id == user.id))
         await outbox.record(self._session, AccountDeactivated(user_id=user.id), actor=actor, audience=[])
 
     async def list_active(self, query: PageQuery, pager: Pager) -> Page[User]:

@@ -35,6 +35,7 @@ class CloseCode:
     TOO_SLOW = 4008
     RESYNC = 4010
     UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
     TOO_MANY_READERS = 4429
 
 

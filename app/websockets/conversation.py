@@ -19,6 +19,7 @@ from app.core.errors import HiveError, ServiceUnavailable
 from app.core.permissions import Actor
 from app.events.backlog import LogPosition
 from app.events.filters import EventFilter
+from app.models import Scope
 from app.schemas.websocket import AuthData, ChatMessagePost, auth_message, client_message
 from app.websockets.connection import FAREWELL_SECONDS, CloseCode, Connection, Message
 from app.websockets.connection_manager import ConnectionManager
@@ -29,7 +30,7 @@ from app.websockets.seats import Seats
 SIGN_IN_SECONDS = 10.0
 MAX_MESSAGE_BYTES = 64 * 1024
 # Why a socket is not served, from what REST would answer.
-REFUSALS = {401: CloseCode.UNAUTHORIZED, 429: CloseCode.TOO_MANY_READERS}
+REFUSALS = {401: CloseCode.UNAUTHORIZED, 403: CloseCode.FORBIDDEN, 429: CloseCode.TOO_MANY_READERS}
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -85,6 +86,7 @@ async def _sign_in(websocket: WebSocket, server: SocketServer) -> _Guest:
     except TimeoutError:
         raise ServiceUnavailable("This server does not follow the log of events yet.") from None
     signed_in = await server.sign_in(auth.token)
+    signed_in.require(Scope.EVENTS_READ)
     since = None if auth.since is None else LogPosition(auth.since, auth.epoch)
     return _Guest(signed_in, EventFilter.of(auth.types, auth.task_id), since)
 
@@ -106,7 +108,7 @@ async def _welcome(websocket: WebSocket, guest: _Guest, server: SocketServer) ->
 
 async def _serve(websocket: WebSocket, connection: Connection, guest: _Guest, server: SocketServer) -> None:
     """Write what is queued until the connection ends. What else belongs to it goes on beside that, and may end it."""
-    beside = [asyncio.create_task(_read(websocket, connection, server))]
+    beside = [asyncio.create_task(_read(websocket, connection, guest.signed_in, server))]
     if guest.since is not None:
         catching_up = catch_up(connection, server.connections, server.read_backlog, since=guest.since)
         beside.append(asyncio.create_task(catching_up))
@@ -151,7 +153,7 @@ def _ending(connection: Connection) -> Iterator[None]:
         connection.end(CloseCode.GOING_AWAY)
 
 
-async def _read(websocket: WebSocket, connection: Connection, server: SocketServer) -> None:
+async def _read(websocket: WebSocket, connection: Connection, speaker: SignedIn, server: SocketServer) -> None:
     """Until the client leaves."""
     with _ending(connection):
         while (message := await websocket.receive())["type"] != "websocket.disconnect":
@@ -162,14 +164,15 @@ async def _read(websocket: WebSocket, connection: Connection, server: SocketServ
                 # `hive api` refuses it while it comes in. Another server may have let it pass.
                 connection.end(CloseCode.TOO_LARGE)
             else:
-                await _answer(text, connection, server)
+                await _answer(text, connection, speaker, server)
 
 
-async def _answer(text: str, connection: Connection, server: SocketServer) -> None:
+async def _answer(text: str, connection: Connection, speaker: SignedIn, server: SocketServer) -> None:
     try:
         message = client_message.validate_json(text)
         if isinstance(message, ChatMessagePost):
-            await server.say(connection.actor, message.data.message)
+            speaker.require_session()
+            await server.say(speaker.actor, message.data.message)
         else:
             connection.offer(Message(json.dumps({"type": "pong", "data": message.data}, allow_nan=False)))
     except ValidationError as error:

@@ -17,7 +17,8 @@ from app.events.jobs import ask_for_job
 from app.events.retention import purge_events
 from app.mail.smtp import mailer_of
 from app.models import JobName
-from app.services import LeaseService, NotificationService, Notifier
+from app.services import LeaseService, NotificationService, Notifier, SessionService
+from app.services.api_token_service import ApiTokenService
 from app.services.idempotency_service import IdempotencyService
 from app.services.job_service import Postponed, perform, perform_outside, purge_done_jobs
 from app.services.notification_mail import NotificationMailer
@@ -130,7 +131,10 @@ async def purge_old_notifications(session: AsyncSession) -> None:
 
 @job(JobName.PURGE_IDEMPOTENT_REQUESTS)
 async def purge_idempotent_requests(session: AsyncSession) -> None:
+    """Of what holds for a time: answers to requests, sessions, tokens."""
     await IdempotencyService(session).purge()
+    await SessionService(session).purge()
+    await ApiTokenService(session).purge()
 
 
 @job(JobName.PURGE_FINISHED_JOBS)

@@ -17,11 +17,15 @@ from app.config import Environment, Settings
 from app.main import create_app
 from app.models import Event, Job, Task, TaskBlocker, TaskStatus, User
 from tests.builders.tasks import create_task
+from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD, create_user
-from tests.conftest import ClientAs, token_of
+from tests.conftest import ClientWith, token_of
 from tests.utils.test_utils import FakeNetwork, problem
 
-CALLERS = ("anonymous", "stranger", "assignee", "owner", "admin", "deactivated")
+PEOPLE = ("stranger", "assignee", "owner", "admin", "deactivated")
+# Programs with an API token of the owner: one that has all scopes, and one that has none.
+PROGRAMS = ("program", "scopeless")
+CALLERS = ("anonymous", *PEOPLE, *PROGRAMS)
 OPEN = 101
 API = "/api/v1"
 TASK = f"{API}/tasks/{{task_id}}"
@@ -46,19 +50,25 @@ def anyone(answer: int = 200, **sent: Any) -> Row:
 
 
 def signed_in(answer: int = 200, **sent: Any) -> Row:
-    return Row((401, answer, answer, answer, answer, 401), **sent)
+    """Any account, and no token for programs."""
+    return Row((401, answer, answer, answer, answer, 401, 403, 403), **sent)
+
+
+def in_scope(answer: int = 200, **sent: Any) -> Row:
+    """Any account, and its tokens of the right scope."""
+    return Row((401, answer, answer, answer, answer, 401, answer, 403), **sent)
 
 
 def owner(**sent: Any) -> Row:
-    return Row((401, 403, 403, 200, 200, 401), **sent)
+    return Row((401, 403, 403, 200, 200, 401, 200, 403), **sent)
 
 
 def owner_or_assignee(**sent: Any) -> Row:
-    return Row((401, 403, 200, 200, 200, 401), **sent)
+    return Row((401, 403, 200, 200, 200, 401, 200, 403), **sent)
 
 
 def admin(answer: int) -> Row:
-    return Row((401, 403, 403, 403, answer, 401))
+    return Row((401, 403, 403, 403, answer, 401, 403, 403))
 
 
 NEW_USER = {"email": "new@example.org", "password": PASSWORD, "display_name": "New"}
@@ -89,6 +99,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ("DELETE", f"{API}/users/me/sessions"): signed_in(),
     # Each caller is somebody else than whose session it is.
     ("DELETE", f"{API}/users/me/sessions/{{session_id}}"): signed_in(404),
+    ("POST", f"{API}/users/me/tokens"): signed_in(201, json={"name": "Report", "scopes": ["tasks:read"]}),
+    ("GET", f"{API}/users/me/tokens"): signed_in(),
+    ("GET", f"{API}/users/me/tokens/{{token_id}}"): signed_in(404),
+    ("DELETE", f"{API}/users/me/tokens/{{token_id}}"): signed_in(404),
     ("GET", f"{API}/users/me"): signed_in(),
     ("PUT", f"{API}/users/me"): signed_in(json={"role": "Gardener"}),
     ("PATCH", f"{API}/users/me"): signed_in(json={"role": "Gardener"}),
@@ -96,30 +110,30 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{API}/users"): signed_in(),
     ("GET", f"{API}/users/online"): signed_in(),
     ("GET", f"{API}/users/{{user_id}}"): signed_in(),
-    ("POST", f"{API}/tasks"): signed_in(201, json={"title": "Orchids"}),
-    ("GET", f"{API}/tasks"): signed_in(),
-    ("GET", f"{API}/tasks/workflow"): signed_in(),
+    ("POST", f"{API}/tasks"): in_scope(201, json={"title": "Orchids"}),
+    ("GET", f"{API}/tasks"): in_scope(),
+    ("GET", f"{API}/tasks/workflow"): in_scope(),
     # Whether one may do what an item says is asked of each.
-    ("POST", f"{API}/tasks/batch"): signed_in(json=NEW_TASKS),
-    ("GET", TASK): signed_in(),
+    ("POST", f"{API}/tasks/batch"): in_scope(json=NEW_TASKS),
+    ("GET", TASK): in_scope(),
     ("PUT", TASK): owner(json={"title": "Roses"}),
     ("PATCH", TASK): owner(json={"title": "Roses"}),
     ("DELETE", TASK): owner(),
     ("POST", f"{TASK}/assign"): owner(json={"user_id": "stranger_id"}),
     ("DELETE", f"{TASK}/assign"): owner_or_assignee(),
-    ("POST", f"{TASK}/claim"): signed_in(status=TaskStatus.AVAILABLE),
-    ("POST", f"{API}/tasks/claim-next"): signed_in(status=TaskStatus.AVAILABLE),
+    ("POST", f"{TASK}/claim"): in_scope(status=TaskStatus.AVAILABLE),
+    ("POST", f"{API}/tasks/claim-next"): in_scope(status=TaskStatus.AVAILABLE),
     # Only the holder has a lease to renew.
-    ("POST", f"{TASK}/lease"): Row((401, 409, 200, 409, 409, 401), json={"lease_seconds": 60}),
+    ("POST", f"{TASK}/lease"): Row((401, 409, 200, 409, 409, 401, 409, 403), json={"lease_seconds": 60}),
     ("PUT", f"{TASK}/status"): owner_or_assignee(json=STATUS),
-    ("GET", f"{TASK}/history"): signed_in(),
-    ("GET", f"{TASK}/blockers"): signed_in(),
+    ("GET", f"{TASK}/history"): in_scope(),
+    ("GET", f"{TASK}/blockers"): in_scope(),
     ("PUT", f"{TASK}/blockers/{{blocker_id}}"): owner(),
     ("DELETE", f"{TASK}/blockers/{{blocker_id}}"): owner(),
-    ("GET", f"{API}/events"): signed_in(),
+    ("GET", f"{API}/events"): in_scope(),
     # From beyond the end of the log a stream has nothing to tell but that, and ends.
-    ("GET", f"{API}/events/stream"): signed_in(query={"after": "9007199254740991"}),
-    ("GET", f"{API}/events/types"): signed_in(),
+    ("GET", f"{API}/events/stream"): in_scope(query={"after": "9007199254740991"}),
+    ("GET", f"{API}/events/types"): in_scope(),
     ("GET", f"{API}/notifications"): signed_in(),
     ("POST", f"{API}/notifications/read"): signed_in(),
     # Each caller is somebody else than whom the notification is for.
@@ -127,13 +141,13 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{API}/admin/jobs"): admin(200),
     ("GET", f"{API}/dashboard/summary"): anyone(),
     ("POST", f"{API}/debug/run_test_celery_task"): admin(202),
-    ("SOCKET", "/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401)),
-    ("SOCKET", f"{API}/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401)),
+    ("SOCKET", "/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401, OPEN, 4403)),
+    ("SOCKET", f"{API}/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401, OPEN, 4403)),
 }
 
 
 def of_draft(answer: int, **sent: Any) -> Row:
-    return Row((401, 404, 404, answer, answer, 401), status=TaskStatus.DRAFT, **sent)
+    return Row((401, 404, 404, answer, answer, 401, answer, 403), status=TaskStatus.DRAFT, **sent)
 
 
 # A draft is its owner's and the admins' alone: whoever else asks, for whatever, learns that there is none.
@@ -166,9 +180,17 @@ def cells(table: dict[tuple[str, str], Row]) -> Iterator[Cell]:
 async def people(session: AsyncSession) -> dict[str, User]:
     return {
         caller: await create_user(session, is_admin=caller == "admin", is_active=caller != "deactivated")
-        for caller in CALLERS
-        if caller != "anonymous"
+        for caller in PEOPLE
     }
+
+
+@pytest.fixture
+async def tokens(session: AsyncSession, settings: Settings, people: dict[str, User]) -> dict[str, str]:
+    """What each caller but the anonymous one sends."""
+    tokens = {name: token_of(user, settings) for name, user in people.items()}
+    tokens["program"] = await create_token(session, people["owner"])
+    tokens["scopeless"] = await create_token(session, people["owner"], scopes=())
+    return tokens
 
 
 def fill_in(value: Any, people: dict[str, User]) -> Any:
@@ -186,7 +208,7 @@ async def call(
     if method == "MOUNT":
         method, path = "GET", f"{path}/swagger-ui.css"
     ids = {"task_id": task.id, "blocker_id": blocker.id, "user_id": people["owner"].id, "notification_id": task.id}
-    filled = path.format(session_id=task.id, **ids)
+    filled = path.format(session_id=task.id, token_id=task.id, **ids)
     body, form = (
         {name: fill_in(value, people) for name, value in sent.items()} if sent else None
         for sent in (row.json, row.form)
@@ -238,9 +260,10 @@ def test_every_route_of_a_task_is_in_the_table_of_drafts() -> None:
 async def test_answer_of_each_route_to_each_caller(
     declared: dict[tuple[str, str], set[str]],
     client: httpx2.AsyncClient,
-    client_as: ClientAs,
+    client_with: ClientWith,
     session: AsyncSession,
     people: dict[str, User],
+    tokens: dict[str, str],
     method: str,
     path: str,
     caller: str,
@@ -251,14 +274,15 @@ async def test_answer_of_each_route_to_each_caller(
     blocker = await create_task(session, owner=people["stranger"], status=TaskStatus.COMPLETED)
     session.add(TaskBlocker(task_id=task.id, blocker_id=blocker.id, created_by=people["owner"].id))
     await session.commit()
-    speaker = client if caller == "anonymous" else await client_as(people[caller])
-
+    speaker = client if caller == "anonymous" else await client_with(tokens[caller])
     answer = await call(speaker, method, path, row, people, task, blocker)
 
     expected = row.answers[CALLERS.index(caller)]
     assert answer.status_code == expected, answer.text
     if expected >= 400:
         problem(answer, expected)
+    if caller == "scopeless" and expected == 403:
+        assert answer.json()["code"] in {"not_for_tokens", "insufficient_scope"}
     if expected == 401:
         assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert str(expected) in declared.get((method, path), {str(expected)})
@@ -273,10 +297,10 @@ async def test_answer_of_each_route_to_each_caller(
 @pytest.mark.parametrize("path", [path for (_, path), row in TABLE.items() if READY_OR_NOT in row.answers])
 @pytest.mark.parametrize("caller", CALLERS)
 async def test_anyone_may_ask_whether_the_system_is_ready(
-    client: httpx2.AsyncClient, client_as: ClientAs, people: dict[str, User], path: str, caller: str
+    client: httpx2.AsyncClient, client_with: ClientWith, tokens: dict[str, str], path: str, caller: str
 ) -> None:
     """Its checks run at once, each on a connection of its own."""
-    speaker = client if caller == "anonymous" else await client_as(people[caller])
+    speaker = client if caller == "anonymous" else await client_with(tokens[caller])
 
     answer = await speaker.get(f"http://hive.test{path}")
 
@@ -288,10 +312,10 @@ async def test_anyone_may_ask_whether_the_system_is_ready(
 @pytest.mark.parametrize("path", [path for method, path in TABLE if method == "SOCKET"])
 @pytest.mark.parametrize("caller", CALLERS)
 async def test_answer_of_each_socket_to_each_caller(
-    app: FastAPI, settings: Settings, people: dict[str, User], path: str, caller: str
+    app: FastAPI, tokens: dict[str, str], path: str, caller: str
 ) -> None:
     expected = TABLE["SOCKET", path].answers[CALLERS.index(caller)]
-    query = "" if caller == "anonymous" else f"token={token_of(people[caller], settings)}"
+    query = "" if caller == "anonymous" else f"token={tokens[caller]}"
 
     async with FakeNetwork(path, query=query).talk_to(app) as network:
         # Who has no token in the address is asked for one by the first message; this isn't one.

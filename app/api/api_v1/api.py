@@ -14,6 +14,7 @@ from app.api.api_v1 import (
     notifications,
     sessions,
     tasks,
+    tokens,
     users,
     websocket,
 )
@@ -27,6 +28,7 @@ def build_router(*, with_debug: bool) -> APIRouter:
     routers = [
         auth.router,
         sessions.router,
+        tokens.router,
         users.router,
         tasks.router,
         blockers.router,

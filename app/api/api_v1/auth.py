@@ -72,7 +72,7 @@ async def refresh(body: Refresh, database: DatabaseDep, settings: SettingsDep, r
     return _tokens_of(held, settings, response)
 
 
-@router.post("/logout", responses=responses(401))
+@router.post("/logout", responses=responses(401, 403))
 async def logout(signed_in: CurrentUserSignIn, sessions: SessionServiceDep) -> SignedOutResponse:
     """End the session: its tokens hold no longer, and its sockets and streams close."""
     await sessions.end(signed_in.actor, signed_in.id)

@@ -2,14 +2,14 @@ from fastapi import APIRouter
 
 from app.api.once import OnceRoute
 from app.api.problems import WRITE_VERSION, responses
-from app.dependencies import BatchServiceDep, CurrentUser, Once
+from app.dependencies import BatchServiceDep, OnceByWriterOfTasks, WriterOfTasks
 from app.schemas.batch import Batch, BatchResponse
 
 router = APIRouter(prefix="/tasks/batch", tags=["tasks"], route_class=OnceRoute)
 
 
-@router.post("", responses=responses(401, 403, 404, 409) | WRITE_VERSION, dependencies=[Once])
-async def change_many_tasks(body: Batch, actor: CurrentUser, batches: BatchServiceDep) -> BatchResponse:
+@router.post("", responses=responses(401, 403, 404, 409) | WRITE_VERSION, dependencies=[OnceByWriterOfTasks])
+async def change_many_tasks(body: Batch, actor: WriterOfTasks, batches: BatchServiceDep) -> BatchResponse:
     """Up to 100 changes at once, by the same rules as one by one.
 
     `atomic` does all of them or, when one is refused, none: the answer has its status then, and its `index`. `each`

@@ -6,18 +6,18 @@ from fastapi import APIRouter, Query, Request, Response
 from app.api.paging import link_next_page
 from app.api.problems import WRITE_VERSION, responses
 from app.core.etags import etag_of
-from app.dependencies import BlockerServiceDep, BlockerWriterDep, CurrentUser, PagerDep
+from app.dependencies import BlockerServiceDep, BlockerWriterDep, PagerDep, ReaderOfTasks, WriterOfTasks
 from app.schemas.fields import PageQuery
 from app.schemas.task import TaskResponse
 
 router = APIRouter(prefix="/tasks/{task_id}/blockers", tags=["tasks"])
 
 
-@router.get("", responses=responses(401, 404))
+@router.get("", responses=responses(401, 403, 404))
 async def list_blockers(
     task_id: UUID,
     query: Annotated[PageQuery, Query()],
-    actor: CurrentUser,
+    actor: ReaderOfTasks,
     blockers: BlockerServiceDep,
     pager: PagerDep,
     request: Request,
@@ -31,7 +31,7 @@ async def list_blockers(
 
 @router.put("/{blocker_id}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
 async def add_blocker(
-    task_id: UUID, blocker_id: UUID, actor: CurrentUser, blockers: BlockerWriterDep, response: Response
+    task_id: UUID, blocker_id: UUID, actor: WriterOfTasks, blockers: BlockerWriterDep, response: Response
 ) -> TaskResponse:
     """Have the task wait for another one: it can't start before that is completed."""
     task = await blockers.add(actor, task_id, blocker_id)
@@ -41,7 +41,7 @@ async def add_blocker(
 
 @router.delete("/{blocker_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
 async def remove_blocker(
-    task_id: UUID, blocker_id: UUID, actor: CurrentUser, blockers: BlockerWriterDep, response: Response
+    task_id: UUID, blocker_id: UUID, actor: WriterOfTasks, blockers: BlockerWriterDep, response: Response
 ) -> TaskResponse:
     """Have the task no longer wait for another one."""
     task = await blockers.remove(actor, task_id, blocker_id)

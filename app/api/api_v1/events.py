@@ -4,7 +4,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.problems import responses
-from app.dependencies import ClientDeparture, CurrentSignIn, CurrentUser, ReaderSeat, StateDep
+from app.dependencies import ClientDeparture, ReaderOfEvents, ReaderSeat, StateDep
 from app.events.backlog import LogPosition
 from app.events.filters import EventFilter
 from app.events.types import EVENT_TYPES
@@ -21,9 +21,9 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", responses=responses(401, 410, 429), response_model=EventPage)
+@router.get("", responses=responses(401, 403, 410, 429), response_model=EventPage)
 async def list_events(
-    query: Annotated[EventPageQuery, Query()], signed_in: CurrentSignIn, state: StateDep, departure: ClientDeparture
+    query: Annotated[EventPageQuery, Query()], signed_in: ReaderOfEvents, state: StateDep, departure: ClientDeparture
 ) -> Response:
     """The events that follow a position. With `wait`, an empty page waits for the next event."""
     wanted = EventFilter.of(query.types, query.task_id)
@@ -39,10 +39,10 @@ async def list_events(
     return Response(page.to_json(), media_type="application/json")
 
 
-@router.get("/stream", responses=STREAM | responses(401, 429), response_class=StreamingResponse)
+@router.get("/stream", responses=STREAM | responses(401, 403, 429), response_class=StreamingResponse)
 async def stream_events(
     query: Annotated[EventQuery, Query()],
-    signed_in: CurrentSignIn,
+    signed_in: ReaderOfEvents,
     state: StateDep,
     _seat: ReaderSeat,
     last_event_id: Annotated[Seq | None, Header()] = None,
@@ -60,7 +60,7 @@ def _position(seq: int | None, query: EventQuery) -> LogPosition | None:
     return None if seq is None else LogPosition(seq, query.epoch)
 
 
-@router.get("/types", responses=responses(401))
-async def list_event_types(_actor: CurrentUser) -> dict[str, dict[str, Any]]:
+@router.get("/types", responses=responses(401, 403))
+async def list_event_types(_reader: ReaderOfEvents) -> dict[str, dict[str, Any]]:
     """Every type of event with the JSON schema of its `data`."""
     return {event.type: event.model_json_schema() for event in EVENT_TYPES}

@@ -12,7 +12,7 @@ from app.schemas.notification import MarkedReadResponse, NotificationListQuery, 
 router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=OnceRoute)
 
 
-@router.get("", responses=responses(401))
+@router.get("", responses=responses(401, 403))
 async def list_notifications(
     query: Annotated[NotificationListQuery, Query()],
     actor: CurrentUser,
@@ -27,13 +27,13 @@ async def list_notifications(
     return [NotificationResponse.model_validate(notification) for notification in page.items]
 
 
-@router.post("/read", responses=responses(401, 409), dependencies=[Once])
+@router.post("/read", responses=responses(401, 403, 409), dependencies=[Once])
 async def mark_all_notifications_read(actor: CurrentUser, notifications: NotificationServiceDep) -> MarkedReadResponse:
     """Mark all that are unread as read."""
     return MarkedReadResponse(marked=await notifications.mark_all_read(actor))
 
 
-@router.post("/{notification_id}/read", responses=responses(401, 404, 409), dependencies=[Once])
+@router.post("/{notification_id}/read", responses=responses(401, 403, 404, 409), dependencies=[Once])
 async def mark_notification_read(
     notification_id: UUID, actor: CurrentUser, notifications: NotificationServiceDep
 ) -> NotificationResponse:

@@ -13,7 +13,7 @@ from app.schemas.fields import PageQuery
 router = APIRouter(prefix="/users/me/sessions", tags=["sessions"])
 
 
-@router.get("", responses=responses(401))
+@router.get("", responses=responses(401, 403))
 async def list_sessions(
     query: Annotated[PageQuery, Query()],
     signed_in: CurrentUserSignIn,
@@ -28,13 +28,13 @@ async def list_sessions(
     return [_shown(each, current=signed_in.id) for each in page.items]
 
 
-@router.delete("", responses=responses(401))
+@router.delete("", responses=responses(401, 403))
 async def end_other_sessions(signed_in: CurrentUserSignIn, sessions: SessionServiceDep) -> SessionsEndedResponse:
     """End all sessions but this one."""
     return SessionsEndedResponse(ended=await sessions.end_others(signed_in.actor, than=signed_in.id))
 
 
-@router.delete("/{session_id}", responses=responses(401, 404))
+@router.delete("/{session_id}", responses=responses(401, 403, 404))
 async def end_session(session_id: UUID, actor: CurrentUser, sessions: SessionServiceDep) -> SessionEndedResponse:
     """End a session: its tokens hold no longer, and its sockets and streams close."""
     await sessions.end(actor, session_id)

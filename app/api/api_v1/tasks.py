@@ -11,16 +11,19 @@ from app.core.etags import etag_of, refuse_known
 from app.core.permissions import Actor
 from app.dependencies import (
     AssignmentWriterDep,
+    ClaimerOfTasks,
     ClientDeparture,
-    CurrentUser,
     IfNoneMatch,
     LeaseServiceDep,
-    Once,
+    OnceByClaimerOfTasks,
+    OnceByWriterOfTasks,
     PagerDep,
-    RequestIdentityDep,
+    ReaderOfTasks,
+    RequestIdentityOfClaimer,
     StateDep,
     TaskServiceDep,
     TaskWriterDep,
+    WriterOfTasks,
 )
 from app.models import Task, TaskStatus
 from app.schemas.event import Envelope
@@ -46,18 +49,22 @@ FOR_GOOD, AS_LONG_AS_BEFORE, ANY_TASK = TaskClaim(), LeaseRenewal(), TaskClaimNe
 router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=OnceRoute)
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(401, 409), dependencies=[Once])
-async def create_task(body: TaskCreate, actor: CurrentUser, tasks: TaskServiceDep, response: Response) -> TaskResponse:
+@router.post(
+    "", status_code=status.HTTP_201_CREATED, responses=responses(401, 403, 409), dependencies=[OnceByWriterOfTasks]
+)
+async def create_task(
+    body: TaskCreate, actor: WriterOfTasks, tasks: TaskServiceDep, response: Response
+) -> TaskResponse:
     """Make a task: a draft that only its owner sees, or an available one."""
     task = await tasks.create(actor, body)
     response.headers["Location"] = f"/api/v1/tasks/{task.id}"
     return _tagged(task, actor, response)
 
 
-@router.get("", responses=responses(401))
+@router.get("", responses=responses(401, 403))
 async def list_tasks(
     query: Annotated[TaskListQuery, Query()],
-    actor: CurrentUser,
+    actor: ReaderOfTasks,
     tasks: TaskServiceDep,
     pager: PagerDep,
     request: Request,
@@ -75,13 +82,13 @@ async def list_tasks(
     return [TaskResponse.of(task, viewer=actor.id) for task in page.items]
 
 
-@router.post("/claim-next", responses=NOTHING_READY | responses(401, 409, 429), response_model=TaskResponse)
+@router.post("/claim-next", responses=NOTHING_READY | responses(401, 403, 409, 429), response_model=TaskResponse)
 async def claim_next_task(
     request: Request,
-    actor: CurrentUser,
+    actor: ClaimerOfTasks,
     state: StateDep,
     departure: ClientDeparture,
-    identity: RequestIdentityDep,
+    identity: RequestIdentityOfClaimer,
     body: Annotated[TaskClaimNext, Body()] = ANY_TASK,
 ) -> Response:
     """Take the first task that is ready: by priority, then due time, then age. With `wait`, wait for one."""
@@ -92,15 +99,15 @@ async def claim_next_task(
     return taken or Response(status_code=status.HTTP_204_NO_CONTENT)
 
 
-@router.get("/workflow", responses=responses(401))
-async def get_workflow(_actor: CurrentUser) -> dict[TaskStatus, list[TaskStatus]]:
+@router.get("/workflow", responses=responses(401, 403))
+async def get_workflow(_actor: ReaderOfTasks) -> dict[TaskStatus, list[TaskStatus]]:
     """Which states may follow each state."""
     return {current: list(allowed) for current, allowed in TRANSITIONS.items()}
 
 
-@router.get("/{task_id}", responses=responses(401, 404) | READ_VERSION)
+@router.get("/{task_id}", responses=responses(401, 403, 404) | READ_VERSION)
 async def get_task(
-    task_id: UUID, actor: CurrentUser, tasks: TaskServiceDep, response: Response, if_none_match: IfNoneMatch = None
+    task_id: UUID, actor: ReaderOfTasks, tasks: TaskServiceDep, response: Response, if_none_match: IfNoneMatch = None
 ) -> TaskResponse:
     task = await tasks.get(actor, task_id)
     refuse_known(if_none_match, task.version)
@@ -110,21 +117,23 @@ async def get_task(
 @router.put("/{task_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
 @router.patch("/{task_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
 async def update_task(
-    task_id: UUID, body: TaskUpdate, actor: CurrentUser, tasks: TaskWriterDep, response: Response
+    task_id: UUID, body: TaskUpdate, actor: WriterOfTasks, tasks: TaskWriterDep, response: Response
 ) -> TaskResponse:
     """Change what is given, and nothing else."""
     return _tagged(await tasks.update(actor, task_id, body), actor, response)
 
 
 @router.delete("/{task_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
-async def delete_task(task_id: UUID, actor: CurrentUser, tasks: TaskWriterDep) -> TaskDeletedResponse:
+async def delete_task(task_id: UUID, actor: WriterOfTasks, tasks: TaskWriterDep) -> TaskDeletedResponse:
     await tasks.delete(actor, task_id)
     return TaskDeletedResponse()
 
 
-@router.post("/{task_id}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION, dependencies=[Once])
+@router.post(
+    "/{task_id}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION, dependencies=[OnceByWriterOfTasks]
+)
 async def assign_task(
-    task_id: UUID, body: TaskAssign, actor: CurrentUser, assignments: AssignmentWriterDep, response: Response
+    task_id: UUID, body: TaskAssign, actor: WriterOfTasks, assignments: AssignmentWriterDep, response: Response
 ) -> TaskResponse:
     """Give the task to a user; it's in progress then."""
     return _tagged(await assignments.assign(actor, task_id, body.user_id), actor, response)
@@ -132,16 +141,18 @@ async def assign_task(
 
 @router.delete("/{task_id}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
 async def unassign_task(
-    task_id: UUID, actor: CurrentUser, assignments: AssignmentWriterDep, response: Response
+    task_id: UUID, actor: WriterOfTasks, assignments: AssignmentWriterDep, response: Response
 ) -> TaskResponse:
     """Take the task back from its holder; it's available again."""
     return _tagged(await assignments.unassign(actor, task_id), actor, response)
 
 
-@router.post("/{task_id}/claim", responses=responses(401, 404, 409) | WRITE_VERSION, dependencies=[Once])
+@router.post(
+    "/{task_id}/claim", responses=responses(401, 403, 404, 409) | WRITE_VERSION, dependencies=[OnceByClaimerOfTasks]
+)
 async def claim_task(
     task_id: UUID,
-    actor: CurrentUser,
+    actor: ClaimerOfTasks,
     assignments: AssignmentWriterDep,
     response: Response,
     body: Annotated[TaskClaim, Body()] = FOR_GOOD,
@@ -151,10 +162,10 @@ async def claim_task(
     return _tagged(task, actor, response)
 
 
-@router.post("/{task_id}/lease", responses=responses(401, 404, 409), dependencies=[Once])
+@router.post("/{task_id}/lease", responses=responses(401, 403, 404, 409), dependencies=[OnceByClaimerOfTasks])
 async def renew_lease(
     task_id: UUID,
-    actor: CurrentUser,
+    actor: ClaimerOfTasks,
     leases: LeaseServiceDep,
     response: Response,
     body: Annotated[LeaseRenewal, Body()] = AS_LONG_AS_BEFORE,
@@ -166,17 +177,17 @@ async def renew_lease(
 
 @router.put("/{task_id}/status", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
 async def change_task_status(
-    task_id: UUID, body: TaskStatusUpdate, actor: CurrentUser, tasks: TaskWriterDep, response: Response
+    task_id: UUID, body: TaskStatusUpdate, actor: WriterOfTasks, tasks: TaskWriterDep, response: Response
 ) -> TaskResponse:
     """One step of the workflow."""
     return _tagged(await tasks.change_status(actor, task_id, body.status), actor, response)
 
 
-@router.get("/{task_id}/history", responses=responses(401, 404))
+@router.get("/{task_id}/history", responses=responses(401, 403, 404))
 async def get_task_history(
     task_id: UUID,
     query: Annotated[PageQuery, Query()],
-    actor: CurrentUser,
+    actor: ReaderOfTasks,
     tasks: TaskServiceDep,
     pager: PagerDep,
     request: Request,

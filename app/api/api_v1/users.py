@@ -26,7 +26,7 @@ from app.websockets.presence import Presence
 router = APIRouter(prefix="/users", tags=["users"])
 
 
-@router.get("/me", responses=responses(401) | READ_VERSION)
+@router.get("/me", responses=responses(401, 403) | READ_VERSION)
 async def get_me(
     actor: CurrentUser, users: UserServiceDep, response: Response, if_none_match: IfNoneMatch = None
 ) -> UserResponse:
@@ -56,14 +56,14 @@ async def update_me(
     return _tagged(await users.update(actor, body, proof, session_id=signed_in.id), response)
 
 
-@router.delete("/me", responses=responses(401) | WRITE_VERSION)
+@router.delete("/me", responses=responses(401, 403) | WRITE_VERSION)
 async def deactivate_me(actor: CurrentUser, users: UserWriterDep) -> DeactivatedResponse:
     """Deactivate one's own account, end its sessions and release its tasks."""
     await users.deactivate(actor)
     return DeactivatedResponse()
 
 
-@router.get("", responses=responses(401))
+@router.get("", responses=responses(401, 403))
 async def list_users(
     query: Annotated[PageQuery, Query()],
     _actor: CurrentUser,
@@ -79,13 +79,13 @@ async def list_users(
     return [_profile(user, presence) for user in page.items]
 
 
-@router.get("/online", responses=responses(401))
+@router.get("/online", responses=responses(401, 403))
 async def list_online_users(_actor: CurrentUser, users: UserServiceDep, presence: PresenceDep) -> list[UserProfile]:
     """Who is online now."""
     return [_profile(user, presence) for user in await users.list_by_ids(presence.online())]
 
 
-@router.get("/{user_id}", responses=responses(401, 404))
+@router.get("/{user_id}", responses=responses(401, 403, 404))
 async def get_user(user_id: UUID, _actor: CurrentUser, users: UserServiceDep, presence: PresenceDep) -> UserProfile:
     """One entry of the directory."""
     return _profile(await users.get(user_id), presence)

@@ -1,0 +1,57 @@
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response, status
+
+from app.api.once import SecretOnceRoute
+from app.api.paging import link_next_page
+from app.api.problems import responses
+from app.dependencies import ApiTokenServiceDep, CurrentUser, Once, PagerDep
+from app.schemas.api_token import ApiTokenCreate, ApiTokenResponse, NewApiTokenResponse, TokenRevokedResponse
+from app.schemas.fields import PageQuery
+from app.services.api_token_service import NewToken
+
+router = APIRouter(prefix="/users/me/tokens", tags=["tokens"], route_class=SecretOnceRoute)
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(401, 403, 409), dependencies=[Once])
+async def create_token(
+    body: ApiTokenCreate, actor: CurrentUser, tokens: ApiTokenServiceDep, response: Response
+) -> NewApiTokenResponse:
+    """Make a token for a program. It's shown in this answer, and never again."""
+    made = await tokens.make(actor.id, body)
+    response.headers["Location"] = f"/api/v1/users/me/tokens/{made.row.id}"
+    return shown_once(made, response)
+
+
+@router.get("", responses=responses(401, 403))
+async def list_tokens(
+    query: Annotated[PageQuery, Query()],
+    actor: CurrentUser,
+    tokens: ApiTokenServiceDep,
+    pager: PagerDep,
+    request: Request,
+    response: Response,
+) -> list[ApiTokenResponse]:
+    """One's own tokens, newest first. Further pages are in the `Link` header."""
+    page = await tokens.list_of(actor.id, query, pager)
+    link_next_page(request, response, page)
+    return [ApiTokenResponse.model_validate(token) for token in page.items]
+
+
+@router.get("/{token_id}", responses=responses(401, 403, 404))
+async def get_token(token_id: UUID, actor: CurrentUser, tokens: ApiTokenServiceDep) -> ApiTokenResponse:
+    return ApiTokenResponse.model_validate(await tokens.get(actor.id, token_id))
+
+
+@router.delete("/{token_id}", responses=responses(401, 403, 404))
+async def revoke_token(token_id: UUID, actor: CurrentUser, tokens: ApiTokenServiceDep) -> TokenRevokedResponse:
+    """Have a token hold no longer."""
+    await tokens.revoke(actor, actor.id, token_id)
+    return TokenRevokedResponse()
+
+
+def shown_once(made: NewToken, response: Response) -> NewApiTokenResponse:
+    response.headers["Cache-Control"] = "no-store"
+    shown = ApiTokenResponse.model_validate(made.row)
+    return NewApiTokenResponse(**shown.model_dump(), token=made.token)

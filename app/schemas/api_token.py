@@ -1,0 +1,32 @@
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.models import Scope
+from app.schemas.fields import FutureMoment, Strict, TokenName
+
+
+class ApiTokenCreate(Strict):
+    name: TokenName = Field(examples=["Nightly report"])
+    scopes: frozenset[Scope] = Field(examples=[["tasks:read"]], description="What it may be used for.")
+    expires_at: FutureMoment | None = Field(default=None, description="Null: not before it's revoked.")
+
+
+class ApiTokenResponse(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None = Field(description="To some minutes; null if it never was.")
+
+
+class NewApiTokenResponse(ApiTokenResponse):
+    token: str = Field(description="Shown this once, and never again.")
+
+
+class TokenRevokedResponse(BaseModel):
+    message: str = "Token revoked"

@@ -1,0 +1,77 @@
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.auth import API_TOKEN_PREFIX
+from app.core.errors import NotFound
+from app.core.permissions import Actor
+from app.core.security import hash_secret, new_secret
+from app.models import ApiToken
+from app.schemas.api_token import ApiTokenCreate
+from app.schemas.fields import PageQuery
+from app.services.pages import Order, Page, Pager, scope_of
+from app.services.sign_in_endings import tell_of_ended_sign_ins
+
+# One that has run out is shown for so long, so that whoever looks why a program is refused finds it.
+KEEP_EXPIRED = timedelta(days=30)
+NEWEST_FIRST = Order(key=ApiToken.created_at, id=ApiToken.id, descending=True)
+
+
+class TokenNotFound(NotFound):
+    code = "token_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such token.")
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """The only place where the token itself is ever found."""
+
+    row: ApiToken
+    token: str
+
+
+class ApiTokenService:
+    """Tokens for programs. `user_id` is whose tokens they are; who may ask for them is decided before."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def make(self, user_id: UUID, new: ApiTokenCreate) -> NewToken:
+        token = API_TOKEN_PREFIX + new_secret()
+        row = ApiToken(
+            user_id=user_id,
+            name=new.name,
+            hash=hash_secret(token),
+            scopes=sorted(new.scopes),
+            expires_at=new.expires_at,
+        )
+        self._session.add(row)
+        await self._session.flush()
+        return NewToken(row, token)
+
+    async def list_of(self, user_id: UUID, query: PageQuery, pager: Pager) -> Page[ApiToken]:
+        """Newest first; those that ran out lately too."""
+        statement = select(ApiToken).where(ApiToken.user_id == user_id)
+        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope_of("api_tokens", user=user_id))
+
+    async def get(self, user_id: UUID, token_id: UUID) -> ApiToken:
+        found = await self._session.scalar(select(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id))
+        if found is None:
+            raise TokenNotFound
+        return found
+
+    async def revoke(self, actor: Actor, user_id: UUID, token_id: UUID) -> None:
+        """The token holds no longer, and sockets and streams that were opened with it close."""
+        row = await self.get(user_id, token_id)
+        await self._session.delete(row)
+        await tell_of_ended_sign_ins(self._session, [row.id], user_id=user_id, actor=actor)
+
+    async def purge(self) -> None:
+        """Forget tokens that ran out long ago."""
+        long_expired = ApiToken.expires_at < func.now() - KEEP_EXPIRED
+        await self._session.execute(delete(ApiToken).where(long_expired))
