@@ -11,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from app.events.lag import publication_lag
 from app.models import TaskStatus, User
 from tests.builders.tasks import create_task
+from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD, create_user
+from tests.conftest import ClientWith
 
 Statement = tuple[str, Any]
 SAVEPOINTS = ("SAVEPOINT", "RELEASE", "ROLLBACK TO")
@@ -32,7 +34,7 @@ def statements(engine: AsyncEngine) -> Iterator[list[Statement]]:
 
 
 NONE: dict[str, str] = {}
-# With the one that asks whether the token's account is active.
+# With the one that asks whether the token's session has not ended, and its account is active.
 COUNTS = [
     ("GET", "/health", NONE, 0),
     ("GET", "/users/me", NONE, 2),
@@ -87,6 +89,20 @@ async def test_statements_of_each_route(
 
     assert answer.is_success, answer.text
     assert len(statements) == expected, "\n".join(statement for statement, _ in statements)
+
+
+async def test_a_program_costs_no_more_than_a_person(
+    client_with: ClientWith, session: AsyncSession, user: User, statements: list[Statement]
+) -> None:
+    program = await client_with(await create_token(session, user))
+    task = await create_task(session, owner=user)
+    # The first use is noted.
+    await program.get(f"/tasks/{task.id}")
+    statements.clear()
+
+    await program.get(f"/tasks/{task.id}")
+
+    assert len(statements) == 2, "\n".join(statement for statement, _ in statements)
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/users", "/users/online", "/tasks/{task}/history", "/dashboard/summary"])

@@ -12,7 +12,8 @@ import structlog
 from app.config import Environment, Settings
 from app.core.logging import configure_logging
 
-SECRET = "hunter2-nobody-may-read-this"
+# As long as the tokens are that HIVE makes.
+SECRET = "hunter2-nobody-may-read-this-at-any-time-ok"
 SENTENCE = "correct horse battery hunter2"
 Read = Callable[[], str]
 Configure = Callable[..., Read]
@@ -131,6 +132,7 @@ def test_the_level_decides_what_is_said(configure: Configure, level: str, shown:
         "PASSWORD = %s",
         "JWT_SECRET_KEY=%s",
         "secret: %s",
+        "the program said hive_%s",
         "can't connect to postgresql://hive:%s@db.example:5432/hive",
         "can't connect to rediss://:%s@cache.example:6380/0",
     ],
@@ -149,6 +151,7 @@ def test_no_secret_in_a_text_is_written(log: Read, text: str) -> None:
     [
         "token",
         "access_token",
+        "refresh_token",
         "password",
         "current_password",
         "new_password",

@@ -22,6 +22,7 @@ from app.events.backlog import BacklogPage, LogPosition, Resync
 from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
 from app.models import EventType
+from app.schemas.event import Envelope, EventActor
 from app.websockets import conversation
 from app.websockets.connection import (
     MAX_QUEUED_BYTES,
@@ -146,6 +147,50 @@ async def test_deactivation_ends_the_sockets_of_that_account_and_no_other() -> N
 
     assert [(connection.is_ended, connection.close_code) for connection in ended] == [(True, 4401)] * 2
     assert not others.is_ended
+
+
+def ended(*ids: UUID) -> PublishedEvent:
+    """The event of the end of these sessions or tokens of Ada's."""
+    data = {"user_id": str(ADA.id), "sign_in_ids": list(map(str, ids))}
+    envelope = Envelope(
+        id=uuid4(),
+        seq=1,
+        type=EventType.SIGN_IN_ENDED,
+        timestamp=datetime.now(UTC),
+        actor=EventActor(id=ADA.id),
+        task=None,
+        data=data,
+    )
+    return event_of(EventType.SIGN_IN_ENDED, actor=ADA, audience=[], text=envelope.model_dump_json())
+
+
+async def test_the_end_of_a_session_ends_what_it_has_opened_and_nothing_else() -> None:
+    manager = ConnectionManager()
+    here, elsewhere, of_grace = uuid4(), uuid4(), uuid4()
+    for actor, sign_in_id in ((ADA, here), (ADA, here), (ADA, elsewhere), (GRACE, of_grace)):
+        manager.add(Connection(actor, sign_in_id=sign_in_id))
+
+    manager.deliver(ended(here, of_grace))
+
+    assert [each.sign_in_id for each in manager if each.is_ended] == [here, here]
+    assert {each.close_code for each in manager if each.is_ended} == {4401}
+    assert [queued(each) for each in manager] == [[]] * 4
+
+
+async def test_who_comes_just_after_the_end_was_told_is_shown_out_too() -> None:
+    """Their token was looked up before the end, and the event was delivered before they were here."""
+    manager = ConnectionManager()
+    sign_in_id = uuid4()
+    manager.deliver(ended(sign_in_id))
+    manager.deliver(event_of(EventType.ACCOUNT_DEACTIVATED, actor=GRACE, audience=[]))
+    late = [Connection(ADA, sign_in_id=sign_in_id), Connection(GRACE, sign_in_id=uuid4())]
+    others = [Connection(ADA, sign_in_id=uuid4()), Connection(ROOT)]
+
+    for connection in (*late, *others):
+        manager.add(connection)
+
+    assert [(each.is_ended, each.close_code) for each in late] == [(True, 4401)] * 2
+    assert [each.is_ended for each in others] == [False, False]
 
 
 async def test_the_manager_knows_who_has_a_socket_until_the_last_one_goes() -> None:
