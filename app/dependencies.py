@@ -28,6 +28,7 @@ from app.services import (
     TaskService,
     UserService,
 )
+from app.services.agent_service import AgentService
 from app.services.api_token_service import ApiTokenService
 from app.services.idempotency_service import IdempotencyService, RequestIdentity
 from app.services.job_admin import JobAdmin
@@ -298,6 +299,10 @@ def get_session_service(session: SessionDep) -> SessionService:
     return SessionService(session)
 
 
+def get_agent_service(session: SessionDep) -> AgentService:
+    return AgentService(session)
+
+
 def get_api_token_service(session: SessionDep) -> ApiTokenService:
     return ApiTokenService(session)
 
@@ -327,6 +332,7 @@ BlockerServiceDep = Annotated[BlockerService, Depends(get_blocker_service)]
 BlockerWriterDep = Annotated[BlockerService, Depends(get_blocker_writer)]
 DashboardServiceDep = Annotated[DashboardService, Depends(get_dashboard_service)]
 SessionServiceDep = Annotated[SessionService, Depends(get_session_service)]
+AgentServiceDep = Annotated[AgentService, Depends(get_agent_service)]
 ApiTokenServiceDep = Annotated[ApiTokenService, Depends(get_api_token_service)]
 NotificationServiceDep = Annotated[NotificationService, Depends(get_notification_service)]
 JobAdminDep = Annotated[JobAdmin, Depends(get_job_admin)]

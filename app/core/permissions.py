@@ -14,6 +14,7 @@ from app.models import PERSONAL_TYPES, Event, Task, TaskStatus, User
 
 class ActorType(StrEnum):
     USER = "user"
+    AGENT = "agent"  # A program with an account of its own, which belongs to a person.
     SYSTEM = "system"  # Nobody: a reminder comes by itself.
 
 
@@ -27,7 +28,8 @@ class Actor:
 
     @classmethod
     def of(cls, user: User) -> "Actor":
-        return cls(id=user.id, is_admin=user.is_admin)
+        kind = ActorType.AGENT if user.is_agent else ActorType.USER
+        return cls(id=user.id, is_admin=user.is_admin, type=kind)
 
 
 SYSTEM = Actor(UUID(int=0), type=ActorType.SYSTEM)

@@ -1,20 +1,33 @@
-from sqlalchemy import CheckConstraint, Index, text
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Identified, Timestamped
 
+_PERSON_OR_AGENT = (
+    "(owner_id IS NULL) = (email IS NOT NULL) AND (owner_id IS NULL) = (password_hash IS NOT NULL)"
+    " AND (owner_id IS NULL OR NOT (is_admin OR mail_notifications))"
+)
+
 
 class User(Identified, Timestamped, Base):
-    """An account. It's never deleted, only deactivated: events and finished tasks go on naming it."""
+    """An account. It's never deleted, only deactivated: events and finished tasks go on naming it.
+
+    One with an owner is an agent's. It has neither address nor password, signs in by token only, and ends with its
+    owner.
+    """
 
     __tablename__ = "users"
 
-    email: Mapped[str]
+    owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    # Null for agents, and for nobody else. Whoever asks for them has a person, so they are not optional here.
+    email: Mapped[str] = mapped_column(nullable=True)
+    password_hash: Mapped[str] = mapped_column(nullable=True)
     display_name: Mapped[str]
     role: Mapped[str] = mapped_column(server_default="")
     skills: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     impact_score: Mapped[int] = mapped_column(server_default=text("0"))
-    password_hash: Mapped[str]
     version: Mapped[int] = mapped_column(server_default=text("1"))
     mail_notifications: Mapped[bool] = mapped_column(server_default=text("true"))
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
@@ -22,6 +35,12 @@ class User(Identified, Timestamped, Base):
 
     __table_args__ = (
         CheckConstraint("impact_score >= 0", name="impact_score_not_negative"),
+        CheckConstraint(_PERSON_OR_AGENT, name="person_or_agent"),
         Index("uq_users_email_lower", text("lower(email)"), unique=True),
         Index("ix_users_directory", "display_name", "id", postgresql_where=text("is_active")),
+        Index("ix_users_agents", "owner_id", "created_at", "id", postgresql_where=text("owner_id IS NOT NULL")),
     )
+
+    @property
+    def is_agent(self) -> bool:
+        return self.owner_id is not None

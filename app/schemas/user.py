@@ -64,6 +64,8 @@ class UserProfile(BaseModel):
     skills: list[str]
     impact_score: int
     online: bool
+    type: Literal["user", "agent"] = Field(description="A person, or a program with an account of its own.")
+    owner_id: UUID | None = Field(description="Whose agent it is; null for a person.")
 
 
 class DeactivatedResponse(BaseModel):

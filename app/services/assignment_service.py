@@ -174,9 +174,9 @@ class AssignmentService:
         if task.status is TaskStatus.IN_PROGRESS and task.assignee_id is not None:
             self._begin_hold(task, task.assignee_id, by=actor)
 
-    async def release_all(self, actor: Actor) -> None:
-        """Give back every task that the actor is working on."""
-        held = select(Task).where(Task.assignee_id == actor.id, Task.status == TaskStatus.IN_PROGRESS)
+    async def release_all(self, actor: Actor, *, held_by: UUID) -> None:
+        """Give back every task that this account is working on."""
+        held = select(Task).where(Task.assignee_id == held_by, Task.status == TaskStatus.IN_PROGRESS)
         for task in await self._session.scalars(held.order_by(Task.id).with_for_update()):
             await self._release(actor, task)
 

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from app.core.permissions import SYSTEM, Actor, permissions_on
+from app.core.permissions import SYSTEM, Actor, ActorType, permissions_on
 from app.events import outbox
 from app.events.jobs import ask_once
 from app.events.notices import mentions_in, notices_of, text_with_mentions
@@ -66,7 +66,7 @@ class Notifier:
                     actor_id=event.actor_id,
                     event_id=event.id,
                 )
-                await self._tell(user, notice, by=Actor(event.actor_id))
+                await self._tell(user, notice, by=Actor(event.actor_id, type=ActorType(event.actor_type)))
 
     async def remind_of_due_tasks(self) -> bool:
         """Remind owners and holders of what is due in a day or in an hour; whether there may be more."""

@@ -1,19 +1,18 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, cast, delete, func, select
+from sqlalchemy import ARRAY, Uuid, any_, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import PasswordProof, WrongPassword
 from app.core.permissions import Actor
 from app.core.security import hash_password
-from app.events import outbox
-from app.events.types import AccountDeactivated
-from app.models import ApiToken, Task, TaskStatus, User, UserSession
+from app.models import Task, TaskStatus, User
 from app.schemas.auth import UserRegister
 from app.schemas.fields import PageQuery
 from app.schemas.user import UserUpdate
-from app.services.assignment_service import AssignmentService, UserNotFound
+from app.services.account_endings import end_account
+from app.services.assignment_service import UserNotFound
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition
 from app.services.session_service import SessionService
@@ -76,16 +75,13 @@ class UserService:
         return user
 
     async def deactivate(self, actor: Actor) -> None:
-        """End the account: its tokens and sockets die, and the tasks that it's working on become available."""
+        """End the account and those of its agents: tokens and sockets die, work in progress becomes available."""
         user = await self._lock(actor)
-        user.is_active = False
-        user.version += 1
-        await self._session.flush()
-        await AssignmentService(self._session).release_all(actor)
-        # The event below ends what is open, whatever it was opened with.
-        for held in (UserSession, ApiToken):
-            await self._session.execute(delete(held).where(held.user_id == user.id))
-        await outbox.record(self._session, AccountDeactivated(user_id=user.id), actor=actor, audience=[])
+        own = select(User).where(User.owner_id == user.id, User.is_active).order_by(User.id)
+        # All accounts are locked before any task, as whoever changes a holder does it.
+        agents = (await self._session.scalars(own.with_for_update(key_share=True))).all()
+        for account in (*agents, user):
+            await end_account(self._session, account, by=actor)
 
     async def list_active(self, query: PageQuery, pager: Pager) -> Page[User]:
         """The directory, by name."""

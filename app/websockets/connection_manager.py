@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from uuid import UUID
 
+from app.core.permissions import ActorType
 from app.events.published import PublishedEvent
 from app.events.types import SignInEnded
 from app.models import EventType
@@ -50,6 +51,10 @@ class ConnectionManager:
     def users(self) -> frozenset[UUID]:
         """Who has a socket here."""
         return frozenset(connection.actor.id for connection in self if connection.kind is ReaderKind.SOCKET)
+
+    def actors(self) -> Mapping[UUID, ActorType]:
+        """The same, each with what they are."""
+        return {each.actor.id: each.actor.type for each in self if each.kind is ReaderKind.SOCKET}
 
     def add(self, connection: Connection) -> None:
         """Have the reader given events. If its account has ended while it signed in, it's closed at once."""

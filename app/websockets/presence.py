@@ -7,6 +7,7 @@ nothing, so its users are offline when their entries have run out. Requests are 
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -16,6 +17,7 @@ import structlog
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
+from app.core.permissions import ActorType
 from app.core.redis import REDIS_FAILURES
 from app.events.published import PublishedEvent
 from app.events.types import UserOffline, UserOnline
@@ -26,6 +28,8 @@ KEY = "hive:presence"
 LIFETIME_SECONDS = 40.0
 LOOK_SECONDS = 2.0
 TOLD_AT_ONCE = 50
+# At the end of an agent's entry.
+AGENTS_MARK = "+agent"
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -35,14 +39,14 @@ class Presence:
         self._redis = redis
         self._connections = connections
         self._process = str(uuid4())
-        self._elsewhere: frozenset[UUID] = frozenset()
-        self._entered: frozenset[UUID] = frozenset()
-        self._told: set[UUID] = set()
+        self._elsewhere: Mapping[UUID, ActorType] = {}
+        self._entered: frozenset[str] = frozenset()
+        self._told: dict[UUID, ActorType] = {}
         self._changed = asyncio.Event()
         self._looked_at = time.monotonic()
 
     def online(self) -> frozenset[UUID]:
-        return self._connections.users() | self._elsewhere
+        return self._connections.users() | self._elsewhere.keys()
 
     def sockets_changed(self) -> None:
         """A socket came or went."""
@@ -66,33 +70,32 @@ class Presence:
         """Take this process's users out, for it ends."""
         with suppress(*REDIS_FAILURES):
             if self._entered:
-                await self._redis.zrem(KEY, *(self._entry(user_id) for user_id in self._entered))
+                await self._redis.zrem(KEY, *self._entered)
 
     async def _exchange(self) -> None:
-        here = self._connections.users()
+        here = frozenset(self._entry(*actor) for actor in self._connections.actors().items())
         # Redis's own clock, for those of several machines may differ.
         seconds, microseconds = await self._redis.time()
         now = seconds + microseconds / 1e6
         async with self._redis.pipeline(transaction=True) as pipeline:
             if gone := self._entered - here:
-                pipeline.zrem(KEY, *(self._entry(user_id) for user_id in gone))
+                pipeline.zrem(KEY, *gone)
             if here:
-                pipeline.zadd(KEY, {self._entry(user_id): now + LIFETIME_SECONDS for user_id in here})
+                pipeline.zadd(KEY, dict.fromkeys(here, now + LIFETIME_SECONDS))
             pipeline.zremrangebyscore(KEY, "-inf", now)
             pipeline.zrange(KEY, 0, -1)
             *_, entries = await pipeline.execute()
         self._entered = here
         self._looked_at = time.monotonic()
-        others = (entry.split("/") for entry in entries)
-        self._elsewhere = frozenset(UUID(user_id) for user_id, process in others if process != self._process)
+        self._elsewhere = dict(_read(entry) for entry in entries if self._process not in entry)
 
     def _forget_stale(self) -> None:
         # What was known holds on for as long as an entry does; a moment without Redis makes nobody offline.
         if time.monotonic() - self._looked_at > LIFETIME_SECONDS:
-            self._elsewhere = frozenset()
+            self._elsewhere = {}
 
-    def _entry(self, user_id: UUID) -> str:
-        return f"{user_id}/{self._process}"
+    def _entry(self, user_id: UUID, kind: ActorType) -> str:
+        return f"{user_id}/{self._process}{AGENTS_MARK if kind is ActorType.AGENT else ''}"
 
     def _tell_changes(self) -> None:
         """Tell the sockets here what differs from what they know.
@@ -100,24 +103,28 @@ class Presence:
         All users of a process come or go at once when it does, which is more than a queue takes, so the rest is told
         when the readers have had a turn.
         """
-        online = self.online()
-        for user_id in islice(online - self._told, TOLD_AT_ONCE):
-            self._connections.deliver(_live(UserOnline(user_id=user_id)))
-            self._told.add(user_id)
-        for user_id in islice(self._told - online, TOLD_AT_ONCE):
-            self._connections.deliver(_live(UserOffline(user_id=user_id)))
-            self._told.remove(user_id)
-        if self._told != online:
+        online = {**self._elsewhere, **self._connections.actors()}
+        for user_id in islice(online.keys() - self._told.keys(), TOLD_AT_ONCE):
+            self._connections.deliver(_live(UserOnline(user_id=user_id), online[user_id]))
+            self._told[user_id] = online[user_id]
+        for user_id in islice(self._told.keys() - online.keys(), TOLD_AT_ONCE):
+            self._connections.deliver(_live(UserOffline(user_id=user_id), self._told.pop(user_id)))
+        if self._told.keys() != online.keys():
             asyncio.get_running_loop().call_soon(self._tell_changes)
 
 
-def _live(event: UserOnline | UserOffline) -> PublishedEvent:
+def _read(entry: str) -> tuple[UUID, ActorType]:
+    user_id, _, process = entry.partition("/")
+    return UUID(user_id), ActorType.AGENT if process.endswith(AGENTS_MARK) else ActorType.USER
+
+
+def _live(event: UserOnline | UserOffline, kind: ActorType) -> PublishedEvent:
     envelope = Envelope(
         id=uuid7(),
         seq=None,
         type=event.type,
         timestamp=datetime.now(UTC),
-        actor=EventActor(id=event.user_id),
+        actor=EventActor(id=event.user_id, type=kind),
         task=None,
         data=event.model_dump(mode="json"),
     )

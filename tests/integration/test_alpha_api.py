@@ -125,7 +125,16 @@ async def test_the_directory_shows_people_and_no_addresses(
     answer = await signed_in.get("/users")
 
     assert [entry["display_name"] for entry in answer.json()] == ["Ada", "Grace"]
-    assert set(answer.json()[0]) == {"id", "display_name", "role", "skills", "impact_score", "online"}
+    assert set(answer.json()[0]) == {
+        "id",
+        "display_name",
+        "role",
+        "skills",
+        "impact_score",
+        "online",
+        "type",
+        "owner_id",
+    }
     one = await signed_in.get(f"/users/{other_user.id}")
     assert one.json() == answer.json()[1]
     assert "@" not in answer.text + one.text

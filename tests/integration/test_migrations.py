@@ -18,6 +18,8 @@ from app.migrate import MigrationError, alembic_config, create_missing_database,
 from app.models import TaskStatus
 from app.schemas.task import TaskCreate
 from app.services import AssignmentService, BlockerService, TaskService
+from tests.builders.agents import create_agent
+from tests.builders.tokens import create_token
 from tests.builders.users import create_user
 from tests.conftest import ROOT
 from tests.utils.databases import new_database, run_sql
@@ -37,6 +39,7 @@ async def fill(url: str) -> None:
     database = Database.connect(url, application="tests")
     async with database.unit_of_work() as session:
         user = await create_user(session)
+        await create_token(session, await create_agent(session, owner=user))
     async with database.unit_of_work() as session:
         actor = Actor.of(user)
         task = await TaskService(session).create(actor, TaskCreate(title="Kept", status=TaskStatus.AVAILABLE))

@@ -16,6 +16,7 @@ from starlette.routing import Mount, WebSocketRoute
 from app.config import Environment, Settings
 from app.main import create_app
 from app.models import Event, Job, Task, TaskBlocker, TaskStatus, User
+from tests.builders.agents import create_agent
 from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD, create_user
@@ -23,8 +24,9 @@ from tests.conftest import ClientWith, token_of
 from tests.utils.test_utils import FakeNetwork, problem
 
 PEOPLE = ("stranger", "assignee", "owner", "admin", "deactivated")
-# Programs with an API token of the owner: one that has all scopes, and one that has none.
-PROGRAMS = ("program", "scopeless")
+# Programs: one with an API token of the owner that has all scopes, one with one that has none, and an agent of the
+# owner, which is a stranger to their tasks.
+PROGRAMS = ("program", "scopeless", "agent")
 CALLERS = ("anonymous", *PEOPLE, *PROGRAMS)
 OPEN = 101
 API = "/api/v1"
@@ -51,24 +53,24 @@ def anyone(answer: int = 200, **sent: Any) -> Row:
 
 def signed_in(answer: int = 200, **sent: Any) -> Row:
     """Any account, and no token for programs."""
-    return Row((401, answer, answer, answer, answer, 401, 403, 403), **sent)
+    return Row((401, answer, answer, answer, answer, 401, 403, 403, 403), **sent)
 
 
 def in_scope(answer: int = 200, **sent: Any) -> Row:
     """Any account, and its tokens of the right scope."""
-    return Row((401, answer, answer, answer, answer, 401, answer, 403), **sent)
+    return Row((401, answer, answer, answer, answer, 401, answer, 403, answer), **sent)
 
 
 def owner(**sent: Any) -> Row:
-    return Row((401, 403, 403, 200, 200, 401, 200, 403), **sent)
+    return Row((401, 403, 403, 200, 200, 401, 200, 403, 403), **sent)
 
 
 def owner_or_assignee(**sent: Any) -> Row:
-    return Row((401, 403, 200, 200, 200, 401, 200, 403), **sent)
+    return Row((401, 403, 200, 200, 200, 401, 200, 403, 403), **sent)
 
 
 def admin(answer: int) -> Row:
-    return Row((401, 403, 403, 403, answer, 401, 403, 403))
+    return Row((401, 403, 403, 403, answer, 401, 403, 403, 403))
 
 
 NEW_USER = {"email": "new@example.org", "password": PASSWORD, "display_name": "New"}
@@ -103,6 +105,12 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{API}/users/me/tokens"): signed_in(),
     ("GET", f"{API}/users/me/tokens/{{token_id}}"): signed_in(404),
     ("DELETE", f"{API}/users/me/tokens/{{token_id}}"): signed_in(404),
+    ("POST", f"{API}/agents"): signed_in(201, json={"display_name": "Agent", "scopes": []}),
+    ("GET", f"{API}/agents"): signed_in(),
+    ("DELETE", f"{API}/agents/{{agent_id}}"): signed_in(404),
+    ("POST", f"{API}/agents/{{agent_id}}/tokens"): signed_in(404, json={"name": "Report", "scopes": []}),
+    ("GET", f"{API}/agents/{{agent_id}}/tokens"): signed_in(404),
+    ("DELETE", f"{API}/agents/{{agent_id}}/tokens/{{token_id}}"): signed_in(404),
     ("GET", f"{API}/users/me"): signed_in(),
     ("PUT", f"{API}/users/me"): signed_in(json={"role": "Gardener"}),
     ("PATCH", f"{API}/users/me"): signed_in(json={"role": "Gardener"}),
@@ -124,7 +132,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", f"{TASK}/claim"): in_scope(status=TaskStatus.AVAILABLE),
     ("POST", f"{API}/tasks/claim-next"): in_scope(status=TaskStatus.AVAILABLE),
     # Only the holder has a lease to renew.
-    ("POST", f"{TASK}/lease"): Row((401, 409, 200, 409, 409, 401, 409, 403), json={"lease_seconds": 60}),
+    ("POST", f"{TASK}/lease"): Row((401, 409, 200, 409, 409, 401, 409, 403, 409), json={"lease_seconds": 60}),
     ("PUT", f"{TASK}/status"): owner_or_assignee(json=STATUS),
     ("GET", f"{TASK}/history"): in_scope(),
     ("GET", f"{TASK}/blockers"): in_scope(),
@@ -141,13 +149,13 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{API}/admin/jobs"): admin(200),
     ("GET", f"{API}/dashboard/summary"): anyone(),
     ("POST", f"{API}/debug/run_test_celery_task"): admin(202),
-    ("SOCKET", "/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401, OPEN, 4403)),
-    ("SOCKET", f"{API}/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401, OPEN, 4403)),
+    ("SOCKET", "/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401, OPEN, 4403, OPEN)),
+    ("SOCKET", f"{API}/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401, OPEN, 4403, OPEN)),
 }
 
 
 def of_draft(answer: int, **sent: Any) -> Row:
-    return Row((401, 404, 404, answer, answer, 401, answer, 403), status=TaskStatus.DRAFT, **sent)
+    return Row((401, 404, 404, answer, answer, 401, answer, 403, 404), status=TaskStatus.DRAFT, **sent)
 
 
 # A draft is its owner's and the admins' alone: whoever else asks, for whatever, learns that there is none.
@@ -189,6 +197,7 @@ async def tokens(session: AsyncSession, settings: Settings, people: dict[str, Us
     """What each caller but the anonymous one sends."""
     tokens = {name: token_of(user, settings) for name, user in people.items()}
     tokens["program"] = await create_token(session, people["owner"])
+    tokens["agent"] = await create_token(session, await create_agent(session, owner=people["owner"]))
     tokens["scopeless"] = await create_token(session, people["owner"], scopes=())
     return tokens
 
@@ -207,8 +216,10 @@ async def call(
 ) -> httpx2.Response:
     if method == "MOUNT":
         method, path = "GET", f"{path}/swagger-ui.css"
-    ids = {"task_id": task.id, "blocker_id": blocker.id, "user_id": people["owner"].id, "notification_id": task.id}
-    filled = path.format(session_id=task.id, token_id=task.id, **ids)
+    # What is nobody's, or that of somebody else.
+    others = dict.fromkeys(("notification_id", "session_id", "token_id", "agent_id"), task.id)
+    ids = {"task_id": task.id, "blocker_id": blocker.id, "user_id": people["owner"].id, **others}
+    filled = path.format(**ids)
     body, form = (
         {name: fill_in(value, people) for name, value in sent.items()} if sent else None
         for sent in (row.json, row.form)

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from app.api import health
 from app.api.api_v1 import (
     admin,
+    agents,
     auth,
     batch,
     blockers,
@@ -29,6 +30,7 @@ def build_router(*, with_debug: bool) -> APIRouter:
         auth.router,
         sessions.router,
         tokens.router,
+        agents.router,
         users.router,
         tasks.router,
         blockers.router,

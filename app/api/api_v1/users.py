@@ -99,6 +99,8 @@ def _profile(user: User, presence: Presence) -> UserProfile:
         skills=user.skills,
         impact_score=user.impact_score,
         online=user.id in presence.online(),
+        type="agent" if user.is_agent else "user",
+        owner_id=user.owner_id,
     )
 
 

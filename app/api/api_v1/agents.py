@@ -1,0 +1,95 @@
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response, status
+
+from app.api.api_v1.tokens import shown_once
+from app.api.once import SecretOnceRoute
+from app.api.paging import link_next_page
+from app.api.problems import responses
+from app.dependencies import AgentServiceDep, ApiTokenServiceDep, CurrentUser, Once, PagerDep
+from app.schemas.agent import AgentCreate, AgentEndedResponse, AgentResponse, NewAgentResponse
+from app.schemas.api_token import ApiTokenCreate, ApiTokenResponse, NewApiTokenResponse, TokenRevokedResponse
+from app.schemas.fields import PageQuery
+
+router = APIRouter(prefix="/agents", tags=["agents"], route_class=SecretOnceRoute)
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(401, 403, 404, 409), dependencies=[Once])
+async def create_agent(
+    body: AgentCreate, actor: CurrentUser, agents: AgentServiceDep, response: Response
+) -> NewAgentResponse:
+    """Make an account for a program, which signs in by token only. Its first one is shown in this answer alone."""
+    made = await agents.make(actor, body)
+    response.headers.update({"Location": f"/api/v1/users/{made.agent.id}", "Cache-Control": "no-store"})
+    agent = AgentResponse.model_validate(made.agent)
+    return NewAgentResponse(agent=agent, token_id=made.first.row.id, token=made.first.token)
+
+
+@router.get("", responses=responses(401, 403))
+async def list_agents(
+    query: Annotated[PageQuery, Query()],
+    actor: CurrentUser,
+    agents: AgentServiceDep,
+    pager: PagerDep,
+    request: Request,
+    response: Response,
+) -> list[AgentResponse]:
+    """One's own agents, newest first. Further pages are in the `Link` header."""
+    page = await agents.list_own(actor, query, pager)
+    link_next_page(request, response, page)
+    return [AgentResponse.model_validate(agent) for agent in page.items]
+
+
+@router.delete("/{agent_id}", responses=responses(401, 403, 404))
+async def end_agent(agent_id: UUID, actor: CurrentUser, agents: AgentServiceDep) -> AgentEndedResponse:
+    """Deactivate the agent, end its tokens and release its tasks."""
+    await agents.end(actor, agent_id)
+    return AgentEndedResponse()
+
+
+@router.post(
+    "/{agent_id}/tokens",
+    status_code=status.HTTP_201_CREATED,
+    responses=responses(401, 403, 404, 409),
+    dependencies=[Once],
+)
+async def create_agent_token(
+    agent_id: UUID,
+    body: ApiTokenCreate,
+    actor: CurrentUser,
+    agents: AgentServiceDep,
+    tokens: ApiTokenServiceDep,
+    response: Response,
+) -> NewApiTokenResponse:
+    """Make a further token of the agent, so that the old one can be replaced."""
+    agent = await agents.access(actor, agent_id)
+    return shown_once(await tokens.make(agent.id, body), response)
+
+
+@router.get("/{agent_id}/tokens", responses=responses(401, 403, 404))
+async def list_agent_tokens(
+    agent_id: UUID,
+    query: Annotated[PageQuery, Query()],
+    actor: CurrentUser,
+    agents: AgentServiceDep,
+    tokens: ApiTokenServiceDep,
+    pager: PagerDep,
+    request: Request,
+    response: Response,
+) -> list[ApiTokenResponse]:
+    """The agent's tokens, newest first. Further pages are in the `Link` header."""
+    agent = await agents.access(actor, agent_id)
+    page = await tokens.list_of(agent.id, query, pager)
+    link_next_page(request, response, page)
+    return [ApiTokenResponse.model_validate(token) for token in page.items]
+
+
+@router.delete("/{agent_id}/tokens/{token_id}", responses=responses(401, 403, 404))
+async def revoke_agent_token(
+    agent_id: UUID, token_id: UUID, actor: CurrentUser, agents: AgentServiceDep, tokens: ApiTokenServiceDep
+) -> TokenRevokedResponse:
+    """Have a token of the agent hold no longer."""
+    agent = await agents.access(actor, agent_id)
+    await tokens.revoke(actor, agent.id, token_id)
+    return TokenRevokedResponse()

@@ -1,0 +1,42 @@
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.models import Scope
+from app.schemas.fields import DisplayName, FutureMoment, Role, Skills, Strict
+
+
+class AgentCreate(Strict):
+    """An account for a program, and the scopes of its first token."""
+
+    display_name: DisplayName = Field(examples=["Gardener"])
+    role: Role = Field(default="", examples=["Waters what is dry"])
+    skills: Skills = Field(default=[], examples=[["watering"]])
+    scopes: frozenset[Scope] = Field(examples=[["tasks:read", "tasks:claim"]])
+    expires_at: FutureMoment | None = Field(default=None, description="Of the token. Null: not before it's revoked.")
+
+
+class AgentResponse(BaseModel):
+    """An agent as its owner sees it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    display_name: str
+    role: str
+    skills: list[str]
+    impact_score: int
+    owner_id: UUID
+    created_at: datetime
+
+
+class NewAgentResponse(BaseModel):
+    agent: AgentResponse
+    token_id: UUID
+    token: str = Field(description="Its first token. Shown this once, and never again.")
+
+
+class AgentEndedResponse(BaseModel):
+    message: Literal["Agent ended"] = "Agent ended"

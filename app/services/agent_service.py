@@ -1,0 +1,93 @@
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import Conflict, NotFound
+from app.core.permissions import Actor
+from app.models import User
+from app.schemas.agent import AgentCreate
+from app.schemas.api_token import ApiTokenCreate
+from app.schemas.fields import PageQuery
+from app.services.account_endings import end_account
+from app.services.api_token_service import ApiTokenService, NewToken
+from app.services.assignment_service import UserNotFound
+from app.services.pages import Order, Page, Pager, scope_of
+
+# What one account may have open or ask for is limited, and agents are accounts.
+MOST_AGENTS = 50
+NEWEST_FIRST = Order(key=User.created_at, id=User.id, descending=True)
+
+
+class AgentNotFound(NotFound):
+    code = "agent_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("You have no such agent.")
+
+
+class TooManyAgents(Conflict):
+    code = "too_many_agents"
+
+    def __init__(self) -> None:
+        super().__init__(f"You have {MOST_AGENTS} agents, and may not have more.")
+
+
+@dataclass(frozen=True, slots=True)
+class NewAgent:
+    """An agent with its first token, which is found nowhere else."""
+
+    agent: User
+    first: NewToken
+
+
+class AgentService:
+    """Accounts of programs. Each belongs to a person, has no rights of theirs, and ends with them."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def make(self, owner: Actor, new: AgentCreate) -> NewAgent:
+        """Raises `TooManyAgents`."""
+        await self._lock_owner(owner)
+        own = select(func.count()).select_from(User).where(User.owner_id == owner.id, User.is_active)
+        if (await self._session.scalar(own) or 0) >= MOST_AGENTS:
+            raise TooManyAgents
+        agent = User(
+            owner_id=owner.id,
+            display_name=new.display_name,
+            role=new.role,
+            skills=new.skills,
+            mail_notifications=False,
+        )
+        self._session.add(agent)
+        await self._session.flush()
+        token = ApiTokenCreate(name="First token", scopes=new.scopes, expires_at=new.expires_at)
+        return NewAgent(agent, await ApiTokenService(self._session).make(agent.id, token))
+
+    async def list_own(self, owner: Actor, query: PageQuery, pager: Pager) -> Page[User]:
+        """Newest first."""
+        statement = select(User).where(User.owner_id == owner.id, User.is_active)
+        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope_of("agents", owner=owner.id))
+
+    async def access(self, owner: Actor, agent_id: UUID) -> User:
+        """One's own agent, which can't end before the transaction does.
+
+        Raises:
+            AgentNotFound: it has ended, or is somebody else's.
+        """
+        own = select(User).where(User.id == agent_id, User.owner_id == owner.id, User.is_active)
+        agent = await self._session.scalar(own.with_for_update(key_share=True))
+        if agent is None:
+            raise AgentNotFound
+        return agent
+
+    async def end(self, owner: Actor, agent_id: UUID) -> None:
+        await end_account(self._session, await self.access(owner, agent_id), by=owner)
+
+    async def _lock_owner(self, owner: Actor) -> None:
+        # Of an owner who ends at the same time, the agent would stay behind.
+        active = select(User.id).where(User.id == owner.id, User.is_active)
+        if await self._session.scalar(active.with_for_update(key_share=True)) is None:
+            raise UserNotFound
