@@ -93,6 +93,7 @@ async def get_sign_in(state: StateDep, token: Annotated[str | None, Depends(bear
     return await state.sockets.sign_in(token)
 
 
+# Whoever it is, with whatever token. An endpoint takes one of those below, which say who may call it.
 CurrentSignIn = Annotated[SignedIn, Depends(get_sign_in)]
 
 

@@ -49,9 +49,8 @@ async def task(session: AsyncSession, user: User) -> Task:
 
 
 def address(path: str, task: Task, user: User) -> str:
-    return "http://hive.test" + path.format(
-        task_id=task.id, user_id=user.id, notification_id=user.id, blocker_id=task.id
-    )
+    ids = dict.fromkeys(("user_id", "notification_id", "session_id", "token_id", "agent_id"), user.id)
+    return "http://hive.test" + path.format(task_id=task.id, blocker_id=task.id, **ids)
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
