@@ -131,11 +131,17 @@ WriterOfTasks = Annotated[Actor, Depends(get_writer_of_tasks)]
 ClaimerOfTasks = Annotated[Actor, Depends(get_claimer_of_tasks)]
 
 
+async def get_claimer_sign_in(signed_in: CurrentSignIn) -> SignedIn:
+    signed_in.require(Scope.TASKS_CLAIM)
+    return signed_in
+
+
 async def get_reader_of_events(signed_in: CurrentSignIn) -> SignedIn:
     signed_in.require(Scope.EVENTS_READ)
     return signed_in
 
 
+ClaimerSignIn = Annotated[SignedIn, Depends(get_claimer_sign_in)]
 ReaderOfEvents = Annotated[SignedIn, Depends(get_reader_of_events)]
 UserAgent = Annotated[str, Header(include_in_schema=False)]
 

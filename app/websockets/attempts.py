@@ -4,19 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from app.core.permissions import Actor
+from app.core.auth import SignedIn
 from app.events.filters import EventFilter
 from app.models import EventType
 from app.websockets.connection import Connection, ReaderKind
 from app.websockets.conversation import SocketServer
-from app.websockets.readers import Departure, connected, ended_by
+from app.websockets.readers import Departure, connected, ended_by, seconds_left
 
 T = TypeVar("T")
 
 
 async def try_until_had(
     server: SocketServer,
-    actor: Actor,
+    signed_in: SignedIn,
     attempt: Callable[[], Awaitable[T | None]],
     *,
     news: frozenset[EventType],
@@ -25,12 +25,13 @@ async def try_until_had(
 ) -> T | None:
     """What the attempt gives, tried at once and with each of these events; None when the time is over.
 
-    Nothing is held between two attempts. Whoever has gone is waited for no longer.
+    Nothing is held between two attempts. Whoever has gone, or is signed in no longer, is waited for no longer.
     """
     if not seconds:
         return await attempt()
-    listener = Connection(actor, wanted=EventFilter(news), kind=ReaderKind.PAGE)
-    deadline = asyncio.get_running_loop().time() + seconds
+    actor = signed_in.actor
+    listener = Connection(actor, sign_in_id=signed_in.id, wanted=EventFilter(news), kind=ReaderKind.PAGE)
+    deadline = asyncio.get_running_loop().time() + min(seconds, seconds_left(signed_in))
     # Listening before looking, so that what comes in between is not missed.
     with server.seats.taken_by(actor), connected(server, listener), ended_by(departure, listener):
         while (had := await attempt()) is None:

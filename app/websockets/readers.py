@@ -53,7 +53,7 @@ async def read_page(
         listener = Connection(signed_in.actor, sign_in_id=signed_in.id, wanted=news, kind=ReaderKind.PAGE)
         # Listening before looking, so that what comes in between is not missed.
         with server.seats.taken_by(signed_in.actor), connected(server, listener), ended_by(departure, listener):
-            page = await _wait_for_page(listener, read, position, seconds=min(wait, _seconds_left(signed_in)))
+            page = await _wait_for_page(listener, read, position, seconds=min(wait, seconds_left(signed_in)))
     server.connections.count_page(len(page.events))
     return page
 
@@ -87,9 +87,9 @@ async def stream_messages(
     with connected(server, connection):
         catching_up = asyncio.create_task(_catch_up(connection, server, after))
         try:
-            while (seconds_left := _seconds_left(signed_in)) > 0:
+            while (left := seconds_left(signed_in)) > 0:
                 try:
-                    async with asyncio.timeout(min(KEEP_ALIVE_SECONDS, seconds_left)):
+                    async with asyncio.timeout(min(KEEP_ALIVE_SECONDS, left)):
                         message = await connection.next_message()
                 except TimeoutError:
                     yield KEEP_ALIVE
@@ -146,5 +146,5 @@ def ended_by(departure: Departure, connection: Connection) -> Iterator[None]:
         watching.cancel()
 
 
-def _seconds_left(signed_in: SignedIn) -> float:
+def seconds_left(signed_in: SignedIn) -> float:
     return (signed_in.expires_at - datetime.now(UTC)).total_seconds()

@@ -35,6 +35,8 @@ OPENED: list[tuple[Scope, str, str, Any]] = [
     (W, "DELETE", "/tasks/{held}/assign", None),
     (W, "DELETE", "/tasks/{held}", None),
     (C, "POST", "/tasks/{free}/claim", None),
+    (C, "POST", "/tasks/claim-next", None),
+    (C, "POST", "/tasks/{own}/lease", None),
     (E, "GET", "/events", None),
     (E, "GET", "/events/types", None),
     (E, "GET", "/events/stream?after=9007199254740991", None),
@@ -92,7 +94,9 @@ async def test_each_route_is_opened_by_its_scope_alone(
 ) -> None:
     held = await create_task(session, owner=user, assignee=other_user, status=TaskStatus.IN_PROGRESS)
     free = await create_task(session, owner=user)
-    path = path.format(held=held.id, free=free.id)
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    own = await create_task(session, owner=user, status=TaskStatus.IN_PROGRESS, lease_expires_at=soon, lease_seconds=60)
+    path = path.format(held=held.id, free=free.id, own=own.id)
     if body:
         body = {name: value.format(user=user.id) for name, value in body.items()}
     others = await client_with(await create_token(session, user, scopes=set(Scope) - {scope}))

@@ -129,7 +129,7 @@ async def test_a_session_lasts_from_one_process_to_the_next(
 
 
 class Readers:
-    """A socket, a stream and a page that waits, all open with one token."""
+    """A socket, a stream, a page that waits and a claim that waits, all open with one token."""
 
     def __init__(self, system: RunningSystem, token: str) -> None:
         self._system = system
@@ -147,14 +147,15 @@ class Readers:
         assert self._stream.status_code == 200
         self._reading = asyncio.create_task(self._stream.aread())
         self._page = asyncio.create_task(http.get("/events", params={"wait": 30, "types": "task.deleted"}))
+        self._claim = asyncio.create_task(http.post("/tasks/claim-next", json={"wait": 30}))
         # Its answer comes when the one before it is being waited for, as requests are taken in turn.
         await http.get("/events/types")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in (self._reading, self._page):
+        for task in (self._reading, self._page, self._claim):
             task.cancel()
-        await asyncio.gather(self._reading, self._page, return_exceptions=True)
+        await asyncio.gather(self._reading, self._page, self._claim, return_exceptions=True)
         await self._stack.aclose()
 
     async def end_in_time(self) -> None:
@@ -162,11 +163,13 @@ class Readers:
             assert await self._close_code() == 4401
             await self._reading
             assert (await self._page).json()["events"] == []
+            assert (await self._claim).status_code == 204
 
     async def go_on(self) -> None:
         await self._ping()
         assert not self._reading.done()
         assert not self._page.done()
+        assert not self._claim.done()
 
     async def _ping(self) -> None:
         await self.socket.send('{"type": "ping"}')

@@ -12,6 +12,7 @@ from app.core.permissions import Actor
 from app.dependencies import (
     AssignmentWriterDep,
     ClaimerOfTasks,
+    ClaimerSignIn,
     ClientDeparture,
     IfNoneMatch,
     LeaseServiceDep,
@@ -85,16 +86,16 @@ async def list_tasks(
 @router.post("/claim-next", responses=NOTHING_READY | responses(401, 403, 409, 429), response_model=TaskResponse)
 async def claim_next_task(
     request: Request,
-    actor: ClaimerOfTasks,
+    signed_in: ClaimerSignIn,
     state: StateDep,
     departure: ClientDeparture,
     identity: RequestIdentityOfClaimer,
     body: Annotated[TaskClaimNext, Body()] = ANY_TASK,
 ) -> Response:
     """Take the first task that is ready: by priority, then due time, then age. With `wait`, wait for one."""
-    claiming = ClaimNext(state.database, actor, body, identity, await request.body())
+    claiming = ClaimNext(state.database, signed_in.actor, body, identity, await request.body())
     taken = await try_until_had(
-        state.sockets, actor, claiming.attempt, news=MAY_MAKE_READY, seconds=body.wait, departure=departure
+        state.sockets, signed_in, claiming.attempt, news=MAY_MAKE_READY, seconds=body.wait, departure=departure
     )
     return taken or Response(status_code=status.HTTP_204_NO_CONTENT)
 
