@@ -47,7 +47,7 @@ class HeldSession:
 
 
 class SessionService:
-    """The sessions of people: opening them, keeping them up, ending them. See ADR 18."""
+    """The sessions of people: opening them, keeping them up, ending them. See ADR 23."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
