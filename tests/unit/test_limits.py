@@ -1,15 +1,17 @@
 """The parts of the limits by themselves: whose a request is, windows in memory, turns, what is left."""
 
 import asyncio
+import time
 from ipaddress import ip_network
 
 import pytest
 from limits import RateLimitItemPerMinute
 
+from app.core.redis import connect_redis
 from app.limits.address import LOCAL, client_of
 from app.limits.memory import RecentHits
 from app.limits.requests import Allowance
-from app.limits.shared import SlidingWindow
+from app.limits.shared import LANES, Reach, SlidingWindow
 from app.limits.turns import MOST_WAITING, TooBusy, Turns
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("192.0.2.7"), ip_network("2001:db8:1::/48"))
@@ -168,6 +170,36 @@ async def test_nobody_waits_for_ever_for_their_turn() -> None:
                 pass
     async with turns.of("ada"):
         pass
+
+
+async def test_a_busy_process_does_not_take_redis_for_dead(redis_url: str) -> None:
+    """Its own time-out is long over when it gets to reading the answer that has been there all the while."""
+    redis = connect_redis(redis_url)
+    await redis.ping()
+
+    async def answer() -> object:
+        asking = asyncio.ensure_future(redis.execute_command("PING"))
+        # Let it be sent, then be busy with other things.
+        await asyncio.sleep(0)
+        busy_until = time.monotonic() + 0.1
+        while time.monotonic() < busy_until:
+            pass
+        return await asking
+
+    assert await Reach().ask(answer, patience=0.05)
+    await redis.aclose()
+
+
+async def test_many_questions_at_once_are_all_answered(redis_url: str) -> None:
+    redis = connect_redis(redis_url)
+    reach = Reach()
+
+    answers = await asyncio.gather(*(reach.ask(lambda: redis.execute_command("PING")) for _ in range(500)))
+
+    assert len(answers) == 500
+    assert all(answers)
+    assert len(redis.connection_pool._available_connections) <= LANES
+    await redis.aclose()
 
 
 @pytest.mark.parametrize(
