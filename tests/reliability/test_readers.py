@@ -23,12 +23,12 @@ async def test_readers_lose_nothing_while_everything_is_killed(scale: Scale, rep
     async with ChaosSystem(apis=2, relays=2) as system:
         admin = await system.user("Root", is_admin=True)
         users = [await system.user(f"Writer {n}") for n in range(scale(20, short=8))]
-        writes, ledger, lags = scale(5_000, short=500), Ledger(), Lags()
+        writes, ledger, lags = scale(5_000, short=300), Ledger(), Lags()
         readers = [
             make_reader(number, admin if number < len(KINDS) else users[number % len(users)], system, lags)
             for number in range(scale(50, short=15))
         ]
-        havoc = Havoc(system, done=lambda: ledger.writes, every=scale(80, short=60))
+        havoc = Havoc(system, done=lambda: ledger.writes, every=scale(80, short=40))
         async with running(reader.run() for reader, _ in readers):
             async with asyncio.TaskGroup() as group:
                 group.create_task(havoc.run(until=writes))
