@@ -14,6 +14,7 @@ from app.config import Settings
 from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import Forbidden, MalformedInput
 from app.core.permissions import Actor
+from app.core.security import keyed_hash
 from app.database import Database
 from app.limits.sign_ins import Attempt
 from app.models import Scope
@@ -208,6 +209,10 @@ async def get_request_identity(
 RequestIdentityOfClaimer = Annotated[RequestIdentity | None, Depends(get_request_identity)]
 
 
+async def hash_of_body(request: Request) -> str:
+    return keyed_hash(await request.body(), key=get_state(request).settings.signing_key)
+
+
 def _identity(request: Request, user_id: UUID, key: str | None) -> RequestIdentity | None:
     return None if key is None else RequestIdentity(user_id, request.method, request.url.path, key)
 
@@ -215,7 +220,7 @@ def _identity(request: Request, user_id: UUID, key: str | None) -> RequestIdenti
 async def _begin_once(request: Request, session: AsyncSession, user_id: UUID, key: str | None) -> None:
     if identity := _identity(request, user_id, key):
         # `OnceRoute` finds it there when the answer is made.
-        request.state.one_try = await IdempotencyService(session).begin(identity, await request.body())
+        request.state.one_try = await IdempotencyService(session).begin(identity, await hash_of_body(request))
 
 
 # On the routes of an `OnceRoute`: the request may carry a key by which it has its effect once.
@@ -239,6 +244,7 @@ async def get_current_admin(actor: CurrentUser) -> Actor:
 
 
 CurrentAdmin = Annotated[Actor, Depends(get_current_admin)]
+OnceByAdmin = Depends(once_by(get_current_admin))
 
 
 LeaseToken = Annotated[

@@ -20,7 +20,7 @@ from app.api.once import answer_again
 from app.api.problems import EVERY_ROUTE, install_problem_handlers
 from app.backing import join_backing
 from app.config import Settings, load_settings
-from app.core.auth import SignedIn, authenticate
+from app.core.auth import API_TOKEN_PREFIX, SignedIn, authenticate
 from app.core.logging import configure_logging
 from app.core.permissions import Actor
 from app.core.redis import connect_redis
@@ -136,7 +136,10 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
 
     async def sign_in(token: str) -> SignedIn:
         async with database.unit_of_work() as session:
-            return await authenticate(session, token, key=settings.jwt_key)
+            signed_in = await authenticate(session, token, key=settings.jwt_key)
+        if token.startswith(API_TOKEN_PREFIX):
+            limits.known_tokens.remember(token, signed_in.actor.id)
+        return signed_in
 
     async def say(actor: Actor, message: str) -> None:
         await limits.requests.charge(caller_of_user(actor.id))

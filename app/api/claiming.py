@@ -33,7 +33,7 @@ class ClaimNext:
     actor: Actor
     wanted: TaskClaimNext
     identity: RequestIdentity | None
-    body: bytes
+    body_hash: str
 
     async def attempt(self) -> Response | None:
         """The answer with the task that was taken; None if there was none.
@@ -42,7 +42,7 @@ class ClaimNext:
             Replayed: this request has taken one before.
         """
         async with self.database.unit_of_work() as session:
-            one_try = await IdempotencyService(session).begin(self.identity, self.body) if self.identity else None
+            one_try = await IdempotencyService(session).begin(self.identity, self.body_hash) if self.identity else None
             task = await AssignmentService(session).claim_next(self.actor, self.wanted)
             if task is None:
                 return None

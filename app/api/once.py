@@ -11,6 +11,8 @@ from app.core.errors import Conflict, HiveError, from_database
 from app.services.idempotency_service import KeptAnswer, OneTry, Replayed
 
 KEPT_HEADERS = ("content-type", "location", "etag", "link", "www-authenticate")
+# A header or a body that can't be read, and a condition that was left out.
+NOT_UNDERSTOOD = (422, 428)
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -30,7 +32,7 @@ class OnceRoute(APIRoute):
             except Exception as error:
                 one_try = _one_try_of(request)
                 refusal = error if isinstance(error, HiveError) else from_database(error)
-                if one_try is None or refusal is None or refusal.status_code >= 500:
+                if one_try is None or refusal is None or not _is_outcome(refusal):
                     raise
                 await one_try.undo()
                 response = answer_to(request, refusal)
@@ -57,6 +59,10 @@ class SecretOnceRoute(OnceRoute):
 
     def answer_to_keep(self, request: Request, response: Response) -> Response:
         return response if response.status_code >= 400 else answer_to(request, SecretNotKept())
+
+
+def _is_outcome(refusal: HiveError) -> bool:
+    return refusal.status_code < 500 and refusal.status_code not in NOT_UNDERSTOOD
 
 
 def _one_try_of(request: Request) -> OneTry | None:

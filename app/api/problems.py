@@ -143,10 +143,16 @@ def _places_in(body: Any, path: Sequence[str | int]) -> list[str | int]:
     steps: list[str | int] = []
     here = body
     for step in path[:-1]:
-        if step in here if isinstance(here, dict) else isinstance(here, list):
+        if _is_place(step, here):
             steps.append(step)
             here = here[step]
     return [*steps, *path[-1:]]
+
+
+def _is_place(step: str | int, here: Any) -> bool:
+    if isinstance(here, list):
+        return isinstance(step, int) and step < len(here)
+    return isinstance(here, dict) and step in here
 
 
 def _answer_http_exception(request: Request, error: Exception) -> Response:

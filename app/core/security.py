@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import hmac
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -98,6 +99,11 @@ def read_token(token: str, *, key: str) -> AccessToken:
 def new_secret() -> str:
     """What nobody can guess: 256 random bits in 43 characters that fit into an address or a header."""
     return secrets.token_urlsafe(32)
+
+
+def keyed_hash(content: bytes, *, key: str) -> str:
+    """Tells whether two contents are the same, to nobody who lacks the key."""
+    return hmac.digest(key.encode(), content, "sha256").hex()
 
 
 def hash_secret(secret: str) -> str:

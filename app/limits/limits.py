@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from app.config import Settings
 from app.limits.address import TrustedProxies, client_of
+from app.limits.known_tokens import KnownTokens
 from app.limits.requests import RequestLimit
 from app.limits.shared import Reach, SharedStorage
 from app.limits.sign_ins import Attempt, SignInLimit
@@ -19,12 +20,13 @@ class Limits:
     requests: RequestLimit
     sign_ins: SignInLimit
     trusted_proxies: TrustedProxies
+    known_tokens: KnownTokens
 
     @classmethod
     def of(cls, settings: Settings, redis: Redis) -> "Limits":
         storage, reach = SharedStorage(redis), Reach()
         requests = RequestLimit(storage, reach, settings.requests_per_minute)
-        return cls(requests, SignInLimit(storage, reach), settings.trusted_proxies)
+        return cls(requests, SignInLimit(storage, reach), settings.trusted_proxies, KnownTokens())
 
     def client_of(self, scope: Mapping[str, Any]) -> str:
         return client_of(scope, self.trusted_proxies)

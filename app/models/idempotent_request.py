@@ -18,7 +18,7 @@ class IdempotentRequest(Base):
     method: Mapped[str] = mapped_column(primary_key=True)
     path: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
-    # SHA-256 of the body, in hexadecimal.
+    # Under the server's key: a body may have a password in it, which a plain hash would give away to whoever guesses.
     body_hash: Mapped[str]
     status: Mapped[int]
     headers: Mapped[dict[str, Any]]

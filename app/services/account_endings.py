@@ -1,5 +1,7 @@
 """The end of an account, a person's or an agent's, with all that it holds."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,12 +12,19 @@ from app.models import ApiToken, User, UserSession
 from app.services.assignment_service import AssignmentService
 
 
-async def end_account(session: AsyncSession, account: User, *, by: Actor) -> None:
-    """Deactivate the account, which is locked: its tokens and sockets die, its work in progress becomes available."""
-    account.is_active = False
-    account.version += 1
+async def end_accounts(session: AsyncSession, accounts: Sequence[User], *, by: Actor) -> None:
+    """Deactivate accounts, which are locked: tokens and sockets die, and work in progress becomes available."""
+    for account in accounts:
+        account.is_active = False
+        account.version += 1
     await session.flush()
-    await AssignmentService(session).release_all(by, held_by=account.id)
+    # All tasks together, so that they are locked in the order of their ids.
+    await AssignmentService(session).release_all(by, held_by=[account.id for account in accounts])
+    for account in accounts:
+        await _end_sign_ins(session, account)
+
+
+async def _end_sign_ins(session: AsyncSession, account: User) -> None:
     for held in (UserSession, ApiToken):
         await session.execute(delete(held).where(held.user_id == account.id))
     # Each process ends what is open of the event's actor, so that is the account, whoever has ended it.

@@ -10,7 +10,7 @@ from app.models import User
 from app.schemas.agent import AgentCreate
 from app.schemas.api_token import ApiTokenCreate
 from app.schemas.fields import PageQuery
-from app.services.account_endings import end_account
+from app.services.account_endings import end_accounts
 from app.services.api_token_service import ApiTokenService, NewToken
 from app.services.assignment_service import UserNotFound
 from app.services.pages import Order, Page, Pager, scope_of
@@ -84,7 +84,7 @@ class AgentService:
         return agent
 
     async def end(self, owner: Actor, agent_id: UUID) -> None:
-        await end_account(self._session, await self.access(owner, agent_id), by=owner)
+        await end_accounts(self._session, [await self.access(owner, agent_id)], by=owner)
 
     async def _lock_owner(self, owner: Actor) -> None:
         # Of an owner who ends at the same time, the agent would stay behind.

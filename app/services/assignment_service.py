@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 
@@ -59,6 +60,8 @@ class NotAssigned(Conflict):
         super().__init__(f"Nobody is working on this task; it is {current}.", current=current)
 
 
+# What was chosen may have to wait for another task by now, though hardly time after time.
+CHOICES = 5
 # By urgency, then by due time (those without one last), then by age, as the index has it.
 CLAIM_ORDER = (Task.priority_rank, Task.due_at, Task.created_at, Task.id)
 
@@ -143,12 +146,15 @@ class AssignmentService:
         found = ready.order_by(*CLAIM_ORDER).limit(1)
         first = found.where(Task.status == TaskStatus.AVAILABLE).with_for_update(skip_locked=True)
         overdue = found.where(has_expired_lease()).with_for_update(skip_locked=True)
-        task = await self._session.scalar(first) or await self._session.scalar(overdue)
-        if task is None:
-            return None
-        if task.status is TaskStatus.IN_PROGRESS:
-            await self.end_lease(task)
-        return await self._take(actor, Task.id == task.id, wanted.lease_seconds)
+        for _ in range(CHOICES):
+            task = await self._session.scalar(first) or await self._session.scalar(overdue)
+            if task is None:
+                return None
+            if task.status is TaskStatus.IN_PROGRESS:
+                await self.end_lease(task)
+            if taken := await self._take(actor, Task.id == task.id, wanted.lease_seconds):
+                return taken
+        return None
 
     async def lock_holder_after(self, actor: Actor, holder: UUID | None, wanted: TaskStatus) -> UUID | None:
         """Who holds a task that `holder` has now once it has become `wanted`; locked if they are to work on it.
@@ -174,9 +180,9 @@ class AssignmentService:
         if task.status is TaskStatus.IN_PROGRESS and task.assignee_id is not None:
             self._begin_hold(task, task.assignee_id, by=actor)
 
-    async def release_all(self, actor: Actor, *, held_by: UUID) -> None:
-        """Give back every task that this account is working on."""
-        held = select(Task).where(Task.assignee_id == held_by, Task.status == TaskStatus.IN_PROGRESS)
+    async def release_all(self, actor: Actor, *, held_by: Collection[UUID]) -> None:
+        """Give back every task that these accounts are working on."""
+        held = select(Task).where(Task.assignee_id.in_(held_by), Task.status == TaskStatus.IN_PROGRESS)
         for task in await self._session.scalars(held.order_by(Task.id).with_for_update()):
             await self._release(actor, task)
 

@@ -96,11 +96,13 @@ class BlockerService:
 
     async def _lock_both(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> tuple[Task, Task]:
         """Both, in the order in which all lock tasks. The blocker too: it must not be completed or go meanwhile."""
-        wanted: Mapping[UUID, Permission] = {blocker_id: Permission.TASK_VIEW, task_id: Permission.TASK_EDIT}
-        found = {
-            each: await access_task(self._session, actor, each, wanted[each], lock=True) for each in sorted(wanted)
+        conditions: Mapping[UUID, tuple[Permission, Precondition]] = {
+            blocker_id: (Permission.TASK_VIEW, UNCONDITIONAL),
+            task_id: (Permission.TASK_EDIT, self._precondition),
         }
-        self._precondition.require_version(found[task_id], actor)
+        found = {
+            each: await access_for_change(self._session, actor, each, *conditions[each]) for each in sorted(conditions)
+        }
         return found[task_id], found[blocker_id]
 
     async def _is_blocked(self, task_id: UUID) -> bool:

@@ -1,6 +1,5 @@
 """Requests that have one effect however often they come."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -99,7 +98,7 @@ class IdempotencyService:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def begin(self, identity: RequestIdentity, body: bytes) -> OneTry:
+    async def begin(self, identity: RequestIdentity, body_hash: str) -> OneTry:
         """Begin the request.
 
         The lock lasts as long as the transaction, so whoever has it next finds what this one has kept.
@@ -109,7 +108,6 @@ class IdempotencyService:
             StillRunning: the same request is being done at the moment.
             KeyReused: it was done with another body.
         """
-        body_hash = hashlib.sha256(body).hexdigest()
         lock = func.pg_try_advisory_xact_lock(func.hashtextextended(identity.lock, 0))
         if not await self._session.scalar(select(lock)):
             raise StillRunning

@@ -40,11 +40,12 @@ class LeaseService:
         seconds = lease_seconds or task.lease_seconds
         if seconds is None:
             raise NoLease
-        had_none = task.lease_seconds is None
+        earlier_end = task.lease_expires_at
         end = await self._session.scalar(select(func.clock_timestamp() + timedelta(seconds=seconds)))
         task.lease_seconds, task.lease_expires_at = seconds, end
         await self._session.flush()
-        if had_none:
+        # The job of a later end goes on waiting until then, and finds nothing to do.
+        if earlier_end is None or task.lease_expires_at is None or task.lease_expires_at < earlier_end:
             await ask_for_expiry(self._session, task)
         return task
 

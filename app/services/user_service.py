@@ -11,7 +11,6 @@ from app.models import Task, TaskStatus, User
 from app.schemas.auth import UserRegister
 from app.schemas.fields import PageQuery
 from app.schemas.user import UserUpdate
-from app.services.account_endings import end_account
 from app.services.assignment_service import UserNotFound
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition
@@ -80,8 +79,7 @@ class UserService:
         own = select(User).where(User.owner_id == user.id, User.is_active).order_by(User.id)
         # All accounts are locked before any task, as whoever changes a holder does it.
         agents = (await self._session.scalars(own.with_for_update(key_share=True))).all()
-        for account in (*agents, user):
-            await end_account(self._session, account, by=actor)
+        await end_accounts(self._session, [*agents, user], by=actor)
 
     async def list_active(self, query: PageQuery, pager: Pager) -> Page[User]:
         """The directory, by name."""

@@ -9,7 +9,7 @@ from app.events.filters import EventFilter
 from app.models import EventType
 from app.websockets.connection import Connection, ReaderKind
 from app.websockets.conversation import SocketServer
-from app.websockets.readers import Departure, connected, ended_by, seconds_left
+from app.websockets.readers import Departure, connected, ended_by, seconds_left, until_following
 
 T = TypeVar("T")
 
@@ -29,18 +29,21 @@ async def try_until_had(
     """
     if not seconds:
         return await attempt()
+    await until_following(server)
     actor = signed_in.actor
     listener = Connection(actor, sign_in_id=signed_in.id, wanted=EventFilter(news), kind=ReaderKind.PAGE)
     deadline = asyncio.get_running_loop().time() + min(seconds, seconds_left(signed_in))
     # Listening before looking, so that what comes in between is not missed.
     with server.seats.taken_by(actor), connected(server, listener), ended_by(departure, listener):
-        while (had := await attempt()) is None:
+        # Nobody takes anything any more who has gone, or is signed in no longer.
+        while not listener.is_ended:
+            if (had := await attempt()) is not None:
+                return had
             try:
                 async with asyncio.timeout_at(deadline):
-                    if await listener.next_message() is None:
-                        return None
+                    await listener.next_message()
             except TimeoutError:
                 return None
             # One attempt is as good as many: whatever they were about, it sees the present.
             listener.skip_queued()
-    return had
+    return None

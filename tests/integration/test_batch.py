@@ -252,3 +252,11 @@ async def test_a_hundred_are_done(signed_in: httpx2.AsyncClient, session: AsyncS
 
     assert [result["status"] for result in answer.json()["items"]] == [201] * 100
     assert (await count(session, Task), await count(session, Event)) == (100, 100)
+
+
+async def test_a_body_that_looks_like_a_choice_is_told_of_as_any_other(signed_in: httpx2.AsyncClient) -> None:
+    item = {"op": "create", "create": [1], "body": {"title": 1}}
+
+    answer = await signed_in.post("/tasks/batch", json={"mode": "each", "items": [item]})
+
+    problem(answer, 422)

@@ -1,6 +1,7 @@
 """A request under an `Idempotency-Key` has one effect, however often it comes, and the same answer each time."""
 
 import asyncio
+import hashlib
 from datetime import timedelta
 from typing import Any
 
@@ -101,6 +102,29 @@ async def test_what_was_not_understood_may_come_again_mended(signed_in: httpx2.A
     mended = await signed_in.post("/tasks", json=ROSES, headers=KEY)
 
     assert (wrong.status_code, mended.status_code) == (422, 201)
+
+
+async def test_a_condition_that_can_not_be_read_may_come_again_mended(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User
+) -> None:
+    task = await create_task(session, owner=user)
+
+    wrong = await signed_in.post(f"/tasks/{task.id}/claim", headers=KEY | {"If-Match": "nonsense"})
+    mended = await signed_in.post(f"/tasks/{task.id}/claim", headers=KEY | {"If-Match": "*"})
+
+    assert (wrong.status_code, mended.status_code) == (422, 200)
+
+
+async def test_what_is_kept_of_a_registration_does_not_give_the_password_away(
+    client: httpx2.AsyncClient, session: AsyncSession
+) -> None:
+    body = b'{"email": "new@example.org", "password": "correct horse battery", "display_name": "New"}'
+    await client.post("/auth/register", content=body, headers=KEY | {"Content-Type": "application/json"})
+
+    kept = await session.scalar(select(IdempotentRequest.body_hash))
+
+    assert kept is not None
+    assert kept != hashlib.sha256(body).hexdigest()
 
 
 async def test_what_broke_is_tried_again(

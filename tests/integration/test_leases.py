@@ -109,6 +109,18 @@ async def test_renewing_moves_the_end_and_tells_nobody(
     assert len(await events_of(session, task)) == 1
 
 
+async def test_a_lease_that_is_renewed_for_a_shorter_time_ends_then(
+    signed_in_other: httpx2.AsyncClient, session: AsyncSession, user: User
+) -> None:
+    task = await create_task(session, owner=user)
+    await signed_in_other.post(f"/tasks/{task.id}/claim", json={"lease_seconds": 86_400})
+
+    shorter = (await signed_in_other.post(f"/tasks/{task.id}/lease", json={"lease_seconds": 30})).json()
+
+    jobs = (await session.scalars(select(Job).where(Job.name == JobName.EXPIRE_LEASE).order_by(Job.run_after))).all()
+    assert jobs[0].run_after == moment(shorter["lease"]["expires_at"])
+
+
 @pytest.mark.parametrize("seconds", [29, 86_401, -1, "60", 60.5, True])
 async def test_leases_last_between_half_a_minute_and_a_day(
     signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, seconds: Any
@@ -126,6 +138,7 @@ HOLDERS_WRITES: list[tuple[str, str, Any]] = [
     ("DELETE", "/assign", None),
     ("POST", "/lease", MINUTE),
     ("POST", "/lease", None),
+    ("PUT", "/blockers/{blocker}", None),
 ]
 
 
@@ -154,6 +167,8 @@ async def test_what_a_lost_lease_wants_changes_nothing(
         await signed_in_other.post(f"/tasks/{task.id}/claim", json=MINUTE)
     before = (await signed_in.get(f"/tasks/{task.id}")).json()
 
+    blocker = await create_task(session, owner=user)
+    path = path.format(blocker=blocker.id)
     answer = await signed_in_other.request(
         method, f"/tasks/{task.id}{path}", json=body, headers={"Hive-Lease-Token": "1"}
     )

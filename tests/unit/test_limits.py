@@ -3,12 +3,14 @@
 import asyncio
 import time
 from ipaddress import ip_network
+from uuid import uuid4
 
 import pytest
 from limits import RateLimitItemPerMinute
 
 from app.core.redis import connect_redis
 from app.limits.address import LOCAL, client_of
+from app.limits.known_tokens import MOST_TOKENS, KnownTokens
 from app.limits.memory import RecentHits
 from app.limits.requests import Allowance
 from app.limits.shared import LANES, Reach, SlidingWindow
@@ -221,3 +223,14 @@ def test_what_is_left_of_a_window(window: SlidingWindow, is_granted: bool, told:
     headers = Allowance.of(FIVE, window, is_granted=is_granted).headers()
 
     assert headers == {"RateLimit-Policy": '"requests";q=5;w=60', "RateLimit": told}
+
+
+def test_a_token_that_was_seen_at_work_counts_for_its_user() -> None:
+    tokens, user = KnownTokens(), uuid4()
+
+    assert tokens.user_of("hive_unseen") is None
+    tokens.remember("hive_seen", user)
+    assert tokens.user_of("hive_seen") == user
+    for number in range(MOST_TOKENS):
+        tokens.remember(f"hive_{number}", user)
+    assert tokens.user_of("hive_seen") is None

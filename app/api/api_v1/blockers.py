@@ -26,7 +26,7 @@ async def list_blockers(
     """What the task waits for, and has waited for, as far as one may see it. Further pages are in the `Link` header."""
     page = await blockers.list_visible(actor, task_id, query, pager)
     link_next_page(request, response, page)
-    return [TaskResponse.model_validate(task) for task in page.items]
+    return [TaskResponse.of(task, viewer=actor.id) for task in page.items]
 
 
 @router.put("/{blocker_id}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
@@ -36,7 +36,7 @@ async def add_blocker(
     """Have the task wait for another one: it can't start before that is completed."""
     task = await blockers.add(actor, task_id, blocker_id)
     response.headers["ETag"] = etag_of(task.version)
-    return TaskResponse.model_validate(task)
+    return TaskResponse.of(task, viewer=actor.id)
 
 
 @router.delete("/{blocker_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
@@ -46,4 +46,4 @@ async def remove_blocker(
     """Have the task no longer wait for another one."""
     task = await blockers.remove(actor, task_id, blocker_id)
     response.headers["ETag"] = etag_of(task.version)
-    return TaskResponse.model_validate(task)
+    return TaskResponse.of(task, viewer=actor.id)

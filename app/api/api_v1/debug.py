@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from app.api.once import OnceRoute
 from app.api.problems import responses
-from app.dependencies import CurrentAdmin, Once, SessionDep
+from app.dependencies import CurrentAdmin, OnceByAdmin, SessionDep
 from app.events.jobs import ask_for_job
 from app.models import JobName
 from app.schemas.fields import Strict, TestMessage
@@ -29,7 +29,7 @@ DEFAULT_REQUEST = TestJobRequest()
     "/run_test_celery_task",
     status_code=status.HTTP_202_ACCEPTED,
     responses=responses(401, 403, 409),
-    dependencies=[Once],
+    dependencies=[OnceByAdmin],
 )
 async def run_test_celery_task(
     _admin: CurrentAdmin, session: SessionDep, body: Annotated[TestJobRequest, Body()] = DEFAULT_REQUEST

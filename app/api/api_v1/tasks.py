@@ -25,6 +25,7 @@ from app.dependencies import (
     TaskServiceDep,
     TaskWriterDep,
     WriterOfTasks,
+    hash_of_body,
 )
 from app.models import Task, TaskStatus
 from app.schemas.event import Envelope
@@ -93,7 +94,7 @@ async def claim_next_task(
     body: Annotated[TaskClaimNext, Body()] = ANY_TASK,
 ) -> Response:
     """Take the first task that is ready: by priority, then due time, then age. With `wait`, wait for one."""
-    claiming = ClaimNext(state.database, signed_in.actor, body, identity, await request.body())
+    claiming = ClaimNext(state.database, signed_in.actor, body, identity, await hash_of_body(request))
     taken = await try_until_had(
         state.sockets, signed_in, claiming.attempt, news=MAY_MAKE_READY, seconds=body.wait, departure=departure
     )
