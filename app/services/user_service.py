@@ -11,6 +11,7 @@ from app.models import Task, TaskStatus, User
 from app.schemas.auth import UserRegister
 from app.schemas.fields import PageQuery
 from app.schemas.user import UserUpdate
+from app.services.account_endings import end_accounts
 from app.services.assignment_service import UserNotFound
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition

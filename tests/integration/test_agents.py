@@ -139,10 +139,11 @@ async def test_an_agent_can_not_sign_in_with_a_password(
 ) -> None:
     agent = (await make(signed_in))["agent"]
 
-    for name in (agent["id"], f"{agent['id']}@agent.invalid", "", "None", "null", agent["display_name"]):
-        for password in (PASSWORD, "None", "x"):
-            answer = await client.post("/auth/login", json={"email": name or "x", "password": password})
-            assert problem(answer, 401)["code"] == "invalid_credentials"
+    names = (agent["id"], f"{agent['id']}@agent.invalid", "None", "null", agent["display_name"])
+    # Fewer than may fail within a minute from one address.
+    for name, password in [(name, PASSWORD) for name in names] + [(agent["id"], "None"), (agent["id"], "x")]:
+        answer = await client.post("/auth/login", json={"email": name, "password": password})
+        assert problem(answer, 401)["code"] == "invalid_credentials"
 
 
 async def test_what_an_agent_is_notified_of_is_stored_and_never_mailed(

@@ -39,7 +39,9 @@ async def test_a_server_that_stops_ends_pages_and_streams_properly(
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     headers = {"Authorization": f"Bearer {token_of(user, settings)}"}
-    with HiveProcess(["-m", "app.cli", "api"], hive_environment | {"PORT": str(port)}) as api:
+    metrics_port = free_port()
+    ports = {"PORT": str(port), "METRICS_PORT": str(metrics_port)}
+    with HiveProcess(["-m", "app.cli", "api"], hive_environment | ports) as api:
         async with httpx2.AsyncClient(base_url=f"{address}/api/v1", headers=headers, timeout=40) as client:
 
             async def is_up() -> bool:
@@ -51,10 +53,13 @@ async def test_a_server_that_stops_ends_pages_and_streams_properly(
             await wait_until_async(is_up, timeout=30, what="the API")
             waiting = asyncio.create_task(client.get("/events", params={"wait": 30}))
             async with client.stream("GET", "/events/stream") as stream:
-                await asyncio.sleep(0)
                 reading = asyncio.create_task(stream.aread())
-                # Its answer comes when the one before it is being waited for, as requests are taken in turn.
-                await client.get("/users/me")
+
+                async def are_both_there() -> bool:
+                    told = (await client.get(f"http://127.0.0.1:{metrics_port}/metrics")).text
+                    return all(f'hive_readers{{kind="{kind}"}} 1.0' in told for kind in ("page", "stream"))
+
+                await wait_until_async(are_both_there, what="the two readers")
                 api.process.send_signal(signal.SIGTERM)
                 async with asyncio.timeout(10):
                     await reading

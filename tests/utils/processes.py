@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -87,8 +88,11 @@ class HiveProcess:
 
     def listening_ports(self) -> set[int]:
         """The TCP ports on which the process listens."""
-        descriptors = Path(f"/proc/{self.process.pid}/fd").iterdir()
-        sockets = {str(descriptor.readlink()) for descriptor in descriptors}
+        sockets = set()
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            # One that was closed since is none on which it listens.
+            with suppress(FileNotFoundError):
+                sockets.add(str(descriptor.readlink()))
         tables = (Path(f"/proc/net/{family}").read_text().splitlines()[1:] for family in ("tcp", "tcp6"))
         rows = [line.split() for table in tables for line in table]
         ours = [row for row in rows if row[3] == LISTENING and f"socket:[{row[9]}]" in sockets]
