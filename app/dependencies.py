@@ -91,7 +91,7 @@ async def get_sign_in(state: StateDep, token: Annotated[str | None, Depends(bear
     # may keep a connection meanwhile.
     if token is None:
         raise NotSignedIn
-    return await state.sockets.sign_in(token)
+    return await state.sign_in(token)
 
 
 # Whoever it is, with whatever token. An endpoint takes one of those below, which say who may call it.

@@ -40,6 +40,7 @@ from app.websockets.connection_manager import ConnectionManager
 from app.websockets.conversation import SocketServer
 from app.websockets.presence import Presence
 from app.websockets.seats import Seats
+from app.websockets.turns import Turns
 from app.workers.carrier import CeleryCarrier
 
 # What a browser's page may read of an answer, besides what it always may.
@@ -133,6 +134,8 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
     limits = Limits.of(settings, redis)
     connections = ConnectionManager()
     presence = Presence(redis, connections)
+    # Half of the connections are for requests alone.
+    turns = Turns(max(1, settings.database_pool_size // 2))
 
     async def sign_in(token: str) -> SignedIn:
         async with database.unit_of_work() as session:
@@ -141,18 +144,22 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
             limits.known_tokens.remember(token, signed_in.actor.id)
         return signed_in
 
+    async def sign_in_socket(token: str) -> SignedIn:
+        async with turns.taken():
+            return await sign_in(token)
+
     async def say(actor: Actor, message: str) -> None:
         await limits.requests.charge(caller_of_user(actor.id))
         async with database.unit_of_work() as session:
             await ChatService(session).say(actor, message)
 
     async def read(actor: Actor, after: LogPosition, wanted: EventFilter, limit: int) -> BacklogPage:
-        async with database.unit_of_work() as session:
+        async with turns.taken(), database.unit_of_work() as session:
             return await read_backlog(session, actor, after=after, limit=limit, wanted=wanted)
 
     seats = Seats(settings.max_sockets_per_user)
-    sockets = SocketServer(connections, presence, sign_in, say, read, frozenset(settings.cors_origins), seats)
-    return State(settings, database, redis, presence, sockets, Metrics(database, sockets), limits)
+    sockets = SocketServer(connections, presence, sign_in_socket, say, read, frozenset(settings.cors_origins), seats)
+    return State(settings, database, redis, sign_in, presence, sockets, Metrics(database, sockets), limits)
 
 
 async def _fan_out(stream: EventStream, connections: ConnectionManager) -> None:

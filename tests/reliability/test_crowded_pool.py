@@ -1,6 +1,7 @@
 """Requests that hold every connection of their process to the database, and the events that go on nevertheless."""
 
 import asyncio
+from collections import Counter
 from time import monotonic
 from uuid import UUID
 
@@ -8,7 +9,10 @@ import pytest
 
 from app.core.permissions import Actor, Permission, access_task
 from app.services import ChatService
-from tests.reliability.scale import Report
+from tests.reliability.havoc import running
+from tests.reliability.log import check_readers, read_log, until_all_have
+from tests.reliability.readers import SteadySocketReader
+from tests.reliability.scale import Report, Scale
 from tests.reliability.sockets import opened, receive
 from tests.reliability.system import ChaosSystem
 from tests.utils.test_utils import wait_until_async
@@ -52,3 +56,27 @@ async def until_lock_is_waited_for(system: ChaosSystem, count: int) -> None:
         return len(await system.sql(waiters)) == count
 
     await wait_until_async(are_there, what=f"{count} requests that wait for a lock")
+
+
+async def test_requests_are_answered_while_a_crowd_of_sockets_comes_back(scale: Scale, report: Report) -> None:
+    async with ChaosSystem(apis=1, relays=1) as system:
+        users = [await system.user(f"Reader {n}") for n in range(scale(100, short=30))]
+        readers = [SteadySocketReader(user, system.token_of(user), system.apis) for user in users * 10]
+        async with system.client(users[0]) as http:
+            await http.post("/tasks", json={"title": "Orchids", "status": "available"})
+            log = await read_log(system)
+            seconds: list[float] = []
+            statuses = Counter[int]()
+            async with running(reader.run() for reader in readers):
+                while any(not reader.events for reader in readers):
+                    began = monotonic()
+                    statuses[(await http.get("/users/me")).status_code] += 1
+                    seconds.append(monotonic() - began)
+                await until_all_have(readers, log)
+
+    report.add("sockets", len(readers))
+    report.add("sockets that were asked to come back later", sum(reader.happened["broken"] for reader in readers))
+    report.add("requests meanwhile", statuses.total())
+    report.add("seconds that one of them took, longest", f"{max(seconds):.1f}")
+    assert set(statuses) == {200}
+    check_readers(readers, log)
