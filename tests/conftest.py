@@ -31,7 +31,7 @@ from fastapi import FastAPI
 from pwdlib import PasswordHash
 from pydantic import SecretStr
 from redis.asyncio import Redis
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
@@ -163,6 +163,9 @@ async def _delete_rows(engine: AsyncEngine) -> None:
             # The log goes on counting: processes that outlive a test know how far it came.
             if table is not EventLog.__table__:
                 await connection.execute(delete(table))
+        # As when they are purged. Otherwise the stream would tell a new process of events that the log lacks, and it
+        # would take the database for a restored one.
+        await connection.execute(update(EventLog).values(purged_seq=EventLog.last_seq))
 
 
 @pytest.fixture
