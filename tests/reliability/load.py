@@ -30,22 +30,28 @@ class Answer:
 
 @dataclass
 class Load:
-    """So many requests a second, whether or not the earlier ones are answered."""
+    """So many requests a second, from so many people.
+
+    Each of them waits for an answer before they ask again, so on a machine that is slow they ask less.
+    """
 
     client: httpx2.AsyncClient
     per_second: float
+    people: int
     answers: list[Answer] = field(default_factory=list)
     # The tasks and their versions that an answer told of.
     written: list[tuple[str, int]] = field(default_factory=list)
     _tasks: list[str] = field(default_factory=list)
+    _is_over: bool = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Ask beside the block; when it ends, the last ones are still answered."""
-        async with asyncio.TaskGroup() as asking:
-            clock = asyncio.create_task(self._ask_for_ever(asking))
+        async with asyncio.TaskGroup() as group:
+            for n in range(self.people):
+                group.create_task(self._ask_again_and_again(begin_after=n / self.per_second))
             yield
-            clock.cancel()
+            self._is_over = True
 
     @property
     def well(self) -> int:
@@ -54,13 +60,13 @@ class Load:
     def statuses(self) -> Counter[int]:
         return Counter(answer.status for answer in self.answers)
 
-    async def _ask_for_ever(self, asking: asyncio.TaskGroup) -> None:
-        begun, asked = time.monotonic(), 0
-        while True:
-            asking.create_task(self._ask())
-            asked += 1
+    async def _ask_again_and_again(self, begin_after: float) -> None:
+        next_at = time.monotonic() + begin_after
+        while not self._is_over:
             # The rate of a load is a matter of time.
-            await asyncio.sleep(begun + asked / self.per_second - time.monotonic())
+            await asyncio.sleep(next_at - time.monotonic())
+            await self._ask()
+            next_at = max(next_at + self.people / self.per_second, time.monotonic())
 
     async def _ask(self) -> None:
         method, path, body = self._some_request()
