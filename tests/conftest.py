@@ -41,6 +41,7 @@ from app.core.logging import configure_logging
 from app.core.redis import connect_redis
 from app.core.security import issue_token
 from app.database import Database, create_engine
+from app.events.published import read_log
 from app.main import build_state, create_app
 from app.models import Base, EventLog, User
 from tests.builders.users import create_user
@@ -207,7 +208,8 @@ async def app(routes_app: FastAPI, settings: Settings, database: Database, redis
 async def attached_state(app: FastAPI, settings: Settings, database: Database, redis_url: str) -> AsyncIterator[None]:
     """What the lifespan would give the application, but for what runs in the background."""
     app.state.hive = build_state(settings, database, redis_url=redis_url)
-    app.state.hive.sockets.connections.follow_from(0)
+    async with database.unit_of_work() as session:
+        app.state.hive.sockets.connections.follow_from((await read_log(session)).last_seq)
     await forget_callers(app.state.hive.redis)
     yield
     await app.state.hive.redis.aclose()
