@@ -216,7 +216,7 @@ async def attached_state(app: FastAPI, settings: Settings, database: Database, r
 
 
 async def forget_callers(redis: Redis) -> None:
-    """Limits are at work in every test, and a test must not pay for what others have asked."""
+    """Limits are at work in every test, and a test must not pay for what others have asked from the same address."""
     if counted := [key async for key in redis.scan_iter("hive:limits:*")]:
         await redis.delete(*counted)
 
@@ -353,8 +353,7 @@ class RunningSystem:
 
 
 @pytest.fixture(scope="session")
-def running_system(hive_environment: dict[str, str]) -> Iterator[RunningSystem]:
-    """For `committed` tests that need a real server: sockets, presence, the whole way of an event."""
+def system_processes(hive_environment: dict[str, str]) -> Iterator[RunningSystem]:
     port = free_port()
     environment = hive_environment | {"PORT": str(port), "LOG_LEVEL": "WARNING"}
     address = f"http://127.0.0.1:{port}"
@@ -365,6 +364,14 @@ def running_system(hive_environment: dict[str, str]) -> Iterator[RunningSystem]:
         relay.wait_for_output("this relay is the active one")
         wait_until(lambda: answers(f"{address}/health", api), timeout=30, what="the API")
         yield RunningSystem(address=f"{address}/api/v1", sockets=f"ws://127.0.0.1:{port}/ws")
+
+
+@pytest.fixture
+async def running_system(system_processes: RunningSystem, redis_url: str) -> RunningSystem:
+    """For `committed` tests that need a real server: sockets, presence, the whole way of an event."""
+    async with connect_redis(redis_url) as redis:
+        await forget_callers(redis)
+    return system_processes
 
 
 def answers(url: str, process: HiveProcess) -> bool:
