@@ -7,12 +7,14 @@ from uuid import UUID
 from fastapi import Depends, Header, Request
 from fastapi.routing import APIRoute
 from fastapi.security import OAuth2PasswordBearer
+from pydantic import WithJsonSchema
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
 from app.config import Settings
 from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import Forbidden, MalformedInput
+from app.core.etags import CONDITION
 from app.core.permissions import Actor
 from app.core.security import keyed_hash
 from app.database import Database
@@ -252,16 +254,22 @@ LeaseToken = Annotated[
 ]
 
 
+# It's checked where it's read, for the answer to say how to write it.
+Condition = Annotated[str, WithJsonSchema({"type": "string", "pattern": CONDITION})]
+
+
 def get_precondition(
     settings: SettingsDep,
-    if_match: Annotated[str | None, Header(description="The ETag of the version that the change is meant for.")] = None,
+    if_match: Annotated[
+        Condition | None, Header(description="The ETag of the version that the change is meant for.")
+    ] = None,
     hive_lease_token: LeaseToken = None,
 ) -> Precondition:
     return precondition_of(if_match, is_required=settings.require_if_match, lease_token=hive_lease_token)
 
 
 PreconditionDep = Annotated[Precondition, Depends(get_precondition)]
-IfNoneMatch = Annotated[str | None, Header(description="The ETag of the version that one has already.")]
+IfNoneMatch = Annotated[Condition | None, Header(description="The ETag of the version that one has already.")]
 
 
 def get_user_service(session: SessionDep) -> UserService:

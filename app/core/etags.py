@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from app.core.errors import HiveError, MalformedInput
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e]*"'
-_TAGS = re.compile(rf"{_TAG}(?:\s*,\s*{_TAG})*")
+_TAGS = rf"{_TAG}(?:\s*,\s*{_TAG})*"
+# What `If-Match` and `If-None-Match` can be, for the OpenAPI document.
+CONDITION = rf"^\s*(?:\*|{_TAGS})\s*$"
 _EACH = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
 
 
@@ -53,7 +55,7 @@ def refuse_known(given: str | None, version: int) -> None:
 
 
 def _tags(given: str, header: str) -> list[tuple[str, str]]:
-    if not _TAGS.fullmatch(given.strip()):
+    if not re.fullmatch(_TAGS, given.strip()):
         raise MalformedInput('Write entity tags as "7" or "7", "8".', field=header, where="header", code="invalid_etag")
     return _EACH.findall(given)
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJs
 from pydantic_core import PydanticCustomError
 
 from app.core.errors import MalformedInput
-from app.core.etags import versions_in_if_match
+from app.core.etags import CONDITION, versions_in_if_match
 from app.schemas.fields import Strict
 from app.schemas.task import TaskAssign, TaskCreate, TaskDeletedResponse, TaskResponse, TaskStatusUpdate, TaskUpdate
 
@@ -28,7 +28,12 @@ def _require_tags(given: str) -> str:
     return given
 
 
-IfMatch = Annotated[str, StringConstraints(min_length=1, max_length=1_000), AfterValidator(_require_tags)]
+IfMatch = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1_000),
+    AfterValidator(_require_tags),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 1_000, "pattern": CONDITION}),
+]
 
 
 class CreateItem(Strict):

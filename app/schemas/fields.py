@@ -1,6 +1,7 @@
 """The kinds of values that come in from outside, each refusing what can't be stored or shown."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,14 +13,20 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     StringConstraints,
+    WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-# PostgreSQL can't store NUL, UTF-8 has no lone surrogates, and the other control characters confuse terminals and logs.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+# PostgreSQL can't store NUL, and the other control characters confuse terminals and logs.
+_CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
 # Line breaks, and marks that make a line read otherwise than it is written.
-_LINE_BREAK = re.compile(r"[\t\r\n\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_LINE_BREAK = r"\t\r\n\u2028\u2029\u202a-\u202e\u2066-\u2069"
+# They are no characters, and UTF-8 has none; so a schema, which speaks of characters, can't tell of them.
+_SURROGATE = r"\ud800-\udfff"
 # HIVE runs in internal networks, where names such as `corp.local` or `team.test` are real. This is the library's own
 # way to allow them.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
@@ -33,16 +40,30 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-def _refuse_control_characters(text: str) -> str:
-    if _CONTROL.search(text):
-        raise PydanticCustomError("invalid_text", "Control characters and lone surrogates are not allowed.")
-    return text
+@dataclass(frozen=True, slots=True)
+class _Without:
+    """A text that has none of these characters, in a form that OpenAPI can tell of too."""
 
+    characters: str
+    complaint: str
+    is_name: bool = False
 
-def _refuse_line_breaks(text: str) -> str:
-    if _LINE_BREAK.search(text):
-        raise PydanticCustomError("invalid_text", "Line breaks, tabs and marks of direction are not allowed here.")
-    return text
+    def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
+        unwanted = re.compile(f"[{self.characters}{_SURROGATE}]")
+
+        def refuse(text: str) -> str:
+            if unwanted.search(text):
+                raise PydanticCustomError("invalid_text", self.complaint)
+            return text
+
+        return core_schema.no_info_after_validator_function(refuse, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        shown = handler(schema)
+        allowed = f"[^{self.characters}]*"
+        # White space at the ends is taken off, so something else has to be there.
+        shown["pattern"] = rf"^{allowed}[^{self.characters}\s]{allowed}$" if self.is_name else f"^{allowed}$"
+        return shown
 
 
 def _require_text(value: Any) -> Any:
@@ -82,26 +103,33 @@ def normalize_email(address: str) -> str:
 
 
 # Lengths come first, while pydantic still knows that it measures a text and says "characters".
-CLEAN = AfterValidator(_refuse_control_characters)
-ONE_LINE = AfterValidator(_refuse_line_breaks)
+CLEAN = _Without(_CONTROL, "Control characters and lone surrogates are not allowed.")
+_LINE = "Line breaks, control characters and marks of direction are not allowed here."
+ONE_LINE = _Without(_CONTROL + _LINE_BREAK, _LINE)
+NAME = _Without(_CONTROL + _LINE_BREAK, _LINE, is_name=True)
 
 
 def _line(*, at_least: int = 0, at_most: int) -> StringConstraints:
     return StringConstraints(strip_whitespace=True, min_length=at_least, max_length=at_most)
 
 
-Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(normalize_email)]
+Email = Annotated[
+    str,
+    StringConstraints(max_length=254),
+    AfterValidator(normalize_email),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": 254}),
+]
 Password = Annotated[str, StringConstraints(min_length=8, max_length=128), CLEAN]
-DisplayName = Annotated[str, _line(at_least=1, at_most=100), CLEAN, ONE_LINE]
-Role = Annotated[str, _line(at_most=100), CLEAN, ONE_LINE]
-Skill = Annotated[str, _line(at_least=1, at_most=50), CLEAN, ONE_LINE]
+DisplayName = Annotated[str, _line(at_least=1, at_most=100), NAME]
+Role = Annotated[str, _line(at_most=100), ONE_LINE]
+Skill = Annotated[str, _line(at_least=1, at_most=50), NAME]
 Skills = Annotated[list[Skill], Field(max_length=50)]
-Title = Annotated[str, _line(at_least=1, at_most=200), CLEAN, ONE_LINE]
+Title = Annotated[str, _line(at_least=1, at_most=200), NAME]
 Description = Annotated[str, StringConstraints(max_length=20_000), CLEAN]
-Category = Annotated[str, _line(at_least=1, at_most=50), CLEAN, ONE_LINE]
-TokenName = Annotated[str, _line(at_least=1, at_most=100), CLEAN, ONE_LINE]
-SearchWords = Annotated[str, _line(at_least=1, at_most=200), CLEAN, ONE_LINE]
-TestMessage = Annotated[str, _line(at_most=200), CLEAN, ONE_LINE]
+Category = Annotated[str, _line(at_least=1, at_most=50), NAME]
+TokenName = Annotated[str, _line(at_least=1, at_most=100), NAME]
+SearchWords = Annotated[str, _line(at_least=1, at_most=200), NAME]
+TestMessage = Annotated[str, _line(at_most=200), ONE_LINE]
 ImpactPoints = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator(_in_range)]
 FutureMoment = Annotated[Moment, AfterValidator(_in_future)]

@@ -65,7 +65,7 @@ class TaskClaimNext(TaskClaim):
     category: Annotated[tuple[Category, ...], Field(max_length=50)] = ()
     priority: tuple[TaskPriority, ...] = ()
     q: SearchWords | None = None
-    wait: float = Field(default=0, ge=0, le=30, description="Seconds.")
+    wait: float = Field(default=0, ge=0, le=30, strict=True, description="Seconds.")
 
 
 class TaskLease(BaseModel):

@@ -25,7 +25,7 @@ MIB = 1024 * 1024
 def http_routes() -> list[tuple[str, str]]:
     contexts = iter_route_contexts(create_app(Settings(_env_file=".env.test")).routes)
     return [
-        (method, context.path or "")
+        (method, context.path_format or "")
         for context in contexts
         if isinstance(context.original_route, APIRoute)
         for method in sorted(context.methods or ())
@@ -148,11 +148,10 @@ async def test_json_may_be_called_by_its_other_names(signed_in: httpx2.AsyncClie
 @pytest.mark.parametrize(
     "task_id", ["1", "me", "00000000", "%00", "%F0%9F%90%9D", "..%2f..", "0190b2f0-0000-7000-8000-00000000000x", "null"]
 )
-async def test_an_id_that_is_none_is_malformed(signed_in: httpx2.AsyncClient, task_id: str) -> None:
+async def test_what_is_no_id_names_nothing(signed_in: httpx2.AsyncClient, task_id: str) -> None:
     answer = await signed_in.get(f"/tasks/{task_id}")
 
-    assert answer.status_code in {404, 422}
-    problem(answer, answer.status_code)
+    assert problem(answer, 404)["code"] == "not_found"
 
 
 async def test_every_fault_of_a_body_is_named_with_its_place(signed_in: httpx2.AsyncClient) -> None:
@@ -215,6 +214,19 @@ async def test_an_address_of_nothing_is_a_404(client: httpx2.AsyncClient) -> Non
     for path in ("/nothing", "/tasks/", "/../nothing", "/docs/assets/nothing.js", "/docs/assets/..%2f..%2fmain.py"):
         answer = await client.get(f"http://hive.test{path}")
         assert problem(answer, 404)["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("PUT", "/tasks/batch", "POST"), ("GET", "/tasks/claim-next", "POST"), ("DELETE", "/tasks/workflow", "GET")],
+)
+async def test_a_word_in_the_place_of_an_id_is_no_id(
+    signed_in: httpx2.AsyncClient, method: str, path: str, allowed: str
+) -> None:
+    answer = await signed_in.request(method, path)
+
+    assert problem(answer, 405)["code"] == "method_not_allowed"
+    assert answer.headers["Allow"] == allowed
 
 
 async def test_a_method_that_a_route_does_not_have_is_a_405_with_those_it_has(signed_in: httpx2.AsyncClient) -> None:

@@ -242,13 +242,12 @@ def written_routes(app: FastAPI) -> set[tuple[str, str]]:
     """Every route that the application has."""
     found = set()
     for context in iter_route_contexts(app.routes):
-        path = context.path or ""
         if isinstance(context.original_route, WebSocketRoute):
-            found.add(("SOCKET", path))
+            found.add(("SOCKET", context.path or ""))
         elif isinstance(context.original_route, Mount):
-            found.add(("MOUNT", path))
+            found.add(("MOUNT", context.path or ""))
         else:
-            found |= {(method, path) for method in context.methods or ()}
+            found |= {(method, context.path_format or "") for method in context.methods or ()}
     return found
 
 

@@ -36,7 +36,9 @@ LINES = ["Title", "Category", "DisplayName", "Role"]
 
 
 @pytest.mark.parametrize("name", TEXTS)
-@pytest.mark.parametrize("character", ["\x00", "\x01", "\x08", "\x0b", "\x1b", "\x1f", "\x7f", "\ud800"], ids=ascii)
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x01", "\x08", "\x0b", "\x1b", "\x1f", "\x7f", "\x85", "\x9b", "\ud800"], ids=ascii
+)
 def test_no_text_has_control_characters_or_lone_surrogates(name: str, character: str) -> None:
     kind, _ = TEXTS[name]
 

@@ -41,7 +41,7 @@ async def list_agents(
     return [AgentResponse.model_validate(agent) for agent in page.items]
 
 
-@router.delete("/{agent_id}", responses=responses(401, 403, 404))
+@router.delete("/{agent_id:uuid}", responses=responses(401, 403, 404))
 async def end_agent(agent_id: UUID, actor: CurrentUser, agents: AgentServiceDep) -> AgentEndedResponse:
     """Deactivate the agent, end its tokens and release its tasks."""
     await agents.end(actor, agent_id)
@@ -49,7 +49,7 @@ async def end_agent(agent_id: UUID, actor: CurrentUser, agents: AgentServiceDep)
 
 
 @router.post(
-    "/{agent_id}/tokens",
+    "/{agent_id:uuid}/tokens",
     status_code=status.HTTP_201_CREATED,
     responses=responses(401, 403, 404, 409),
     dependencies=[Once],
@@ -67,7 +67,7 @@ async def create_agent_token(
     return shown_once(await tokens.make(agent.id, body), response)
 
 
-@router.get("/{agent_id}/tokens", responses=responses(401, 403, 404))
+@router.get("/{agent_id:uuid}/tokens", responses=responses(401, 403, 404))
 async def list_agent_tokens(
     agent_id: UUID,
     query: Annotated[PageQuery, Query()],
@@ -85,7 +85,7 @@ async def list_agent_tokens(
     return [ApiTokenResponse.model_validate(token) for token in page.items]
 
 
-@router.delete("/{agent_id}/tokens/{token_id}", responses=responses(401, 403, 404))
+@router.delete("/{agent_id:uuid}/tokens/{token_id:uuid}", responses=responses(401, 403, 404))
 async def revoke_agent_token(
     agent_id: UUID, token_id: UUID, actor: CurrentUser, agents: AgentServiceDep, tokens: ApiTokenServiceDep
 ) -> TokenRevokedResponse:

@@ -10,7 +10,7 @@ from app.dependencies import BlockerServiceDep, BlockerWriterDep, PagerDep, Read
 from app.schemas.fields import PageQuery
 from app.schemas.task import TaskResponse
 
-router = APIRouter(prefix="/tasks/{task_id}/blockers", tags=["tasks"])
+router = APIRouter(prefix="/tasks/{task_id:uuid}/blockers", tags=["tasks"])
 
 
 @router.get("", responses=responses(401, 403, 404))
@@ -29,7 +29,7 @@ async def list_blockers(
     return [TaskResponse.of(task, viewer=actor.id) for task in page.items]
 
 
-@router.put("/{blocker_id}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
+@router.put("/{blocker_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
 async def add_blocker(
     task_id: UUID, blocker_id: UUID, actor: WriterOfTasks, blockers: BlockerWriterDep, response: Response
 ) -> TaskResponse:
@@ -39,7 +39,7 @@ async def add_blocker(
     return TaskResponse.of(task, viewer=actor.id)
 
 
-@router.delete("/{blocker_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
+@router.delete("/{blocker_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
 async def remove_blocker(
     task_id: UUID, blocker_id: UUID, actor: WriterOfTasks, blockers: BlockerWriterDep, response: Response
 ) -> TaskResponse:

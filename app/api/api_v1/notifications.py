@@ -33,7 +33,7 @@ async def mark_all_notifications_read(actor: CurrentUser, notifications: Notific
     return MarkedReadResponse(marked=await notifications.mark_all_read(actor))
 
 
-@router.post("/{notification_id}/read", responses=responses(401, 403, 404, 409), dependencies=[Once])
+@router.post("/{notification_id:uuid}/read", responses=responses(401, 403, 404, 409), dependencies=[Once])
 async def mark_notification_read(
     notification_id: UUID, actor: CurrentUser, notifications: NotificationServiceDep
 ) -> NotificationResponse:

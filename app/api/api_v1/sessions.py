@@ -34,7 +34,7 @@ async def end_other_sessions(signed_in: CurrentUserSignIn, sessions: SessionServ
     return SessionsEndedResponse(ended=await sessions.end_others(signed_in.actor, than=signed_in.id))
 
 
-@router.delete("/{session_id}", responses=responses(401, 403, 404))
+@router.delete("/{session_id:uuid}", responses=responses(401, 403, 404))
 async def end_session(session_id: UUID, actor: CurrentUser, sessions: SessionServiceDep) -> SessionEndedResponse:
     """End a session: its tokens hold no longer, and its sockets and streams close."""
     await sessions.end(actor, session_id)

@@ -107,7 +107,7 @@ async def get_workflow(_actor: ReaderOfTasks) -> dict[TaskStatus, list[TaskStatu
     return {current: list(allowed) for current, allowed in TRANSITIONS.items()}
 
 
-@router.get("/{task_id}", responses=responses(401, 403, 404) | READ_VERSION)
+@router.get("/{task_id:uuid}", responses=responses(401, 403, 404) | READ_VERSION)
 async def get_task(
     task_id: UUID, actor: ReaderOfTasks, tasks: TaskServiceDep, response: Response, if_none_match: IfNoneMatch = None
 ) -> TaskResponse:
@@ -116,8 +116,8 @@ async def get_task(
     return _tagged(task, actor, response)
 
 
-@router.put("/{task_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
-@router.patch("/{task_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
+@router.put("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
+@router.patch("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
 async def update_task(
     task_id: UUID, body: TaskUpdate, actor: WriterOfTasks, tasks: TaskWriterDep, response: Response
 ) -> TaskResponse:
@@ -125,14 +125,16 @@ async def update_task(
     return _tagged(await tasks.update(actor, task_id, body), actor, response)
 
 
-@router.delete("/{task_id}", responses=responses(401, 403, 404) | WRITE_VERSION)
+@router.delete("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
 async def delete_task(task_id: UUID, actor: WriterOfTasks, tasks: TaskWriterDep) -> TaskDeletedResponse:
     await tasks.delete(actor, task_id)
     return TaskDeletedResponse()
 
 
 @router.post(
-    "/{task_id}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION, dependencies=[OnceByWriterOfTasks]
+    "/{task_id:uuid}/assign",
+    responses=responses(401, 403, 404, 409) | WRITE_VERSION,
+    dependencies=[OnceByWriterOfTasks],
 )
 async def assign_task(
     task_id: UUID, body: TaskAssign, actor: WriterOfTasks, assignments: AssignmentWriterDep, response: Response
@@ -141,7 +143,7 @@ async def assign_task(
     return _tagged(await assignments.assign(actor, task_id, body.user_id), actor, response)
 
 
-@router.delete("/{task_id}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
+@router.delete("/{task_id:uuid}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
 async def unassign_task(
     task_id: UUID, actor: WriterOfTasks, assignments: AssignmentWriterDep, response: Response
 ) -> TaskResponse:
@@ -150,7 +152,9 @@ async def unassign_task(
 
 
 @router.post(
-    "/{task_id}/claim", responses=responses(401, 403, 404, 409) | WRITE_VERSION, dependencies=[OnceByClaimerOfTasks]
+    "/{task_id:uuid}/claim",
+    responses=responses(401, 403, 404, 409) | WRITE_VERSION,
+    dependencies=[OnceByClaimerOfTasks],
 )
 async def claim_task(
     task_id: UUID,
@@ -164,7 +168,7 @@ async def claim_task(
     return _tagged(task, actor, response)
 
 
-@router.post("/{task_id}/lease", responses=responses(401, 403, 404, 409), dependencies=[OnceByClaimerOfTasks])
+@router.post("/{task_id:uuid}/lease", responses=responses(401, 403, 404, 409), dependencies=[OnceByClaimerOfTasks])
 async def renew_lease(
     task_id: UUID,
     actor: ClaimerOfTasks,
@@ -177,7 +181,7 @@ async def renew_lease(
     return _tagged(task, actor, response)
 
 
-@router.put("/{task_id}/status", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
+@router.put("/{task_id:uuid}/status", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
 async def change_task_status(
     task_id: UUID, body: TaskStatusUpdate, actor: WriterOfTasks, tasks: TaskWriterDep, response: Response
 ) -> TaskResponse:
@@ -185,7 +189,7 @@ async def change_task_status(
     return _tagged(await tasks.change_status(actor, task_id, body.status), actor, response)
 
 
-@router.get("/{task_id}/history", responses=responses(401, 403, 404))
+@router.get("/{task_id:uuid}/history", responses=responses(401, 403, 404))
 async def get_task_history(
     task_id: UUID,
     query: Annotated[PageQuery, Query()],

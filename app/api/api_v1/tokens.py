@@ -39,12 +39,12 @@ async def list_tokens(
     return [ApiTokenResponse.model_validate(token) for token in page.items]
 
 
-@router.get("/{token_id}", responses=responses(401, 403, 404))
+@router.get("/{token_id:uuid}", responses=responses(401, 403, 404))
 async def get_token(token_id: UUID, actor: CurrentUser, tokens: ApiTokenServiceDep) -> ApiTokenResponse:
     return ApiTokenResponse.model_validate(await tokens.get(actor.id, token_id))
 
 
-@router.delete("/{token_id}", responses=responses(401, 403, 404))
+@router.delete("/{token_id:uuid}", responses=responses(401, 403, 404))
 async def revoke_token(token_id: UUID, actor: CurrentUser, tokens: ApiTokenServiceDep) -> TokenRevokedResponse:
     """Have a token hold no longer."""
     await tokens.revoke(actor, actor.id, token_id)

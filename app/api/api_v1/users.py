@@ -85,7 +85,7 @@ async def list_online_users(_actor: CurrentUser, users: UserServiceDep, presence
     return [_profile(user, presence) for user in await users.list_by_ids(presence.online())]
 
 
-@router.get("/{user_id}", responses=responses(401, 403, 404))
+@router.get("/{user_id:uuid}", responses=responses(401, 403, 404))
 async def get_user(user_id: UUID, _actor: CurrentUser, users: UserServiceDep, presence: PresenceDep) -> UserProfile:
     """One entry of the directory."""
     return _profile(await users.get(user_id), presence)
