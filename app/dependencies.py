@@ -1,6 +1,7 @@
 """Every `Annotated` alias that endpoints declare their needs with, and nothing else."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -258,14 +259,20 @@ LeaseToken = Annotated[
 Condition = Annotated[str, WithJsonSchema({"type": "string", "pattern": CONDITION})]
 
 
-def get_precondition(
+def get_version_precondition(
     settings: SettingsDep,
     if_match: Annotated[
         Condition | None, Header(description="The ETag of the version that the change is meant for.")
     ] = None,
-    hive_lease_token: LeaseToken = None,
 ) -> Precondition:
-    return precondition_of(if_match, is_required=settings.require_if_match, lease_token=hive_lease_token)
+    return precondition_of(if_match, is_required=settings.require_if_match)
+
+
+VersionPreconditionDep = Annotated[Precondition, Depends(get_version_precondition)]
+
+
+def get_precondition(precondition: VersionPreconditionDep, hive_lease_token: LeaseToken = None) -> Precondition:
+    return replace(precondition, lease_token=hive_lease_token)
 
 
 PreconditionDep = Annotated[Precondition, Depends(get_precondition)]
@@ -288,7 +295,7 @@ def get_lease_service(session: SessionDep, hive_lease_token: LeaseToken = None) 
     return LeaseService(session, Precondition(lease_token=hive_lease_token))
 
 
-def get_user_writer(session: SessionDep, precondition: PreconditionDep) -> UserService:
+def get_user_writer(session: SessionDep, precondition: VersionPreconditionDep) -> UserService:
     return UserService(session, precondition)
 
 

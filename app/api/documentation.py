@@ -1,5 +1,6 @@
 """The interactive documentation, all of it served by HIVE, and an OpenAPI document that tells of our errors."""
 
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -42,7 +43,26 @@ def document_problems(app: FastAPI) -> None:
                 schemas.pop(unused, None)
             problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= problem.pop("$defs") | {"Problem": problem}
+            for operation in _operations(document):
+                _drop_nulls(operation.get("parameters", []))
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def _drop_nulls(parameters: list[dict[str, Any]]) -> None:
+    """A parameter that needn't be there is null in Python, but no address and no header can have a null in it."""
+    for parameter in parameters:
+        schema = parameter["schema"]
+        choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
+        if len(choices) == 1:
+            del schema["anyOf"]
+            parameter["schema"] = choices[0] | schema
+        elif choices:
+            schema["anyOf"] = choices

@@ -75,6 +75,11 @@ def _require_text(value: Any) -> Any:
     return value
 
 
+def _as_integer(value: Any) -> Any:
+    # To JSON and its schemas, 7.0 is an integer like 7.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _in_range(moment: datetime) -> datetime:
     try:
         moment = moment.astimezone(UTC)
@@ -130,11 +135,11 @@ Category = Annotated[str, _line(at_least=1, at_most=50), NAME]
 TokenName = Annotated[str, _line(at_least=1, at_most=100), NAME]
 SearchWords = Annotated[str, _line(at_least=1, at_most=200), NAME]
 TestMessage = Annotated[str, _line(at_most=200), ONE_LINE]
-ImpactPoints = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
+ImpactPoints = Annotated[int, Field(ge=0, le=1_000_000, strict=True), BeforeValidator(_as_integer)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator(_in_range)]
 FutureMoment = Annotated[Moment, AfterValidator(_in_future)]
 ChatText = Annotated[str, StringConstraints(min_length=1, max_length=4_000), CLEAN]
-LeaseSeconds = Annotated[int, Field(ge=30, le=86_400, strict=True)]
+LeaseSeconds = Annotated[int, Field(ge=30, le=86_400, strict=True), BeforeValidator(_as_integer)]
 # As large as the column is; a JSON number of this size is still exact everywhere.
 Seq = Annotated[int, Field(ge=0, le=2**53 - 1)]
 

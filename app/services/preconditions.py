@@ -87,8 +87,8 @@ class Precondition:
 UNCONDITIONAL = Precondition()
 
 
-def precondition_of(if_match: str | None, *, is_required: bool, lease_token: int | None = None) -> Precondition:
-    """What a caller has asked for by `If-Match` and `Hive-Lease-Token`, or in their place.
+def precondition_of(if_match: str | None, *, is_required: bool) -> Precondition:
+    """What a caller has asked for by `If-Match`, or in its place.
 
     Raises:
         MalformedInput: it's no list of entity tags.
@@ -97,7 +97,7 @@ def precondition_of(if_match: str | None, *, is_required: bool, lease_token: int
     if if_match is None and is_required:
         raise PreconditionRequired
     versions = None if if_match is None else versions_in_if_match(if_match)
-    return Precondition(versions, lease_token)
+    return Precondition(versions)
 
 
 async def access_for_change(

@@ -58,6 +58,24 @@ def test_an_operation_on_one_thing_declares_that_it_may_not_be_there(document: d
             assert "404" in operation["responses"], path
 
 
+def test_no_parameter_is_null_for_no_address_and_no_header_has_a_null(document: dict[str, Any]) -> None:
+    parameters = [each for _, _, operation in operations(document) for each in operation.get("parameters", [])]
+
+    assert [each["name"] for each in parameters if "anyOf" in each["schema"]]
+    assert not [each for each in parameters if {"type": "null"} in each["schema"].get("anyOf", [each["schema"]])]
+
+
+def test_an_operation_that_takes_a_lease_token_declares_that_the_lease_may_be_lost(document: dict[str, Any]) -> None:
+    answers = {
+        (method, path): operation["responses"]
+        for method, path, operation in operations(document)
+        if "hive-lease-token" in {each["name"] for each in operation.get("parameters", [])}
+    }
+
+    assert ("patch", "/api/v1/tasks/{task_id}") in answers
+    assert [operation for operation, told in answers.items() if "409" not in told] == []
+
+
 def test_every_error_has_the_schema_of_a_problem(document: dict[str, Any]) -> None:
     for _, path, operation in operations(document):
         for status, response in operation["responses"].items():
