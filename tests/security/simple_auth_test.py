@@ -7,6 +7,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import httpx2
+import jwt
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -107,22 +108,41 @@ async def test_a_tampered_token_is_refused(
     assert problem(answer, 401)["code"] == "unauthorized"
 
 
-async def test_a_token_that_has_run_out_is_refused_like_any_other(
+async def test_whatever_is_wrong_with_a_token_the_answer_is_the_same(
     client: httpx2.AsyncClient, user: User, settings: Settings
 ) -> None:
-    expired = issue_token(user.id, user.id, key=settings.jwt_key, lifetime=timedelta(seconds=-1))
+    good = token_of(user, settings)
+    claims = jwt.decode(good, options={"verify_signature": False})
 
-    answer = await client.get("/users/me", headers={"Authorization": f"Bearer {expired}"})
-    garbage = await client.get("/users/me", headers={"Authorization": "Bearer garbage"})
+    def signed(*, algorithm: str = "HS256", key: str = settings.jwt_key, **changes: object) -> str:
+        changed = {name: value for name, value in (claims | changes).items() if value is not None}
+        return jwt.encode(changed, None if algorithm == "none" else key, algorithm=algorithm)
 
-    assert answer.status_code == 401
-    assert without_id(answer) == without_id(garbage)
+    assert (await client.get("/users/me", headers={"Authorization": f"Bearer {signed()}"})).status_code == 200
+    wrong = {
+        "no algorithm": signed(algorithm="none"),
+        "another algorithm": signed(algorithm="HS384"),
+        "another key": signed(key="another key that is long enough to sign with it"),
+        "another audience": signed(aud="hive:refresh"),
+        "no audience": signed(aud=None),
+        "no expiry": signed(exp=None),
+        "expired": issue_token(user.id, user.id, key=settings.jwt_key, lifetime=timedelta(seconds=-1)),
+        "of nobody": signed(sub=str(uuid4())),
+        "of no session": signed(sid=str(uuid4())),
+        "a refresh token": (await login(client, user.email, PASSWORD)).json()["refresh_token"],
+        "an unknown API token": "hive_" + "x" * 43,
+        "garbage": "garbage",
+    }
 
+    answers = {
+        name: await client.get("/users/me", headers={"Authorization": f"Bearer {token}"})
+        for name, token in wrong.items()
+    }
 
-async def test_a_token_of_nobody_is_refused(client: httpx2.AsyncClient, user: User, settings: Settings) -> None:
-    token = issue_token(uuid4(), user.id, key=settings.jwt_key, lifetime=timedelta(minutes=1))
-
-    assert problem(await client.get("/users/me", headers={"Authorization": f"Bearer {token}"}), 401)
+    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(wrong, 401)
+    for answer in answers.values():
+        assert without_id(answer) == without_id(answers["garbage"])
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
 async def test_unknown_address_wrong_password_and_ended_account_answer_the_same(
