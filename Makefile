@@ -18,7 +18,7 @@ unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos bench lint types format migrate revision api worker relay scheduler doctor install lock clean
+.PHONY: help run test chaos fuzz bench lint types format migrate revision api worker relay scheduler doctor install lock clean
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(READY) ## Run every test on servers of its own (ARGS="-k name" goes on t
 
 chaos: $(READY) ## Kill parts of a running system at full scale, and count what is lost (ARGS= goes on to pytest)
 	@exec $(BIN)/python -m pytest -m reliability --chaos -n0 -s $(ARGS)
+
+fuzz: $(READY) ## Have machines make requests by the thousand (ARGS= goes on to pytest)
+	@exec $(BIN)/python -m pytest -m fuzz --fuzz -n0 -s $(ARGS)
 
 bench: $(READY) ## Time calls and events on servers of its own; with URL=, the calls of a running server
 	@$(BIN)/python tests/performance/basic_api_benchmark.py $(if $(URL),--url $(URL))

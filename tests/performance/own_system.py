@@ -49,12 +49,13 @@ def socket_of(address: str) -> str:
 
 
 @contextmanager
-def own_system() -> Iterator[BenchedSystem]:
+def own_system(**further: str) -> Iterator[BenchedSystem]:
+    """`further` settings by their names in the environment."""
     with tempfile.TemporaryDirectory(prefix="hive-bench-") as folder:
         port = str(free_port())
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         keys = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "JWT_SECRET_KEY")}
-        settings = {"HIVE_DATA_DIR": folder, "PORT": port, "LOG_LEVEL": "WARNING", "PYTHONPATH": str(ROOT)}
+        settings = {"HIVE_DATA_DIR": folder, "PORT": port, "LOG_LEVEL": "WARNING", "PYTHONPATH": str(ROOT)} | further
         environment = kept | keys | settings
         with HiveProcess(["-m", "app.cli", "run"], environment) as system:
             system.wait_for_output("HIVE is at", timeout=60)

@@ -1,0 +1,92 @@
+"""What the fuzzer has to know of HIVE besides its OpenAPI document. It's loaded by `schemathesis.toml`."""
+
+import itertools
+import os
+import secrets
+from typing import Any
+
+import httpx2
+import schemathesis
+from schemathesis import AuthContext, Case, HookContext, Response
+from schemathesis.core.failures import Failure
+from schemathesis.openapi.checks import RejectedPositiveData
+
+ADDRESS = os.environ["HIVE_ADDRESS"]
+TOKEN = os.environ["HIVE_TOKEN"]
+# Whoever calls them has no session or no account afterwards, or another password.
+LAST_CALLS = (
+    ("DELETE", "/api/v1/users/me"),
+    ("DELETE", "/api/v1/users/me/sessions"),
+    ("DELETE", "/api/v1/users/me/sessions/{session_id}"),
+    ("POST", "/api/v1/auth/logout"),
+    ("PATCH", "/api/v1/users/me"),
+    ("PUT", "/api/v1/users/me"),
+)
+# Rules that a JSON schema has no words for, by the codes of the answers.
+BEYOND_SCHEMAS = frozenset(
+    {
+        "current_password_required",  # One field asks for another.
+        "idempotency_key_reused",  # It was free the first time.
+        "invalid_cursor",  # Only a server makes cursors.
+        "invalid_email",  # Formats are told, and each library has its own opinion of them.
+        "invalid_datetime",
+        "datetime_out_of_range",
+        "not_in_future",
+    }
+)
+SECONDS_TO_WAIT = 0.05
+INSIDES = ("Traceback", "sqlalchemy", "asyncpg", "site-packages")
+
+AnyCase = Case[Any]
+addresses = itertools.count()
+
+
+@schemathesis.auth(refresh_interval=None)
+class SignIn:
+    """An admin, who gets furthest; and for calls that end a sign-in, an account of their own."""
+
+    def get(self, _case: AnyCase, context: AuthContext) -> str:
+        method, path = context.operation.method.upper(), context.operation.path
+        return token_of_a_new_account() if (method, path) in LAST_CALLS else TOKEN
+
+    def set(self, case: AnyCase, data: str, _context: AuthContext) -> None:
+        case.headers["Authorization"] = f"Bearer {data}"
+
+
+def token_of_a_new_account() -> str:
+    credentials = {"email": f"{secrets.token_hex(8)}@example.org", "password": secrets.token_hex(8)}
+    with httpx2.Client(base_url=f"{ADDRESS}/api/v1") as client:
+        client.post("/auth/register", json={**credentials, "display_name": "Ada"}).raise_for_status()
+        signed_in = client.post("/auth/login", json=credentials).raise_for_status()
+    return str(signed_in.json()["access_token"])
+
+
+@schemathesis.hook
+def before_call(_context: HookContext, case: AnyCase, _kwargs: dict[str, Any]) -> None:
+    # Wrong passwords are limited by the caller's address, and a refused attempt reaches nothing.
+    number = next(addresses)
+    case.headers["X-Forwarded-For"] = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    for part in (case.query, case.body):
+        if isinstance(part, dict) and is_long(part.get("wait")):
+            part["wait"] = SECONDS_TO_WAIT
+
+
+def is_long(wait: object) -> bool:
+    """Whether somebody would really wait: a wait that is not allowed is answered at once."""
+    return isinstance(wait, (int, float)) and not isinstance(wait, bool) and SECONDS_TO_WAIT < wait <= 30
+
+
+@schemathesis.hook
+def filter_failure(_context: HookContext, failure: Failure, _case: AnyCase, response: Response) -> bool:
+    """Whether it's one: not if a request broke nothing but rules that its schema can't tell."""
+    return not (isinstance(failure, RejectedPositiveData) and codes_in(response.json()) <= BEYOND_SCHEMAS)
+
+
+def codes_in(problem: dict[str, Any]) -> set[str]:
+    return {fault["code"] for fault in problem.get("errors") or [problem]}
+
+
+@schemathesis.check
+def tells_nothing_of_the_inside(_context: object, response: Response, _case: AnyCase) -> None:
+    if response.status_code >= 400:
+        assert not [inside for inside in INSIDES if inside in response.text], response.text

@@ -1,0 +1,92 @@
+"""Requests made from the OpenAPI document: each answer is one that the document tells of."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from app.config import Settings
+from app.core.security import issue_token
+from app.models import User
+from tests.conftest import RunningSystem, answers
+from tests.fuzz.reading import read_everything
+from tests.utils.processes import HiveProcess, free_port
+from tests.utils.test_utils import wait_until
+
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+ROOT = Path(__file__).resolve().parents[2]
+# Made for each route, besides the thousands that its schema's limits call for in the long form.
+CASES, CASES_IN_TESTS = 150, 6
+PHASES_IN_TESTS = "examples,fuzzing,stateful"
+LEAST_CASES, LEAST_CASES_IN_TESTS = 5_000, 250
+
+
+@pytest.fixture
+def address(running_system: RunningSystem, hive_environment: dict[str, str]) -> Iterator[str]:
+    """A further API, which takes as many requests as come, from callers as various as `hooks.py` makes them."""
+    port = free_port()
+    further = {"PORT": str(port), "REQUESTS_PER_MINUTE": "0", "TRUSTED_PROXIES": "127.0.0.1", "LOG_LEVEL": "WARNING"}
+    with HiveProcess(["-m", "app.cli", "api"], hive_environment | further) as api:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health", api), timeout=30, what="the API")
+        yield f"http://127.0.0.1:{port}"
+        assert api.process.poll() is None, api.output
+        assert "Traceback" not in api.output, api.output
+
+
+@dataclass(frozen=True)
+class Fuzzer:
+    """The program that makes requests from the document of a running HIVE, in an admin's name."""
+
+    address: str
+    token: str
+    environment: dict[str, str]
+
+    async def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-m", "schemathesis.cli", f"--config-file={CONFIGURATION}"]
+        return await asyncio.to_thread(
+            subprocess.run,
+            [*program, "run", f"{self.address}/openapi.json", "--no-color", *options],
+            cwd=ROOT,
+            env=self.environment | {"HIVE_ADDRESS": self.address, "HIVE_TOKEN": self.token},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def client(self) -> httpx2.AsyncClient:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return httpx2.AsyncClient(base_url=f"{self.address}/api/v1", headers=headers, timeout=30)
+
+
+@pytest.fixture
+def fuzzer(address: str, admin: User, settings: Settings, hive_environment: dict[str, str]) -> Fuzzer:
+    token = issue_token(admin.id, admin.id, key=settings.jwt_key, lifetime=timedelta(hours=1))
+    return Fuzzer(address, token, hive_environment)
+
+
+@pytest.mark.committed
+@pytest.mark.fuzz
+@pytest.mark.usefixtures("running_worker")
+async def test_every_answer_is_one_that_the_document_tells_of(fuzzer: Fuzzer, tmp_path: Path, *, is_long: bool) -> None:
+    report = tmp_path / "report.json"
+    size = (
+        [f"--max-examples={CASES}"] if is_long else [f"--max-examples={CASES_IN_TESTS}", f"--phases={PHASES_IN_TESTS}"]
+    )
+
+    ended = await fuzzer.run(*size, f"--report-json-path={report}")
+
+    sys.stdout.write(ended.stdout)
+    assert ended.returncode == 0, ended.stdout[-20_000:] + ended.stderr
+    told = json.loads(report.read_text())
+    assert told["complete"]
+    assert told["operations"]["tested"] == told["operations"]["total"] - 1
+    assert told["test_cases"]["generated"] >= (LEAST_CASES if is_long else LEAST_CASES_IN_TESTS)
+    async with fuzzer.client() as client:
+        await read_everything(client)
