@@ -60,6 +60,7 @@ for name in Settings.model_fields:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", action="store_true", help="run the reliability scenarios at full scale")
+    parser.addoption("--fuzz", action="store_true", help="run the tests that make their input up at full scale")
 
 
 def pytest_configure(config: pytest.Config) -> None:
