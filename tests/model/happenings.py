@@ -51,7 +51,7 @@ WHAT: list[What] = [
     *[asks.Look()] * 2,
     *[SendAgain(0), SendAgain(0, is_changed=True), SendAgain(1), SendAgain(3)],
     *[RunOut()] * 5,
-    DoLeaseJobs(),
+    *[DoLeaseJobs()] * 4,
 ]
 WHO: list[Caller | str] = [*["owner"] * 14, *["holder"] * 4, ADA, *[BEA] * 3, *[CYN] * 2, ROOT, *[BOT] * 2, SCRIPT]
 # How far `If-Match` and `Hive-Lease-Token` are from what is so at the moment.
