@@ -52,6 +52,9 @@ from tests.utils.test_utils import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS_FOLDER = "HIVE_TEST_SERVERS"
+FUZZ_SECONDS = 3600
+# They take some ten, but the machine may be busy.
+SHORT_FUZZ_SECONDS = 120
 
 # A developer's own settings must not reach the tests, least of all the address of their database.
 for name in Settings.model_fields:
@@ -60,7 +63,15 @@ for name in Settings.model_fields:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", action="store_true", help="run the reliability scenarios at full scale")
-    parser.addoption("--fuzz", action="store_true", help="have machines make thousands of requests, not some hundreds")
+    parser.addoption("--fuzz", action="store_true", help="run the tests that make their input up at full scale")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give those that make their input up the time that they need."""
+    seconds = FUZZ_SECONDS if config.getoption("--fuzz") else SHORT_FUZZ_SECONDS
+    for item in items:
+        if item.get_closest_marker("fuzz"):
+            item.add_marker(pytest.mark.timeout(seconds))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -127,11 +127,15 @@ class AssignmentService:
             AlreadyClaimed: somebody else holds it.
             NotAvailable: it's a draft, or completed.
             Blocked: it waits for others.
+            LeaseLost: they take it for one that they hold already.
         """
         if not await self._lock_active_user(actor.id):
             raise UserNotFound
-        as_it_is_taken_to_be = and_(Task.id == task_id, self._precondition.as_sql())
-        task = await self._take(actor, as_it_is_taken_to_be, lease_seconds)
+        task = None
+        # Who names what they hold it by goes on with work that they have begun, and must not take it anew.
+        if self._precondition.lease_token is None:
+            as_it_is_taken_to_be = and_(Task.id == task_id, self._precondition.as_sql())
+            task = await self._take(actor, as_it_is_taken_to_be, lease_seconds)
         return task or await self._why_not_claimed(actor, task_id, lease_seconds)
 
     async def claim_next(self, actor: Actor, wanted: TaskClaimNext) -> Task | None:
@@ -254,6 +258,7 @@ class AssignmentService:
     async def _why_not_claimed(self, actor: Actor, task_id: UUID, lease_seconds: int | None) -> Task:
         # Locked, so that what is said of it is still so when it's done.
         task = await access_task(self._session, actor, task_id, Permission.TASK_CLAIM, lock=True)
+        await self._precondition.require_lease(self._session, task, actor)
         if task.status is TaskStatus.IN_PROGRESS and await has_run_out(self._session, task):
             self._precondition.require_version(task, actor)
             await self.end_lease(task)

@@ -138,6 +138,7 @@ HOLDERS_WRITES: list[tuple[str, str, Any]] = [
     ("DELETE", "/assign", None),
     ("POST", "/lease", MINUTE),
     ("POST", "/lease", None),
+    ("POST", "/claim", MINUTE),
     ("PUT", "/blockers/{blocker}", None),
 ]
 
@@ -175,6 +176,17 @@ async def test_what_a_lost_lease_wants_changes_nothing(
 
     assert problem(answer, 409)["code"] == "lease_lost"
     assert (await signed_in.get(f"/tasks/{task.id}")).json() == before
+
+
+async def test_with_the_present_token_a_claim_keeps_what_one_has(
+    signed_in_other: httpx2.AsyncClient, session: AsyncSession, user: User
+) -> None:
+    task = await create_task(session, owner=user)
+    claimed = (await signed_in_other.post(f"/tasks/{task.id}/claim", json=MINUTE)).json()
+
+    again = await signed_in_other.post(f"/tasks/{task.id}/claim", json=MINUTE, headers={"Hive-Lease-Token": "1"})
+
+    assert (again.status_code, again.json()) == (200, claimed)
 
 
 async def test_with_the_present_token_the_holder_works_on(
