@@ -1,8 +1,10 @@
 """Both ways to write to a socket, on real connections: with frames that all share, and with what any server has."""
 
 import asyncio
+import gc
 import json
 import socket
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -278,6 +280,25 @@ async def test_a_server_that_stops_says_so_and_writes_nothing_after_it(site: Sit
         assert client.close_code == 1012
         # None of the later ones is taken for written.
         assert reader.events_given == len(await texts)
+
+
+@pytest.mark.parametrize("site", ["frames"], indirect=True)
+async def test_nothing_of_a_socket_that_is_gone_waits_for_the_collection_of_garbage(site: Site) -> None:
+    async with site.opened():
+        await site.until_all_wait()
+        line = site.readers[0].line
+        assert isinstance(line, FrameLine)
+        left = weakref.ref(line._server)
+        del line
+        gc.disable()
+
+    async def is_gone() -> bool:
+        return left() is None
+
+    try:
+        await wait_until_async(is_gone, what="the end of a socket")
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("site", ["frames"], indirect=True)
