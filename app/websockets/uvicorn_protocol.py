@@ -10,15 +10,26 @@ from app.websockets.line import EXTENSION, SERVER
 
 
 class FrameProtocol(WebSocketsSansIOProtocol):
+    # As `writable` says, too, but that is one more object to fetch for each socket and event.
+    is_full = False
+
     def write_frames(self, frames: bytes) -> bool:
-        if self._is_closing or not self.writable.is_set():
+        if self.is_full or self._is_closing():
             return False
         self.transport.write(frames)
         return True
 
     async def until_writable(self) -> bool:
         await self.writable.wait()
-        return not self._is_closing
+        return not (self.disconnected or self._is_closing())
+
+    def pause_writing(self) -> None:
+        self.is_full = True
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.is_full = False
+        super().resume_writing()
 
     async def run_asgi(self) -> None:
         extensions = self.scope["extensions"]
@@ -29,7 +40,6 @@ class FrameProtocol(WebSocketsSansIOProtocol):
             # Or each would hold the other, and a socket that is gone would stay until garbage is collected.
             del extensions[EXTENSION]
 
-    @property
     def _is_closing(self) -> bool:
         # The client's own close, a lost connection and a stopping server all close the transport at once.
         return self.close_sent or self.transport.is_closing()
