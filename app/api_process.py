@@ -15,6 +15,7 @@ from app.config import Settings
 from app.main import create_app
 from app.state import State
 from app.websockets.conversation import MAX_MESSAGE_BYTES
+from app.websockets.uvicorn_protocol import FrameProtocol
 
 # Each socket is one. Some systems have no limit at all to say, and refuse one that is too high.
 MOST_OPEN_FILES = 65_536
@@ -34,6 +35,7 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=5,
+            ws=FrameProtocol,
             ws_max_size=MAX_MESSAGE_BYTES,
             # Who doesn't answer is gone: within half a minute, as is who doesn't take what was sent.
             ws_ping_interval=10,

@@ -1,20 +1,19 @@
-"""One reader of live events: a bounded queue that is filled by the fan-out and emptied by the reader's own task."""
+"""One reader of live events: written to at once where possible, else a bounded queue that its own task empties."""
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID, uuid4
 
-from app.core.permissions import Actor, may_read_event
+from app.core.permissions import Actor
 from app.events.filters import EVERYTHING, EventFilter
-from app.events.published import PublishedEvent
-from app.models import EventType
+from app.websockets.line import Line
+from app.websockets.message import RESYNC, Framed, Message
+from app.websockets.parcel import Share
 
 MAX_QUEUED_MESSAGES = 256
 MAX_QUEUED_BYTES = 1024 * 1024
 FAREWELL_SECONDS = 2.0
-PRESENCE = frozenset({EventType.USER_ONLINE, EventType.USER_OFFLINE})
 
 
 class ReaderKind(StrEnum):
@@ -39,32 +38,12 @@ class CloseCode:
     TOO_MANY_READERS = 4429
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A text on its way out; `seq` is its place in the log, if it has one."""
-
-    text: str
-    seq: int | None = None
-    is_event: bool = False
-
-    @classmethod
-    def of(cls, event: PublishedEvent) -> "Message":
-        return cls(event.text, event.seq, is_event=True)
-
-    @property
-    def size(self) -> int:
-        """Bytes on the wire. Most texts are ASCII, which Python knows of each without looking through it."""
-        return len(self.text) if self.text.isascii() else len(self.text.encode())
-
-
-RESYNC = Message('{"type":"resync"}')
-
-
 class Connection:
     """A signed-in reader. Only a socket counts as being online.
 
-    Whoever has something to say puts it into the queue and goes on; the reader's own task alone waits for the
-    network. A reader that wants what it missed is not live until it has read that from the log.
+    Whoever has something to say hands it over and goes on; the reader's own task alone waits for the network. While
+    that task has nothing to do and the reader's `line` takes something, it's written at once. All else is queued.
+    A reader that wants what it missed is not live until it has read that from the log.
 
     `sign_in_id` is the session or the token that it was opened with, and ends with.
 
@@ -84,6 +63,7 @@ class Connection:
         self.actor = actor
         self.sign_in_id = sign_in_id
         self.kind = kind
+        self.line: Line | None = None
         self.events_given = 0
         self.is_ended = False
         self.close_code = 1000
@@ -97,20 +77,18 @@ class Connection:
         self._until_empty: asyncio.Event | None = None
         self._tell_end: Callable[[], None] | None = None
 
-    def deliver(self, event: PublishedEvent) -> None:
-        """Queue the event if this reader may have it, wants it, and hasn't got it from the log already."""
-        if (
-            not self._is_live
-            or not self.wanted.admits(event)
-            or not may_read_event(self.actor, event.type, event.audience)
-        ):
+    def take(self, share: Share) -> None:
+        """Hand over what of some events is for this reader, unless it has got that from the log already."""
+        if not self._is_live:
             return
-        # That oneself is online or offline is no news to oneself.
-        is_about_reader = event.type in PRESENCE and self.actor.id == event.actor_id
-        is_repeated = event.seq is not None and event.seq <= self._position
-        if not is_about_reader and not is_repeated:
-            self._position = event.seq or self._position
-            self.offer(Message.of(event))
+        if share.first_seq is not None and share.first_seq <= self._position:
+            share = share.after(self._position)
+        self._position = share.last_seq or self._position
+        if self._is_written(share):
+            self.events_given += len(share.messages)
+            return
+        for message in share.messages:
+            self.offer(message)
 
     def go_live(self, position: int) -> None:
         """From now on take live events, but none up to this position, for they were read from the log."""
@@ -118,8 +96,11 @@ class Connection:
         self._is_live = True
 
     def offer(self, message: Message) -> None:
-        """Queue a message. A reader that is too far behind is told to start over instead, and closed."""
+        """Hand over a message. A reader that is too far behind is told to start over instead, and closed."""
         if self.is_ended:
+            return
+        if self._is_written(message):
+            self.events_given += message.is_event
             return
         self._queue.append(message)
         self._queued_bytes += message.size
@@ -170,10 +151,19 @@ class Connection:
             if self.is_ended:
                 return None
             self._idling = asyncio.get_running_loop().create_future()
-            await self._idling
+            try:
+                await self._idling
+            finally:
+                self._idling = None
         message = self._queue.pop(0)
         self._queued_bytes -= message.size
         return message
+
+    def _is_written(self, framed: Framed) -> bool:
+        """Whether it could be written at once. Not when anything is ahead, be it queued or with the own task."""
+        if self.line is None or self._idling is None or self._queue or self.is_ended:
+            return False
+        return self.line.write_now(framed)
 
     def _stop_idling(self) -> None:
         if self._idling is not None and not self._idling.done():

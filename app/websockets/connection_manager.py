@@ -3,24 +3,43 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import UUID
 
-from app.core.permissions import ActorType
+from app.core.permissions import Actor, ActorType
+from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
 from app.events.types import SignInEnded
 from app.models import EventType
 from app.websockets.connection import CloseCode, Connection, ReaderKind
+from app.websockets.parcel import Parcel, parcels_of
 from app.websockets.tally import Tally
 
-# Characters of events, a fraction of what a queue takes.
-HANDED_OUT_AT_ONCE = 32 * 1024
 # More than end in the moment between looking a token up and being here.
 REMEMBERED_ENDS = 1024
+NOBODY = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Readers of one kind are to have the same of all that concerns none of them in person."""
+
+    wanted: EventFilter
+    is_admin: bool
+
+    @classmethod
+    def of(cls, connection: Connection) -> "_Kind":
+        return cls(connection.wanted, connection.actor.is_admin)
+
+    @property
+    def actor(self) -> Actor:
+        """One of them, as far as rights go."""
+        return Actor(NOBODY, self.is_admin)
 
 
 class ConnectionManager:
     def __init__(self) -> None:
+        self._by_kind: dict[_Kind, set[Connection]] = {}
         self._by_user: dict[UUID, dict[UUID, Connection]] = {}
         self._gone = {kind: Tally() for kind in ReaderKind}
         self._ended: deque[UUID] = deque(maxlen=REMEMBERED_ENDS)
@@ -59,43 +78,57 @@ class ConnectionManager:
     def add(self, connection: Connection) -> None:
         """Have the reader given events. If its account has ended while it signed in, it's closed at once."""
         self._by_user.setdefault(connection.actor.id, {})[connection.id] = connection
+        self._by_kind.setdefault(_Kind.of(connection), set()).add(connection)
         # Its end may have been told after its token was looked up.
         if connection.sign_in_id in self._ended or connection.actor.id in self._ended:
             connection.end(CloseCode.UNAUTHORIZED)
 
     def remove(self, connection: Connection) -> None:
         """Forget the reader; harmless if it's not known."""
-        connections = self._by_user.get(connection.actor.id, {})
-        if connections.pop(connection.id, None) is not None:
-            self._gone[connection.kind].count(connection)
-        if not connections:
-            self._by_user.pop(connection.actor.id, None)
+        of_user = self._by_user.get(connection.actor.id, {})
+        if of_user.pop(connection.id, None) is None:
+            return
+        self._gone[connection.kind].count(connection)
+        if not of_user:
+            del self._by_user[connection.actor.id]
+        kind = _Kind.of(connection)
+        self._by_kind[kind].remove(connection)
+        if not self._by_kind[kind]:
+            del self._by_kind[kind]
 
     async def deliver_batch(self, events: Iterable[PublishedEvent]) -> None:
-        """Deliver events one after the other, and let the readers empty their queues now and then.
+        """Deliver events in order, and let the readers empty their queues now and then.
 
         A batch can be larger than a queue, and nobody is slow who had no turn to read.
         """
-        handed_out = 0
-        for event in events:
-            self.deliver(event)
-            handed_out += len(event.text)
-            if handed_out > HANDED_OUT_AT_ONCE:
-                handed_out = 0
-                await asyncio.sleep(0)
+        for parcel in parcels_of(events):
+            self._hand_out(parcel)
+            await asyncio.sleep(0)
 
-    def deliver(self, event: PublishedEvent) -> None:
-        """Queue the event for every reader that may have it. Never waits for any of them."""
+    def deliver(self, *events: PublishedEvent) -> None:
+        """Hand over the events to every reader that may have them. Never waits for any of them."""
+        for parcel in parcels_of(events):
+            self._hand_out(parcel)
+
+    def _hand_out(self, parcel: Parcel) -> None:
+        self._end_who_has_to(parcel.events[0])
+        concerned = {each for user_id in parcel.concerned for each in self._by_user.get(user_id, {}).values()}
+        for connection in concerned:
+            connection.take(parcel.share_of(connection.actor, connection.wanted))
+        for kind, connections in self._by_kind.items():
+            share = parcel.share_of(kind.actor, kind.wanted)
+            if share.messages:
+                for connection in connections - concerned:
+                    connection.take(share)
+        self._position = parcel.last_seq or self._position
+
+    def _end_who_has_to(self, event: PublishedEvent) -> None:
         if event.type == EventType.ACCOUNT_DEACTIVATED:
             self._end_all_of(event.actor_id)
         elif event.type == EventType.SIGN_IN_ENDED:
             self._end_sign_ins(SignInEnded.model_validate(event.envelope().data))
         elif event.type == EventType.LOG_RENEWED:
             self._start_all_over()
-        for connection in self:
-            connection.deliver(event)
-        if event.seq is not None:
-            self._position = event.seq
 
     def tallies(self) -> dict[ReaderKind, Tally]:
         """The readers here by their kinds; those that are gone count on in the sums."""

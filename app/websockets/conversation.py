@@ -21,8 +21,10 @@ from app.events.backlog import LogPosition
 from app.events.filters import EventFilter
 from app.models import Scope
 from app.schemas.websocket import AuthData, ChatMessagePost, auth_message, client_message
-from app.websockets.connection import FAREWELL_SECONDS, CloseCode, Connection, Message
+from app.websockets.connection import FAREWELL_SECONDS, CloseCode, Connection
 from app.websockets.connection_manager import ConnectionManager
+from app.websockets.line import line_of
+from app.websockets.message import Message
 from app.websockets.presence import Presence
 from app.websockets.replay import ReadBacklog, catch_up
 from app.websockets.seats import Seats
@@ -126,12 +128,13 @@ async def _serve(websocket: WebSocket, connection: Connection, guest: _Guest, se
 
 async def _write(websocket: WebSocket, connection: Connection) -> None:
     """Until all is written after the end, but not for long then: the other side may have stopped reading."""
+    line = connection.line = line_of(websocket)
     with suppress(TimeoutError):
         async with asyncio.timeout(None) as farewell:
             connection.when_ended(partial(_give_it_a_moment, farewell))
             with _ending(connection):
                 while (message := await connection.next_message()) is not None:
-                    await websocket.send_text(message.text)
+                    await line.write(message)
                     connection.events_given += message.is_event
 
 

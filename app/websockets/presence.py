@@ -27,6 +27,8 @@ from app.websockets.connection_manager import ConnectionManager
 KEY = "hive:presence"
 LIFETIME_SECONDS = 40.0
 LOOK_SECONDS = 2.0
+# A crowd comes in many moments, and to tell each of them to all who are there is what a crowd costs.
+GATHERING_SECONDS = 0.05
 TOLD_AT_ONCE = 50
 # At the end of an agent's entry.
 AGENTS_MARK = "+agent"
@@ -43,15 +45,16 @@ class Presence:
         self._entered: frozenset[str] = frozenset()
         self._told: dict[UUID, ActorType] = {}
         self._changed = asyncio.Event()
+        self._gathering: asyncio.TimerHandle | None = None
         self._looked_at = time.monotonic()
 
     def online(self) -> frozenset[UUID]:
         return self._connections.users() | self._elsewhere.keys()
 
     def sockets_changed(self) -> None:
-        """A socket came or went."""
-        self._tell_changes()
-        self._changed.set()
+        """A socket came or went, which others are told in a moment, together with what else comes and goes in it."""
+        if self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHERING_SECONDS, self._tell_gathered)
 
     async def run(self) -> None:
         while True:
@@ -65,6 +68,11 @@ class Presence:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._changed.wait()
             self._changed.clear()
+
+    def _tell_gathered(self) -> None:
+        self._gathering = None
+        self._tell_changes()
+        self._changed.set()
 
     async def leave(self) -> None:
         """Take this process's users out, for it ends."""
@@ -104,11 +112,15 @@ class Presence:
         when the readers have had a turn.
         """
         online = {**self._elsewhere, **self._connections.actors()}
-        for user_id in islice(online.keys() - self._told.keys(), TOLD_AT_ONCE):
-            self._connections.deliver(_live(UserOnline(user_id=user_id), online[user_id]))
-            self._told[user_id] = online[user_id]
-        for user_id in islice(self._told.keys() - online.keys(), TOLD_AT_ONCE):
-            self._connections.deliver(_live(UserOffline(user_id=user_id), self._told.pop(user_id)))
+        come = {user_id: online[user_id] for user_id in islice(online.keys() - self._told.keys(), TOLD_AT_ONCE)}
+        gone = {user_id: self._told[user_id] for user_id in islice(self._told.keys() - online.keys(), TOLD_AT_ONCE)}
+        self._connections.deliver(
+            *(_live(UserOnline(user_id=user_id), kind) for user_id, kind in come.items()),
+            *(_live(UserOffline(user_id=user_id), kind) for user_id, kind in gone.items()),
+        )
+        self._told |= come
+        for user_id in gone:
+            del self._told[user_id]
         if self._told.keys() != online.keys():
             asyncio.get_running_loop().call_soon(self._tell_changes)
 

@@ -10,8 +10,10 @@ from app.core.auth import SignedIn
 from app.core.errors import ServiceUnavailable
 from app.events.backlog import BacklogPage, LogPosition
 from app.events.filters import EventFilter
-from app.websockets.connection import PRESENCE, RESYNC, CloseCode, Connection, Message, ReaderKind
+from app.websockets.connection import CloseCode, Connection, ReaderKind
 from app.websockets.conversation import SocketServer
+from app.websockets.message import RESYNC, Message
+from app.websockets.parcel import PRESENCE
 from app.websockets.replay import FOLLOWING_SECONDS, catch_up
 
 # Returns when the client has gone.

@@ -9,8 +9,9 @@ from app.core.errors import HiveError
 from app.core.permissions import Actor
 from app.events.backlog import BacklogPage, LogPosition, Resync
 from app.events.filters import EventFilter
-from app.websockets.connection import CloseCode, Connection, Message
+from app.websockets.connection import CloseCode, Connection
 from app.websockets.connection_manager import ConnectionManager
+from app.websockets.message import Message
 
 # (who asks, after which position, which events, how many at most)
 ReadBacklog = Callable[[Actor, LogPosition, EventFilter, int], Awaitable[BacklogPage]]

@@ -1,7 +1,7 @@
 """What a process makes of a stream that it can't read, or that is ahead of the log, and of faults of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from app.main import _begin_again_after_faults, _fan_out
 from app.models import EventLog, EventType
 from app.websockets.connection import CloseCode, Connection
 from app.websockets.connection_manager import ConnectionManager
+from app.websockets.parcel import Parcel
 from tests.utils.databases import new_database
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
@@ -124,16 +125,17 @@ async def test_what_is_beyond_the_log_is_not_looked_for_without_a_pause(
 
 
 class FailsOnce(ConnectionManager):
-    """Breaks when it has given the second event to its first reader."""
+    """Breaks when it has given the first two events to its first reader alone."""
 
     has_failed = False
 
-    def deliver(self, event: PublishedEvent) -> None:
-        if event.seq == 2 and not self.has_failed:
+    async def deliver_batch(self, events: Iterable[PublishedEvent]) -> None:
+        if not self.has_failed:
             self.has_failed = True
-            next(iter(self)).deliver(event)
+            first = next(iter(self))
+            first.take(Parcel(list(events)[:2]).share_of(first.actor, first.wanted))
             raise RuntimeError
-        super().deliver(event)
+        await super().deliver_batch(events)
 
 
 async def test_a_fault_within_a_batch_loses_and_repeats_no_event(

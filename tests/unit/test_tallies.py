@@ -6,8 +6,9 @@ from uuid import uuid4
 from app.core.permissions import Actor
 from app.events.published import PublishedEvent
 from app.models import EventType
-from app.websockets.connection import MAX_QUEUED_MESSAGES, CloseCode, Connection, Message, ReaderKind
+from app.websockets.connection import MAX_QUEUED_MESSAGES, CloseCode, Connection, ReaderKind
 from app.websockets.connection_manager import ConnectionManager
+from app.websockets.message import Message
 
 
 def reader(manager: ConnectionManager, kind: ReaderKind = ReaderKind.SOCKET) -> Connection:
