@@ -38,9 +38,9 @@ async def test_a_burst_larger_than_a_queue_reaches_whoever_reads(
 ) -> None:
     token = token_of(user, settings)
     async with (
-        connect(f"{running_system.sockets}?token={token}", proxy=None) as socket,
+        connect(f"{running_system.sockets}?token={token}&types=chat.message", proxy=None) as socket,
         httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as http,
-        http.stream("GET", f"{running_system.address}/events/stream") as stream,
+        http.stream("GET", f"{running_system.address}/events/stream?types=chat.message") as stream,
     ):
         async with database.unit_of_work() as session:
             for n in range(count):

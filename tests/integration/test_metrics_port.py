@@ -92,9 +92,12 @@ async def test_readers_are_told_by_their_kinds_and_what_they_got(
         http = await stack.enter_async_context(
             httpx2.AsyncClient(base_url=api.system.address, headers={"Authorization": f"Bearer {token}"}, timeout=40)
         )
-        socket = await stack.enter_async_context(connect(f"{api.system.sockets}?token={token}", proxy=None))
-        stream = await stack.enter_async_context(http.stream("GET", "/events/stream"))
-        page = asyncio.create_task(http.get("/events", params={"wait": 30}))
+        # Who comes and goes meanwhile is not counted.
+        wanted = {"types": "task.created"}
+        address = f"{api.system.sockets}?token={token}&types=task.created"
+        socket = await stack.enter_async_context(connect(address, proxy=None))
+        stream = await stack.enter_async_context(http.stream("GET", "/events/stream", params=wanted))
+        page = asyncio.create_task(http.get("/events", params={"wait": 30, **wanted}))
         await wait_until_async(are_all_there, what="all three readers")
         async with connect(f"{api.system.sockets}?token={token}", proxy=None) as another:
             with pytest.raises(ConnectionClosed):
