@@ -1,1 +1,1 @@
-"""How quickly events reach their readers, beside what PostgreSQL, Valkey and a bare socket could do without HIVE."""
+"""What the same machine does without HIVE's code. The benchmark runs each of these beside HIVE, in turns."""

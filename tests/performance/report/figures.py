@@ -1,33 +1,61 @@
-"""What was measured: HIVE's figure, the ceiling beside it, and the goal."""
+"""What was measured: HIVE's figure, what it's held against, and the goal."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Better(StrEnum):
+    MORE = "more"
+    LESS = "less"
+
+
+class GoalOf(StrEnum):
+    """What the goal is a bound of: the figure itself, or its ratio to what it's held against."""
+
+    VALUE = "value"
+    RATIO = "ratio"
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """The smaller, the better. `ceiling` is what the same machine does in the same minutes without HIVE's code."""
+    """One line of the table. `against` names what `reference` is the figure of: a ceiling, or another of HIVE's.
 
+    Of rates it also tells how long an answer took, and how much of the processor the server's process used for one.
+    """
+
+    group: str
     name: str
     unit: str
-    hive: float
-    ceiling: float
-    goal: float
+    value: float
+    better: Better
+    against: str = ""
+    reference: float | None = None
+    goal: float | None = None
+    goal_of: GoalOf = GoalOf.RATIO
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    cpu_us: float | None = None
 
     @property
-    def is_met(self) -> bool:
-        return self.hive <= self.goal
+    def ratio(self) -> float | None:
+        return self.value / self.reference if self.reference else None
 
     @property
-    def ratio(self) -> float:
-        return self.hive / self.ceiling if self.ceiling else float("inf")
+    def judged(self) -> float | None:
+        """What the goal is a bound of."""
+        return self.ratio if self.goal_of is GoalOf.RATIO else self.value
 
-    def __str__(self) -> str:
-        verdict = "met" if self.is_met else "MISSED"
-        values = f"{self.hive:>9.2f}{self.ceiling:>9.2f}{self.ratio:>8.1f}{self.goal:>8.0f}"
-        return f"{self.name:<40}{values}  {self.unit:<5}{verdict}"
+    @property
+    def is_met(self) -> bool | None:
+        """None when there is no goal, or nothing to hold against it."""
+        if self.goal is None or self.judged is None:
+            return None
+        return self.judged >= self.goal if self.better is Better.MORE else self.judged <= self.goal
 
-
-def table_of(figures: Sequence[Figure]) -> str:
-    heading = f"{'figure':<40}{'HIVE':>9}{'ceiling':>9}{'ratio':>8}{'goal':>8}"
-    return "\n".join([heading, *(str(figure) for figure in figures)])
+    @property
+    def attainment(self) -> float | None:
+        """How much of the goal is reached; 1 and more is met, whichever is better."""
+        if self.goal is None or self.judged is None:
+            return None
+        reached, wanted = (self.judged, self.goal) if self.better is Better.MORE else (self.goal, self.judged)
+        return reached / wanted if wanted else float("inf")
