@@ -3,8 +3,9 @@ of tasks, with the page, and after many changes.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from itertools import cycle
 
 import httpx2
 
@@ -36,11 +37,7 @@ class Reads:
             changed = await stack.enter_async_context(self._stage.site(self._extent.middle))
             middle = sites[self._extent.middle]
             bare = await stack.enter_async_context(self._stage.ceiling("bare_api", middle.database_url))
-            measures = {
-                **await self._of_the_middle(middle, bare),
-                **self._after_updates(changed),
-                **{name: measure for size in self._ends() for name, measure in self._of_size(sites[size]).items()},
-            }
+            measures = {**await self._of_the_middle(middle, bare, changed), **self._of_the_ends(sites)}
             tell(f"changing statuses {self._extent.updates:,} times")
             await Rows(changed.database_url).change_statuses(self._extent.updates, tasks=changed.tasks)
             rates = await in_turns(measures, self._extent.turns)
@@ -52,7 +49,8 @@ class Reads:
     def _ends(self) -> list[int]:
         return [self._extent.small, *([self._extent.large] if self._extent.large else [])]
 
-    async def _of_the_middle(self, site: Site, bare: Listening) -> dict[str, Measure]:
+    async def _of_the_middle(self, site: Site, bare: Listening, changed: Site) -> dict[str, Measure]:
+        """Each beside what it's held against."""
         numbers = self._visible(site.tasks)
         bare_ids = [get(f"/task?id={task_id(number)}", marker=f'"{task_id(number)}"') for number in numbers]
         bare_lists = [get(f"/tasks?as={person_id(each)}", marker=OF_A_ROW, count=PAGE_SIZE) for each in range(8)]
@@ -60,33 +58,30 @@ class Reads:
         page = await page_address(site, self._extent.page)
         return {
             "bare task": self._calls(bare, bare_ids),
+            f"task of {site.tasks}": self._tasks(site),
             "bare list": self._calls(bare, bare_lists),
+            f"list of {site.tasks}": self._lists("/api/v1/tasks", site),
             "page": self._calls(site.api, [self._list(page, site.tokens[0])]),
-            "available": self._calls(site.api, self._lists(AVAILABLE, site)),
-            **self._task_and_list(site),
+            "list after updates": self._lists("/api/v1/tasks", changed),
+            "available": self._lists(AVAILABLE, site),
+            "available after updates": self._lists(AVAILABLE, changed),
         }
 
-    def _task_and_list(self, site: Site) -> dict[str, Measure]:
-        """By the site's number of tasks."""
-        numbers = self._visible(site.tasks)
-        tasks = [
-            get(f"/api/v1/tasks/{task_id(n)}", token=site.tokens[at % len(site.tokens)], marker=f'"{task_id(n)}"')
-            for at, n in enumerate(numbers)
-        ]
+    def _of_the_ends(self, sites: Mapping[int, Site]) -> dict[str, Measure]:
+        """Fewest and most tasks, side by side."""
+        ends = [sites[size] for size in self._ends()]
         return {
-            f"task of {site.tasks}": self._calls(site.api, tasks),
-            f"list of {site.tasks}": self._calls(site.api, self._lists("/api/v1/tasks", site)),
+            **{f"task of {site.tasks}": self._tasks(site) for site in ends},
+            **{f"list of {site.tasks}": self._lists("/api/v1/tasks", site) for site in ends},
+            **{f"available of {site.tasks}": self._lists(AVAILABLE, site) for site in ends},
         }
 
-    def _of_size(self, site: Site) -> dict[str, Measure]:
-        available = self._calls(site.api, self._lists(AVAILABLE, site))
-        return {**self._task_and_list(site), f"available of {site.tasks}": available}
-
-    def _after_updates(self, site: Site) -> dict[str, Measure]:
-        return {
-            "list after updates": self._calls(site.api, self._lists("/api/v1/tasks", site)),
-            "available after updates": self._calls(site.api, self._lists(AVAILABLE, site)),
-        }
+    def _tasks(self, site: Site) -> Measure:
+        tokens = cycle(site.tokens)
+        ids = map(task_id, self._visible(site.tasks))
+        return self._calls(
+            site.api, [get(f"/api/v1/tasks/{id_}", token=next(tokens), marker=f'"{id_}"') for id_ in ids]
+        )
 
     def _visible(self, tasks: int) -> list[int]:
         """Numbers of tasks that everybody sees, by chance and the same in each run."""
@@ -97,8 +92,8 @@ class Reads:
     def _calls(self, server: Listening, requests: Sequence[Request]) -> Calls:
         return Calls(server, requests, self._extent)
 
-    def _lists(self, path: str, site: Site) -> list[Request]:
-        return [self._list(path, token) for token in site.tokens]
+    def _lists(self, path: str, site: Site) -> Measure:
+        return self._calls(site.api, [self._list(path, token) for token in site.tokens])
 
     def _list(self, path: str, token: str) -> Request:
         return get(path, token=token, marker=OF_A_ROW, count=PAGE_SIZE)
