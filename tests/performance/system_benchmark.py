@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import httpx2
 import uvloop
@@ -57,22 +58,36 @@ SIZES = {"small": replace(WHOLE, large=None), "full": WHOLE}
 FAILURES = (httpx2.HTTPError, AssertionError, TimeoutError, EmbeddedError)
 
 
-async def measure(wanted: Sequence[str], extent: Extent) -> list[Figure]:
-    figures: list[Figure] = []
-    if set(wanted) & set(ON_A_STAGE):
-        async with Stage.set_up() as stage:
-            for name in (name for name in ON_A_STAGE if name in wanted):
-                tell(f"group {name}")
-                figures += await ON_A_STAGE[name](stage, extent)
-    if set(wanted) & set(IN_A_SYSTEM):
-        async with system_with_people(extent.people) as system:
-            for name in (name for name in IN_A_SYSTEM if name in wanted):
-                tell(f"group {name}")
-                figures += await IN_A_SYSTEM[name](system, extent)
-    for name in (name for name in BY_THEMSELVES if name in wanted):
+class Benchmark:
+    """A group that fails is told of, and costs none of the others."""
+
+    def __init__(self, wanted: Sequence[str], extent: Extent) -> None:
+        self._wanted = wanted
+        self._extent = extent
+        self.figures: list[Figure] = []
+        self.failures: list[str] = []
+
+    async def run(self) -> None:
+        if set(self._wanted) & set(ON_A_STAGE):
+            async with Stage.set_up() as stage:
+                for name, of_stage in ON_A_STAGE.items():
+                    await self._measure(name, partial(of_stage, stage))
+        if set(self._wanted) & set(IN_A_SYSTEM):
+            async with system_with_people(self._extent.people) as system:
+                for name, of_system in IN_A_SYSTEM.items():
+                    await self._measure(name, partial(of_system, system))
+        for name, group in BY_THEMSELVES.items():
+            await self._measure(name, group)
+
+    async def _measure(self, name: str, group: Callable[[Extent], Awaitable[list[Figure]]]) -> None:
+        if name not in self._wanted:
+            return
         tell(f"group {name}")
-        figures += await BY_THEMSELVES[name](extent)
-    return figures
+        try:
+            self.figures += await group(self._extent)
+        except FAILURES as error:
+            self.failures.append(name)
+            tell(f"group {name} failed: {error or type(error).__name__}")
 
 
 def _groups(text: str) -> list[str]:
@@ -98,13 +113,14 @@ def main() -> int:
     parser.add_argument("--only", type=_groups, default=list(GROUPS), help=f"groups, of {', '.join(GROUPS)}")
     parser.add_argument("--size", choices=SIZES, default="full", help="small leaves out the million tasks")
     arguments = parser.parse_args()
+    benchmark = Benchmark(arguments.only, SIZES[arguments.size])
     # It holds the clients' ends of all sockets.
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     # So that what it has started ends in good order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        figures = uvloop.run(measure(arguments.only, SIZES[arguments.size]))
+        uvloop.run(benchmark.run())
     except FAILURES as error:
         sys.stderr.write(f"benchmark: {error or type(error).__name__}\n")
         return 1
@@ -112,11 +128,13 @@ def main() -> int:
         sys.stderr.write("benchmark: interrupted\n")
         return 130
     options = f"groups {','.join(arguments.only)}, size {arguments.size}"
-    results = Results.of(figures, options=options)
+    results = Results.of(benchmark.figures, options=options)
     _tell(results)
     if results.missed:
         sys.stderr.write(f"benchmark: {len(results.missed)} goals are missed: {'; '.join(results.missed)}\n")
-    return 1 if results.missed else 0
+    if benchmark.failures:
+        sys.stderr.write(f"benchmark: not measured: {', '.join(benchmark.failures)}\n")
+    return 1 if results.missed or benchmark.failures else 0
 
 
 if __name__ == "__main__":

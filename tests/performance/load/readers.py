@@ -8,7 +8,7 @@ socket, note the moment at which the last of them had the n-th one, and keep the
 """
 
 import pickle
-import selectors
+import select
 import socket
 import sys
 import time
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from tests.performance.load.plan import READY, Arrivals, Sockets
 
-CHUNK = 2**18
+CHUNK = 2**16
 PATIENCE = 120.0
 # No text of HIVE's has an end of the stream in it: it's closed with a code instead.
 TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
@@ -25,6 +25,7 @@ TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
 
 @dataclass(slots=True)
 class Reader:
+    number: int
     socket: socket.socket
     rest: bytes = b""
     count: int = 0
@@ -102,7 +103,10 @@ def frames(data: bytes) -> Iterator[tuple[int, int, int]]:
 class Readers:
     def __init__(self, plan: Sockets) -> None:
         self._plan = plan
-        self._selector = selectors.EpollSelector()
+        self._epoll = select.epoll()
+        self._readers: dict[int, Reader] = {}
+        # One for all, as each text is looked at before the next one is read.
+        self._buffer = bytearray(CHUNK)
         self._texts: list[str] = []
         self._board = Board(len(plan.places), plan.texts)
         self._is_counting = False
@@ -110,8 +114,8 @@ class Readers:
     def open_all(self) -> None:
         for number, (port, path) in enumerate(self._plan.places):
             connection = opened(port, path)
-            reader = Reader(connection)
-            self._selector.register(connection, selectors.EVENT_READ, (number, reader))
+            self._readers[connection.fileno()] = Reader(number, connection)
+            self._epoll.register(connection, select.EPOLLIN)
             # The server's queues for those who are there are bounded, and more come all the time.
             if number % 20 == 19:
                 self._read(0)
@@ -133,15 +137,15 @@ class Readers:
     def _read(self, patience: float) -> bool:
         """Whether any text came."""
         any_came = False
-        for key, _ in self._selector.select(patience):
-            number, reader = key.data
-            data = reader.socket.recv(CHUNK)
-            if not data:
-                raise AssertionError(f"socket {number} was closed")
-            any_came |= self._take(number, reader, data) > 0
+        for descriptor, _ in self._epoll.poll(patience):
+            reader = self._readers[descriptor]
+            size = reader.socket.recv_into(self._buffer)
+            if not size:
+                raise AssertionError(f"socket {reader.number} was closed")
+            any_came |= self._take(reader, bytes(memoryview(self._buffer)[:size])) > 0
         return any_came
 
-    def _take(self, number: int, reader: Reader, data: bytes) -> int:
+    def _take(self, reader: Reader, data: bytes) -> int:
         """How many texts there were in it."""
         if reader.rest:
             data = reader.rest + data
@@ -149,10 +153,10 @@ class Readers:
         for kind, start, end in frames(data):  # The last end is needed.
             if kind == TEXT:
                 texts += 1
-                if number == 0 and self._is_counting:
+                if reader.number == 0 and self._is_counting:
                     self._texts.append(data[start:end].decode())
             else:
-                _answer(reader.socket, number, kind, data[start:end])
+                _answer(reader.socket, reader.number, kind, data[start:end])
         reader.rest = data[end:]
         if self._is_counting and texts:
             self._board.note(reader, texts, time.time())
