@@ -25,7 +25,7 @@ class Extent:
     changes: int = 160
     burst: int = 200
     events: int = 10_000
-    jobs: int = 100
+    jobs: int = 40
     starts: int = 3
 
     def load(self, ports: Sequence[int], requests: Sequence[Request]) -> Load:

@@ -38,8 +38,6 @@ class Reads:
             middle = sites[self._extent.middle]
             bare = await stack.enter_async_context(self._stage.ceiling("bare_api", middle.database_url))
             measures = {**await self._of_the_middle(middle, bare, changed), **self._of_the_ends(sites)}
-            tell(f"changing statuses {self._extent.updates:,} times")
-            await Rows(changed.database_url).change_statuses(self._extent.updates, tasks=changed.tasks)
             rates = await in_turns(measures, self._extent.turns)
         return [*self._against_the_ceiling(rates), *self._of_pages_and_updates(rates), *self._of_sizes(rates)]
 
@@ -62,9 +60,9 @@ class Reads:
             "bare list": self._calls(bare, bare_lists),
             f"list of {site.tasks}": self._lists("/api/v1/tasks", site),
             "page": self._calls(site.api, [self._list(page, site.tokens[0])]),
-            "list after updates": self._lists("/api/v1/tasks", changed),
+            "list after updates": self._after_updates("/api/v1/tasks", changed),
             "available": self._lists(AVAILABLE, site),
-            "available after updates": self._lists(AVAILABLE, changed),
+            "available after updates": self._after_updates(AVAILABLE, changed),
         }
 
     def _of_the_ends(self, sites: Mapping[int, Site]) -> dict[str, Measure]:
@@ -82,6 +80,16 @@ class Reads:
         return self._calls(
             site.api, [get(f"/api/v1/tasks/{id_}", token=next(tokens), marker=f'"{id_}"') for id_ in ids]
         )
+
+    def _after_updates(self, path: str, site: Site) -> Measure:
+        """Each turn has changes just before: what they leave in the indexes is cleared away by and by."""
+        calls = self._lists(path, site)
+
+        async def after_updates(turn: int) -> Rate:
+            await Rows(site.database_url).change_statuses(self._extent.updates, tasks=site.tasks)
+            return await calls(turn)
+
+        return after_updates
 
     def _visible(self, tasks: int) -> list[int]:
         """Numbers of tasks that everybody sees, by chance and the same in each run."""
