@@ -132,6 +132,24 @@ async def test_readers_tell_when_the_last_of_them_has_each_text() -> None:
     assert all(first <= last for first, last in zip(arrivals.first, arrivals.last, strict=True))
 
 
+async def test_a_text_has_arrived_when_the_last_reader_has_it() -> None:
+    moments: list[float] = []
+
+    async with socket_server() as (port, present):
+
+        async def happening() -> None:
+            late, *others = present
+            broadcast(others, "one")
+            # An answer to a ping comes after the text before it was written.
+            await asyncio.gather(*[await other.ping() for other in others])
+            moments.append(time.time())
+            await late.send("one")
+
+        arrivals = await arrivals_of(Sockets([(port, "/")] * 3, texts=1, quiet=0.1), happening)
+
+    assert arrivals.first[0] < moments[0] < arrivals.last[0]
+
+
 async def test_a_reader_that_is_closed_is_a_failure() -> None:
     async with socket_server() as (port, present):
 
