@@ -18,10 +18,10 @@ unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos fuzz bench lint types format migrate revision api worker relay scheduler doctor install lock clean
+.PHONY: help run test chaos fuzz bench bench-compare lint types format migrate revision api worker relay scheduler doctor install lock clean
 
 help: ## List the commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY) ## Start the whole system: servers, migrations, API, relay, worker, scheduler
 	@exec $(BIN)/hive run
@@ -35,9 +35,12 @@ chaos: $(READY) ## Kill parts of a running system at full scale, and count what 
 fuzz: $(READY) ## Have machines make requests by the thousand (ARGS= goes on to pytest)
 	@exec $(BIN)/python -m pytest -m fuzz --fuzz -n0 -s $(ARGS)
 
-bench: $(READY) ## Time calls and events on servers of its own; with URL=, the calls of a running server
-	@$(BIN)/python tests/performance/basic_api_benchmark.py $(if $(URL),--url $(URL))
-	@$(if $(URL),:,exec $(BIN)/python tests/performance/realtime_benchmark.py)
+bench: $(READY) ## Measure HIVE beside its ceilings (ONLY=reads,jobs SIZE=small); with URL=, time a running server's calls
+	@$(if $(ONLY),:,$(BIN)/python tests/performance/basic_api_benchmark.py $(if $(URL),--url $(URL)))
+	@$(if $(URL),:,exec $(BIN)/python tests/performance/system_benchmark.py $(if $(ONLY),--only $(ONLY)) $(if $(SIZE),--size $(SIZE)))
+
+bench-compare: $(READY) ## Set two results of the benchmark side by side: the last two, or A=… B=…
+	@exec $(BIN)/python tests/performance/report/comparison.py $(if $(A),--a $(A)) $(if $(B),--b $(B))
 
 lint: $(READY) ## Check style and layers
 	@$(BIN)/ruff check .

@@ -4,14 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from uuid import UUID
 
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.performance.own_system import BenchedSystem, socket_of
-from tests.performance.realtime.processes import Listening, bare_sockets, further_api
+from tests.performance.processes import Listening, bare_sockets, further_api
+from tests.performance.vital_signs import pss_kib
 
 PATIENCE = 120.0
 CONNECTING_AT_ONCE = 20
@@ -19,9 +18,9 @@ CONNECTING_AT_ONCE = 20
 WARM_UP = 20
 
 
-async def memory_of_hive(system: BenchedSystem, people: Sequence[UUID], count: int) -> float:
-    """KiB a socket in an API process of its own, shared out among these people. Each is proven to be live."""
-    tokens = [system.token_of(user_id) for user_id in people]
+async def memory_of_hive(system: BenchedSystem, count: int) -> float:
+    """KiB a socket in an API process of its own, shared out among the people. Each is proven to be live."""
+    tokens = [person.token for person in system.people]
     async with further_api(system) as api:
         addresses = [f"{socket_of(api.address)}?token={tokens[n % len(tokens)]}" for n in range(count)]
         async with _grown(api, addresses) as (kib, sockets):
@@ -36,12 +35,6 @@ async def memory_of_ceiling(system: BenchedSystem, count: int) -> float:
         return kib
 
 
-def memory_kib(pid: int) -> int:
-    """What the process holds of the machine's memory, its part of what it shares with others included (PSS)."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-
-
 @asynccontextmanager
 async def _grown(
     process: Listening, addresses: Sequence[str]
@@ -49,9 +42,9 @@ async def _grown(
     """The growth for each socket, in KiB, and the sockets, which are still open."""
     async with _held(addresses[:WARM_UP]):
         pass
-    before = memory_kib(process.pid)
+    before = pss_kib(process.pid)
     async with _held(addresses) as sockets:
-        yield (memory_kib(process.pid) - before) / len(addresses), sockets
+        yield (pss_kib(process.pid) - before) / len(addresses), sockets
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """The ceiling of idle sockets: Starlette's under uvicorn, which take what comes and say nothing.
 
-python -m tests.performance.realtime.bare_sockets <port>
+python -m tests.performance.ceilings.bare_sockets <port>
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Programs that are started for one figure: the bare servers of the ceilings, and API processes of one's own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -17,32 +17,39 @@ class Listening:
     address: str
     pid: int
 
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
 
 @asynccontextmanager
 async def bare_events(system: BenchedSystem) -> AsyncIterator[Listening]:
     port = free_port()
-    module = "tests.performance.realtime.bare_events"
-    async with _listening(system, [module, str(port), system.database_url, system.redis_url], port) as process:
+    module = "tests.performance.ceilings.bare_events"
+    async with listening(
+        system.environment, [module, str(port), system.database_url, system.redis_url], port
+    ) as process:
         yield process
 
 
 @asynccontextmanager
 async def bare_sockets(system: BenchedSystem) -> AsyncIterator[Listening]:
     port = free_port()
-    async with _listening(system, ["tests.performance.realtime.bare_sockets", str(port)], port) as process:
+    async with listening(system.environment, ["tests.performance.ceilings.bare_sockets", str(port)], port) as process:
         yield process
 
 
 @asynccontextmanager
 async def further_api(system: BenchedSystem) -> AsyncIterator[Listening]:
     """One more API process of the system, that nothing has happened in yet."""
-    async with _listening(system, ["app.cli", "api"], free_port()) as process:
+    async with listening(system.environment, ["app.cli", "api"], free_port()) as process:
         yield process
 
 
 @asynccontextmanager
-async def _listening(system: BenchedSystem, command: list[str], port: int) -> AsyncIterator[Listening]:
-    with HiveProcess(["-m", *command], {**system.environment, "PORT": str(port)}) as process:
+async def listening(environment: Mapping[str, str], command: list[str], port: int) -> AsyncIterator[Listening]:
+    """A module with its arguments as a process, once it takes connections."""
+    with HiveProcess(["-m", *command], {**environment, "PORT": str(port)}) as process:
 
         async def takes_connections() -> bool:
             assert process.process.poll() is None, process.output

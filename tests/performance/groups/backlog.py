@@ -5,8 +5,8 @@ from uuid import UUID
 import asyncpg
 import httpx2
 
+from tests.performance.groups.replay import Backlog
 from tests.performance.own_system import BenchedSystem
-from tests.performance.realtime.replay import Backlog
 from tests.utils.test_utils import wait_until_async
 
 LIFE = 4
@@ -17,11 +17,11 @@ COPIES = """
 """
 
 
-async def make_backlog(system: BenchedSystem, writer: UUID, *, count: int) -> Backlog:
+async def make_backlog(system: BenchedSystem, *, count: int) -> Backlog:
     """`count` (a multiple of `LIFE`) events, numbered and published by the relay."""
     database = await asyncpg.connect(system.database_url)
     try:
-        task_id = await _live_one_life(system, writer)
+        task_id = await _live_one_life(system)
         await wait_until_async(lambda: _is_published(database), what="the events of one task")
         start = await database.fetchval("SELECT last_seq FROM event_log")
         await database.execute(COPIES, task_id, count // LIFE)
@@ -32,9 +32,9 @@ async def make_backlog(system: BenchedSystem, writer: UUID, *, count: int) -> Ba
     return Backlog(start, count)
 
 
-async def _live_one_life(system: BenchedSystem, writer: UUID) -> UUID:
+async def _live_one_life(system: BenchedSystem) -> UUID:
     """A task that is made, edited, claimed and completed; its id."""
-    headers = {"Authorization": f"Bearer {system.token_of(writer)}"}
+    headers = {"Authorization": f"Bearer {system.people[0].token}"}
     async with httpx2.AsyncClient(base_url=system.api, headers=headers) as http:
         body = {
             "title": "Water the orchids",

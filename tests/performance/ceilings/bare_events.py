@@ -1,10 +1,10 @@
 """The ceiling of events: a bare `websockets` server that HIVE has no part in.
 
-    python -m tests.performance.realtime.bare_events <port> <database> <redis>
+    python -m tests.performance.ceilings.bare_events <port> <database> <redis>
 
-`/live` writes each entry of a stream in Valkey to its socket. `/replay` reads the rows of the events in pages and
-writes a text that is ready for each; `/prepare` makes those texts, before anybody's clock runs. These two take `after`,
-a `seq`.
+`/live` gets each entry of a stream in Valkey, by the library's own `broadcast`. `/replay` reads the rows of the events
+in pages and writes a text that is ready for each; `/prepare` makes those texts, before anybody's clock runs. These two
+take `after`, a `seq`.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import uvloop
 from redis.asyncio import Redis
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection, broadcast, serve
 
 STREAM = "benchmark:bare"
 READY = "ready"
@@ -38,6 +38,7 @@ class BareServer:
         self._pool = pool
         self._redis = redis
         self._texts: dict[int, str] = {}
+        self._readers: set[ServerConnection] = set()
 
     async def serve_one(self, socket: ServerConnection) -> None:
         assert socket.request is not None
@@ -50,16 +51,25 @@ class BareServer:
         else:
             await self._replay(socket, after)
 
-    async def _live(self, socket: ServerConnection) -> None:
+    async def follow(self) -> None:
+        """Give each new entry to everybody."""
         newest: Any = await self._redis.xrevrange(STREAM, count=1)
         position = newest[0][0] if newest else "0-0"
-        await socket.send(READY)
         while True:
             found: Any = await self._redis.xread({STREAM: position}, block=1_000)
             entries = found[0][1] if found else []
             for _, fields in entries:
-                await socket.send(fields["event"])
+                broadcast(self._readers, fields["event"])
+                # As HIVE does, so that those whose buffers are full have a turn.
+                await asyncio.sleep(0)
             position = entries[-1][0] if entries else position
+
+    async def _live(self, socket: ServerConnection) -> None:
+        self._readers.add(socket)
+        try:
+            await socket.wait_closed()
+        finally:
+            self._readers.discard(socket)
 
     async def _prepare(self, socket: ServerConnection, after: int) -> None:
         self._texts = {row["seq"]: row["text"] for row in await self._pool.fetch(TEXTS, after)}
@@ -77,9 +87,7 @@ async def main(port: int, database_url: str, redis_url: str) -> None:
     async with asyncpg.create_pool(database_url, min_size=1, max_size=2) as pool:
         server = BareServer(pool, redis)
         async with serve(server.serve_one, "127.0.0.1", port, compression=None):
-            sys.stdout.write(READY)
-            sys.stdout.flush()
-            await asyncio.get_running_loop().create_future()
+            await server.follow()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import httpx2
 from websockets.asyncio.client import connect
 
 from tests.performance.own_system import BenchedSystem
-from tests.performance.realtime.processes import Listening
+from tests.performance.processes import Listening
 
 PATIENCE = 120.0
 PAGE = 1_000

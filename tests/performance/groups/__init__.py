@@ -1,0 +1,1 @@
+"""What is measured, one group of figures a file."""

@@ -1,0 +1,1 @@
+"""Clients in processes of their own, so light that the server is what is measured."""

@@ -1,0 +1,1 @@
+"""What was measured: as a table, as JSON, as a chart, and beside another run."""
