@@ -1,8 +1,9 @@
 """The way to PostgreSQL: engine, sessions, transactions. No other module says "commit"."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy import event, exc, func, select, text
@@ -21,6 +22,8 @@ from app.core.errors import from_database
 
 # Set on a session's `info` by whoever wrote something that the relay should carry on after the commit.
 WAKES_RELAY = "wakes_relay"
+# The same by whoever ended sessions, tokens or accounts: their ids, which this process shall know of at once.
+ENDED_SIGN_INS = "ended_sign_ins"
 
 SERVER_SETTINGS = {
     "timezone": "UTC",
@@ -100,6 +103,7 @@ class Database:
         self._sessions = sessions
         self._engine = engine
         self.wake_relay = wake_relay
+        self.forget_sign_ins: Callable[[Iterable[UUID]], None] = lambda _: None
 
     @classmethod
     def connect(cls, url: str, *, application: str, pool_size: int | None = None, pre_ping: bool = False) -> "Database":
@@ -117,6 +121,7 @@ class Database:
             async with self._sessions() as session:
                 yield session
                 await session.commit()
+        self.forget_sign_ins(session.info.pop(ENDED_SIGN_INS, ()))
         if session.info.pop(WAKES_RELAY, False):
             self.wake_relay()
 

@@ -53,6 +53,8 @@ def _is_counted(scope: Scope) -> bool:
 def _caller(scope: Scope, state: State) -> str:
     """The user that a valid token speaks for, or the address. Whether the user may sign in at all is no matter here."""
     token = _token_of(scope)
+    if signed_in := state.sign_ins.memory.recall(token):
+        return caller_of_user(signed_in.actor.id)
     if user_id := state.limits.known_tokens.user_of(token):
         return caller_of_user(user_id)
     try:
