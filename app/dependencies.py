@@ -18,6 +18,7 @@ from app.core.security import keyed_hash
 from app.database import Database
 from app.limits.sign_ins import Attempt
 from app.models import Scope
+from app.reads.task_reads import TaskReads
 from app.services import (
     AssignmentService,
     BatchService,
@@ -273,6 +274,13 @@ def get_precondition(
 
 PreconditionDep = Annotated[Precondition, Depends(get_precondition)]
 IfNoneMatch = Annotated[str | None, Header(description="The ETag of the version that one has already.")]
+
+
+def get_task_reads(state: StateDep) -> TaskReads:
+    return state.task_reads
+
+
+TaskReadsDep = Annotated[TaskReads, Depends(get_task_reads)]
 
 
 def get_user_service(session: SessionDep) -> UserService:

@@ -18,6 +18,7 @@ from app.api.limiting import RequestLimits
 from app.api.middleware import BodyLimit, RequestContext, TrailingSlash
 from app.api.once import answer_again
 from app.api.problems import EVERY_ROUTE, install_problem_handlers
+from app.api.quick_reads import QUICK_READS
 from app.backing import join_backing
 from app.config import Settings, load_settings
 from app.core.auth import SignedIn
@@ -35,8 +36,10 @@ from app.events.wakeup import RelayWaker
 from app.limits import Limits
 from app.limits.requests import caller_of_user
 from app.metrics import Metrics
+from app.reads.task_reads import TaskReads
 from app.services import ChatService
 from app.services.idempotency_service import Replayed
+from app.services.pages import CursorCodec
 from app.state import State
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.conversation import SocketServer
@@ -76,6 +79,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     install_problem_handlers(app)
     app.add_exception_handler(Replayed, answer_again)
+    # First, or they would not be quick.
+    app.router.routes[:0] = QUICK_READS
     app.include_router(build_router(with_debug=not settings.is_production), prefix="/api/v1")
     app.include_router(health.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
     app.include_router(metrics.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
@@ -162,7 +167,9 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
 
     seats = Seats(settings.max_sockets_per_user)
     sockets = SocketServer(connections, presence, sign_in_socket, say, read, frozenset(settings.cors_origins), seats)
-    return State(settings, database, redis, sign_ins, presence, sockets, Metrics(database, sockets), limits)
+    task_reads = TaskReads(database, CursorCodec(settings.signing_key))
+    metrics = Metrics(database, sockets)
+    return State(settings, database, redis, sign_ins, presence, sockets, metrics, limits, task_reads)
 
 
 async def _fan_out(stream: EventStream, connections: ConnectionManager) -> None:

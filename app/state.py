@@ -7,6 +7,7 @@ from app.core.sign_ins import SignIns
 from app.database import Database
 from app.limits import Limits
 from app.metrics import Metrics
+from app.reads.task_reads import TaskReads
 from app.websockets.conversation import SocketServer
 from app.websockets.presence import Presence
 
@@ -23,3 +24,4 @@ class State:
     sockets: SocketServer
     metrics: Metrics
     limits: Limits
+    task_reads: TaskReads

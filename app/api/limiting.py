@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.datastructures import MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.bearer import bearer_token
 from app.api.problems import problem_response
 from app.core.security import InvalidToken, read_token
 from app.limits.requests import Allowance, TooManyRequests, caller_at, caller_of_user
@@ -67,8 +68,7 @@ def _token_of(scope: Scope) -> str:
     if scope["type"] == "websocket":
         # A token that comes in the first message isn't there yet: such a handshake counts for its address.
         return QueryParams(scope["query_string"]).get("token", "")
-    scheme, _, token = Headers(scope=scope).get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    return bearer_token(scope) or ""
 
 
 def _telling(send: Send, headers: Mapping[str, str]) -> Send:
