@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
-from starlette.datastructures import MutableHeaders, QueryParams
+from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.bearer import bearer_token
 from app.api.problems import problem_response
 from app.core.security import InvalidToken, read_token
-from app.limits.requests import Allowance, TooManyRequests, caller_at, caller_of_user
+from app.limits.allowance import Allowance
+from app.limits.requests import TooManyRequests, caller_at, caller_of_user
 from app.state import State
 from app.websockets.connection import CloseCode
 
@@ -74,7 +75,8 @@ def _token_of(scope: Scope) -> str:
 def _telling(send: Send, headers: Mapping[str, str]) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(headers)
+            told = ((name.lower().encode(), value.encode()) for name, value in headers.items())
+            message["headers"] = [*message.get("headers", ()), *told]
         await send(message)
 
     return send_with_headers
