@@ -118,9 +118,8 @@ class Database:
     @classmethod
     def connect(cls, url: str, *, application: str, pool_size: int | None = None, pre_ping: bool = False) -> "Database":
         engine = create_engine(url, application=application, pool_size=pool_size, pre_ping=pre_ping)
-        # Reads hold a connection for a moment only, so half as many do.
-        size = ((pool_size or 1) + 1) // 2
-        reader = ReadPool(driver_options(url, application=f"{application} reads"), size=size, wait_seconds=POOL_SECONDS)
+        options = driver_options(url, application=f"{application} reads")
+        reader = ReadPool(options, size=pool_size or 1, wait_seconds=POOL_SECONDS)
         return cls(async_sessionmaker(engine, expire_on_commit=False), engine=engine, reader=reader)
 
     @asynccontextmanager

@@ -18,5 +18,5 @@ def link_next_page(request: Request, response: Response, page: Page[Any]) -> Non
 def next_page(scope: Scope, cursor: str) -> str:
     """The header of an answer to a request that had all parameters of the next one, but for the cursor."""
     given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    query = urlencode([*((name, value) for name, value in given if name != "cursor"), ("cursor", cursor)])
-    return f'<{scope["path"]}?{query}>; rel="next"'
+    others = urlencode([(name, value) for name, value in given if name != "cursor"])
+    return f'<{scope["path"]}?{others}{"&" if others else ""}cursor={cursor}>; rel="next"'

@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 from asyncpg import Record
@@ -8,7 +9,7 @@ from app.core.permissions import Actor, TaskNotFound
 from app.database import Database
 from app.reads.statement import GIVEN, Statement
 from app.reads.task_statements import one_task, page_of_tasks
-from app.schemas.task import TaskListQuery
+from app.schemas.task import TaskFilter, TaskListQuery
 from app.services.pages import CursorCodec, Position
 from app.services.task_filter import filter_values
 from app.services.task_lists import scope_of_tasks
@@ -77,8 +78,12 @@ class TaskReads:
 def _way_to_ask(actor: Actor, query: TaskListQuery, position: Position | None) -> object:
     """The same for all who can be answered by the same statement."""
     place = position and (position.key is None, "after")
-    filters = query.model_copy(update={"limit": None, "cursor": None})
-    return actor.is_admin, query.sort, place, *(_kind_of(value) for _, value in filters)
+    return actor.is_admin, place, query.sort, _kinds_of_filters(query)
+
+
+@lru_cache(maxsize=1024)
+def _kinds_of_filters(query: TaskListQuery) -> tuple[object, ...]:
+    return tuple(_kind_of(getattr(query, name)) for name in TaskFilter.model_fields)
 
 
 def _kind_of(value: object) -> object:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from itsdangerous import BadData, URLSafeSerializer
+from itsdangerous.encoding import base64_encode
 from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -57,11 +58,15 @@ class CursorCodec:
         self._serializer = URLSafeSerializer(
             signing_key, salt="list-cursor", signer_kwargs={"digest_method": hashlib.sha256}
         )
+        self._signer = self._serializer.make_signer()
 
     def encode(self, position: Position, *, scope: str) -> str:
+        """Letters that an address can have as they are."""
         key = position.key
         stored = ["t", key.isoformat()] if isinstance(key, datetime) else ["v", key]
-        return str(self._serializer.dumps([_digest(scope), stored, str(position.id)]))
+        content = json.dumps([_digest(scope), stored, str(position.id)], separators=(",", ":")).encode()
+        # As the serializer does it, which would try to compress these few bytes first: as long as all the rest takes.
+        return self._signer.sign(base64_encode(content)).decode()
 
     def decode(self, cursor: str, *, scope: str) -> Position:
         """The position that a cursor stands for.

@@ -1,5 +1,7 @@
 """The list of tasks: its orders, and what a cursor of it is good for."""
 
+from functools import lru_cache
+
 from app.core.permissions import Actor
 from app.models import Task
 from app.schemas.task import TaskListQuery, TaskSort
@@ -17,6 +19,8 @@ ORDERS = {
 }
 
 
+# Both can't change, and the same few lists are asked for again and again.
+@lru_cache(maxsize=1024)
 def scope_of_tasks(actor: Actor, query: TaskListQuery) -> str:
     """Names the list that the actor asks for."""
     filters = query.model_dump(mode="json", exclude={"limit", "cursor"})
