@@ -304,13 +304,19 @@ async def let_remember(client: httpx2.AsyncClient, token: str, engine: AsyncEngi
 
 
 async def seconds_until(status: int, path: str, client: httpx2.AsyncClient, token: str) -> float:
-    began = time.monotonic()
+    """How long it was until the last request began that was answered otherwise: a busy machine answers late."""
+    began = last = time.monotonic()
 
     async def is_noticed() -> bool:
-        return (await client.get(path, headers=bearer(token))).status_code == status
+        nonlocal last
+        asked = time.monotonic()
+        if (await client.get(path, headers=bearer(token))).status_code == status:
+            return True
+        last = asked
+        return False
 
-    await wait_until_async(is_noticed, what=f"a {status}", timeout=5)
-    return time.monotonic() - began
+    await wait_until_async(is_noticed, what=f"a {status}", timeout=10)
+    return last - began
 
 
 async def test_what_ends_in_one_process_ends_in_the_other_within_a_second_without_redis_and_relay(
