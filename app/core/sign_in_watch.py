@@ -7,7 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import BigInteger, Text, cast, delete, func, literal, select, true
+from sqlalchemy import delete, func
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import HiveError
@@ -20,6 +20,12 @@ LOOK_SECONDS = 0.3
 TRUSTED_SECONDS = 0.9
 # What a process remembers is minutes old at most, so no process has need of older ones.
 KEEP_CHANGES = timedelta(hours=1)
+# One statement, and so one state of the database.
+LOOK = """
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+       array(SELECT id FROM sign_in_changes WHERE xact >= $1 ORDER BY id),
+       array(SELECT subject FROM sign_in_changes WHERE xact >= $1 ORDER BY id)
+"""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -68,18 +74,10 @@ class SignInWatch:
         An identity won't do for a position: a number is given before the commit, and whoever has seen a higher one
         would never see it.
         """
-        lowest = cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), BigInteger)
-        snapshot = select(lowest.label("lowest")).subquery()
-        since = (
-            select(SignInChange.id, SignInChange.subject)
-            .where(SignInChange.xact >= literal(self._horizon, BigInteger))
-            .subquery()
-        )
-        # One statement, and so one state of the database.
-        statement = select(snapshot.c.lowest, since.c.id, since.c.subject).outerjoin(since, true())
-        async with self._database.unit_of_work() as session:
-            rows = (await session.execute(statement)).all()
-        return rows[0][0], {number: subject for _, number, subject in rows if number is not None}
+        row = await self._database.read(LOOK, [self._horizon])
+        assert row is not None
+        horizon, numbers, subjects = row
+        return horizon, dict(zip(numbers, subjects, strict=True))
 
 
 async def purge_sign_in_changes(session: AsyncSession) -> None:

@@ -234,3 +234,22 @@ async def test_a_quick_answer_is_counted_under_its_declared_path(app: FastAPI, s
 @pytest.mark.parametrize("path", ["/tasks?nonsense=1", "/tasks?limit=0", "/tasks?cursor=", f"/tasks/{UUID(int=1)}?a=1"])
 async def test_what_is_not_plain_is_refused_as_ever(signed_in: httpx2.AsyncClient, path: str) -> None:
     assert problem(await signed_in.get(path), 422)["code"] == "invalid_request"
+
+
+async def test_a_statement_is_made_once_for_all_who_ask_in_the_same_way(
+    app: FastAPI, client_as: ClientAs, user: User, other_user: User, admin: User
+) -> None:
+    def made() -> int:
+        return len(app.state.hive.task_reads._statements)
+
+    for viewer, path, expected in (
+        (user, "/tasks?category=roses", 1),
+        (other_user, "/tasks?category=ferns&limit=7", 1),
+        (user, "/tasks?category=roses&category=ferns", 2),
+        (admin, "/tasks?category=roses", 3),
+        (user, f"/tasks/{UUID(int=1)}", 4),
+        (other_user, f"/tasks/{UUID(int=2)}", 4),
+        (admin, f"/tasks/{UUID(int=1)}", 5),
+    ):
+        await (await client_as(viewer)).get(path)
+        assert made() == expected, path
