@@ -8,7 +8,7 @@ from asyncpg import Record
 from app.core.permissions import Actor, TaskNotFound
 from app.database import Database
 from app.reads.statement import GIVEN, Statement
-from app.reads.task_statements import one_task, page_of_tasks
+from app.reads.task_statements import fixed_limit, one_task, page_of_tasks
 from app.schemas.task import TaskFilter, TaskListQuery
 from app.services.pages import CursorCodec, Position
 from app.services.task_filter import filter_values
@@ -78,7 +78,7 @@ class TaskReads:
 def _way_to_ask(actor: Actor, query: TaskListQuery, position: Position | None) -> object:
     """The same for all who can be answered by the same statement."""
     place = position and (position.key is None, "after")
-    return actor.is_admin, place, query.sort, _kinds_of_filters(query)
+    return actor.is_admin, place, query.sort, fixed_limit(query), _kinds_of_filters(query)
 
 
 @lru_cache(maxsize=1024)

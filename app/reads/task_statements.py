@@ -1,6 +1,7 @@
 """A task and pages of tasks as statements, from what the services say of them."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from sqlalchemy import CTE, ColumnElement, Integer, Subquery, and_, bindparam, case, func, literal_column, select, true
 
@@ -8,7 +9,7 @@ from app.core.permissions import Actor, select_visible_tasks, viewer_id
 from app.models import EventLog, Task, TaskStatus
 from app.reads.json_columns import as_json, as_json_list, columns_of, moment
 from app.reads.statement import Statement
-from app.schemas.task import TaskListQuery, TaskResponse
+from app.schemas.task import TaskFilter, TaskListQuery, TaskResponse
 from app.services.pages import Position
 from app.services.task_filter import filter_tasks
 from app.services.task_lists import ORDERS
@@ -26,7 +27,8 @@ def page_of_tasks(actor: Actor, query: TaskListQuery, position: Position | None)
     listed = filter_tasks(select_visible_tasks(actor), query, actor).order_by(*order.columns())
     if position:
         listed = listed.where(order.after(position))
-    limit = bindparam("limit", type_=Integer())
+    fixed = fixed_limit(query)
+    limit = literal_column(str(fixed), Integer()) if fixed else bindparam("limit", type_=Integer())
     columns = [*columns_of(TaskResponse, Task, _computed(actor)), order.key.label("sort_key")]
     # One row more than asked for tells whether there is a next page.
     rows = listed.with_only_columns(*columns).limit(limit + literal_column("1")).cte("page")
@@ -38,6 +40,17 @@ def page_of_tasks(actor: Actor, query: TaskListQuery, position: Position | None)
         *(last := _last_of(rows, limit)).c,
     )
     return Statement.of(statement.select_from(EventLog).outerjoin(last, true()))
+
+
+@lru_cache(maxsize=1024)
+def fixed_limit(query: TaskListQuery) -> int | None:
+    """The limit that stands in the statement itself: that of a list without filters.
+
+    PostgreSQL keeps a plan only if it sees that few rows are wanted, and to plan such a list takes a third of its time.
+    With filters one plan isn't as good for all values, so those are planned each time.
+    """
+    is_filtered = any(getattr(query, name) not in {(), None} for name in TaskFilter.model_fields)
+    return None if is_filtered else query.limit
 
 
 def _last_of(rows: CTE, limit: ColumnElement[int]) -> Subquery:

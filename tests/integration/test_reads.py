@@ -250,6 +250,10 @@ async def test_a_statement_is_made_once_for_all_who_ask_in_the_same_way(
         (user, f"/tasks/{UUID(int=1)}", 4),
         (other_user, f"/tasks/{UUID(int=2)}", 4),
         (admin, f"/tasks/{UUID(int=1)}", 5),
+        (user, "/tasks", 6),
+        (other_user, "/tasks", 6),
+        # So that PostgreSQL keeps its plan.
+        (user, "/tasks?limit=7", 7),
     ):
         await (await client_as(viewer)).get(path)
         assert made() == expected, path
