@@ -1,8 +1,9 @@
 """The way to PostgreSQL: engine, sessions, transactions. No other module says "commit"."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy import event, exc, func, select, text
@@ -18,9 +19,12 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from app.core.dsn import asyncpg_dsn
 from app.core.errors import from_database
+from app.read_pool import Reader, ReadPool
 
 # Set on a session's `info` by whoever wrote something that the relay should carry on after the commit.
 WAKES_RELAY = "wakes_relay"
+# The same by whoever ended sessions, tokens or accounts: their ids, which this process shall know of at once.
+ENDED_SIGN_INS = "ended_sign_ins"
 
 SERVER_SETTINGS = {
     "timezone": "UTC",
@@ -34,6 +38,8 @@ SERVER_SETTINGS = {
 }
 # For a server that is frozen or out of reach and can't keep its own time-outs. Longer than those.
 ANSWER_SECONDS = 20
+# How long one waits for a connection that others have.
+POOL_SECONDS = 3
 
 
 def create_engine(
@@ -49,12 +55,11 @@ def create_engine(
     `pre_ping` asks each connection before use, for a process whose event loop stands still meanwhile and does not
     learn that the server hung up. A statement without an answer for `answer_seconds` fails.
     """
-    dsn = asyncpg_dsn(url)
-    settings = {**SERVER_SETTINGS, "application_name": f"hive {application}"}
+    options = driver_options(url, application=application, answer_seconds=answer_seconds)
 
     async def connect(*_: Any, **__: Any) -> asyncpg.Connection:
         # asyncpg reads the provider's options itself, such as sslmode, which SQLAlchemy's URL would lose.
-        return await asyncpg.connect(dsn, server_settings=settings, timeout=3, command_timeout=answer_seconds)
+        return await asyncpg.connect(**options)
 
     pool: dict[str, Any] = (
         {"poolclass": NullPool}
@@ -62,7 +67,7 @@ def create_engine(
         else {
             "pool_size": pool_size,
             "max_overflow": 0,
-            "pool_timeout": 3,
+            "pool_timeout": POOL_SECONDS,
             "pool_recycle": 1800,
             "pool_pre_ping": pre_ping,
         }
@@ -72,6 +77,12 @@ def create_engine(
     event.listen(engine.sync_engine, "handle_error", _give_up_silent_connection)
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
     return engine
+
+
+def driver_options(url: str, *, application: str, answer_seconds: float | None = ANSWER_SECONDS) -> dict[str, Any]:
+    """How each connection is made, whoever makes it."""
+    settings = {**SERVER_SETTINGS, "application_name": f"hive {application}"}
+    return {"dsn": asyncpg_dsn(url), "server_settings": settings, "timeout": 3, "command_timeout": answer_seconds}
 
 
 def _refuse_closed_connection(connection: DBAPIConnection, _entry: ConnectionPoolEntry, _proxy: object) -> None:
@@ -95,16 +106,21 @@ class Database:
         sessions: async_sessionmaker[AsyncSession],
         *,
         engine: AsyncEngine | None = None,
+        reader: Reader | None = None,
         wake_relay: Callable[[], None] = lambda: None,
     ) -> None:
         self._sessions = sessions
         self._engine = engine
+        self._reader = reader
         self.wake_relay = wake_relay
+        self.forget_sign_ins: Callable[[Iterable[UUID]], None] = lambda _: None
 
     @classmethod
     def connect(cls, url: str, *, application: str, pool_size: int | None = None, pre_ping: bool = False) -> "Database":
         engine = create_engine(url, application=application, pool_size=pool_size, pre_ping=pre_ping)
-        return cls(async_sessionmaker(engine, expire_on_commit=False), engine=engine)
+        options = driver_options(url, application=f"{application} reads")
+        reader = ReadPool(options, size=pool_size or 1, wait_seconds=POOL_SECONDS)
+        return cls(async_sessionmaker(engine, expire_on_commit=False), engine=engine, reader=reader)
 
     @asynccontextmanager
     async def unit_of_work(self) -> AsyncIterator[AsyncSession]:
@@ -117,8 +133,19 @@ class Database:
             async with self._sessions() as session:
                 yield session
                 await session.commit()
+        self.forget_sign_ins(session.info.pop(ENDED_SIGN_INS, ()))
         if session.info.pop(WAKES_RELAY, False):
             self.wake_relay()
+
+    async def read(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
+        """The first row of what a statement answers that changes nothing. Without a session, and without a transaction.
+
+        Raises:
+            HiveError: as `unit_of_work` does.
+        """
+        assert self._reader is not None
+        with _errors_translated():
+            return await self._reader.fetch_row(sql, arguments)
 
     @asynccontextmanager
     async def exclusively(self, lock: int, *, idle_seconds: int = 10) -> AsyncIterator["Database | None"]:
@@ -150,6 +177,8 @@ class Database:
                     await connection.invalidate()
 
     async def close(self) -> None:
+        if isinstance(self._reader, ReadPool):
+            await self._reader.close()
         if self._engine is not None:
             await self._engine.dispose()
 

@@ -21,6 +21,7 @@ from app.core.security import keyed_hash
 from app.database import Database
 from app.limits.sign_ins import Attempt
 from app.models import Scope
+from app.reads.task_reads import TaskReads
 from app.services import (
     AssignmentService,
     BatchService,
@@ -89,19 +90,30 @@ async def get_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
-async def get_sign_in(state: StateDep, token: Annotated[str | None, Depends(bearer)]) -> SignedIn:
-    # In a transaction of its own: a reader of events stays for long, and a hash takes its time, and neither
-    # may keep a connection meanwhile.
+async def get_token(token: Annotated[str | None, Depends(bearer)]) -> str:
     if token is None:
         raise NotSignedIn
-    return await state.sign_in(token)
+    return token
+
+
+BearerToken = Annotated[str, Depends(get_token)]
+
+
+async def get_sign_in(state: StateDep, token: BearerToken) -> SignedIn:
+    # If it's looked up, then in a transaction of its own: a reader of events stays for long, and a hash takes its
+    # time, and neither may keep a connection meanwhile.
+    return await state.sign_ins.sign_in(token)
 
 
 # Whoever it is, with whatever token. An endpoint takes one of those below, which say who may call it.
 CurrentSignIn = Annotated[SignedIn, Depends(get_sign_in)]
 
 
-async def get_user_sign_in(signed_in: CurrentSignIn) -> SignedIn:
+async def get_user_sign_in(request: Request, state: StateDep, token: BearerToken) -> SignedIn:
+    is_reading = request.method in {"GET", "HEAD"}
+    # What is closed to API tokens changes accounts and what they are entered by. Who was put out a moment ago must
+    # not leave another way in behind.
+    signed_in = await (state.sign_ins.sign_in(token) if is_reading else state.sign_ins.look_up(token))
     signed_in.require_session()
     return signed_in
 
@@ -277,6 +289,13 @@ def get_precondition(precondition: VersionPreconditionDep, hive_lease_token: Lea
 
 PreconditionDep = Annotated[Precondition, Depends(get_precondition)]
 IfNoneMatch = Annotated[Condition | None, Header(description="The ETag of the version that one has already.")]
+
+
+def get_task_reads(state: StateDep) -> TaskReads:
+    return state.task_reads
+
+
+TaskReadsDep = Annotated[TaskReads, Depends(get_task_reads)]
 
 
 def get_user_service(session: SessionDep) -> UserService:

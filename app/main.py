@@ -18,12 +18,15 @@ from app.api.limiting import RequestLimits
 from app.api.middleware import BodyLimit, RequestContext, TrailingSlash
 from app.api.once import answer_again
 from app.api.problems import EVERY_ROUTE, install_problem_handlers
+from app.api.quick_reads import QUICK_READS
 from app.backing import join_backing
 from app.config import Settings, load_settings
-from app.core.auth import API_TOKEN_PREFIX, SignedIn, authenticate
+from app.core.auth import SignedIn
 from app.core.logging import configure_logging
 from app.core.permissions import Actor
 from app.core.redis import connect_redis
+from app.core.sign_in_watch import SignInWatch
+from app.core.sign_ins import SignIns
 from app.database import Database
 from app.dependencies import StrictParameters
 from app.events.backlog import BacklogPage, LogPosition, read_backlog
@@ -33,8 +36,10 @@ from app.events.wakeup import RelayWaker
 from app.limits import Limits
 from app.limits.requests import caller_of_user
 from app.metrics import Metrics
+from app.reads.task_reads import TaskReads
 from app.services import ChatService
 from app.services.idempotency_service import Replayed
+from app.services.pages import CursorCodec
 from app.state import State
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.conversation import SocketServer
@@ -74,6 +79,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     install_problem_handlers(app)
     app.add_exception_handler(Replayed, answer_again)
+    # First, or they would not be quick.
+    app.router.routes[:0] = QUICK_READS
     app.include_router(build_router(with_debug=not settings.is_production), prefix="/api/v1")
     app.include_router(health.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
     app.include_router(metrics.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
@@ -109,6 +116,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Of its own, so that requests that hold all the others' connections hold up no event.
         log_database = Database.connect(backing.database_url, application="api log", pool_size=1)
         stack.push_async_callback(log_database.close)
+        # The same: who has been put out must not get in again because the others are many.
+        watch_database = Database.connect(backing.database_url, application="api sign-ins", pool_size=1)
+        stack.push_async_callback(watch_database.close)
         waker = RelayWaker(redis)
         database.wake_relay = waker.wake
         carrier = CeleryCarrier(settings, backing.redis_url)
@@ -120,6 +130,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(state.presence.leave)
         await stack.enter_async_context(_in_background(waker.run))
         await stack.enter_async_context(_in_background(state.presence.run))
+        await stack.enter_async_context(_in_background(SignInWatch(watch_database, state.sign_ins.memory).run))
         await stack.enter_async_context(
             _in_background(partial(_fan_out, EventStream(log_database, redis), connections))
         )
@@ -137,16 +148,13 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
     # Half of the connections are for requests alone.
     turns = Turns(max(1, settings.database_pool_size // 2))
 
-    async def sign_in(token: str) -> SignedIn:
-        async with database.unit_of_work() as session:
-            signed_in = await authenticate(session, token, key=settings.jwt_key)
-        if token.startswith(API_TOKEN_PREFIX):
-            limits.known_tokens.remember(token, signed_in.actor.id)
-        return signed_in
+    sign_ins = SignIns(database, limits.known_tokens, key=settings.jwt_key)
+    database.forget_sign_ins = sign_ins.memory.forget
 
     async def sign_in_socket(token: str) -> SignedIn:
         async with turns.taken():
-            return await sign_in(token)
+            # It's for hours, so it's worth a look.
+            return await sign_ins.look_up(token)
 
     async def say(actor: Actor, message: str) -> None:
         await limits.requests.charge(caller_of_user(actor.id))
@@ -159,7 +167,9 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
 
     seats = Seats(settings.max_sockets_per_user)
     sockets = SocketServer(connections, presence, sign_in_socket, say, read, frozenset(settings.cors_origins), seats)
-    return State(settings, database, redis, sign_in, presence, sockets, Metrics(database, sockets), limits)
+    task_reads = TaskReads(database, CursorCodec(settings.signing_key))
+    metrics = Metrics(database, sockets)
+    return State(settings, database, redis, sign_ins, presence, sockets, metrics, limits, task_reads)
 
 
 async def _fan_out(stream: EventStream, connections: ConnectionManager) -> None:

@@ -18,12 +18,13 @@ Nobody is signed in by a back door: `client_as(user)` carries a real token.
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import asyncpg
 import httpx2
 import pytest
 from asyncpg.exceptions import DeadlockDetectedError, ForeignKeyViolationError
@@ -33,17 +34,18 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import delete, update
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
 from app import embedded
 from app.config import Settings
 from app.core.logging import configure_logging
 from app.core.redis import connect_redis
 from app.core.security import issue_token
-from app.database import Database, create_engine
+from app.database import POOL_SECONDS, Database, create_engine, driver_options
 from app.events.published import read_log
 from app.main import build_state, create_app
 from app.models import Base, EventLog, User
+from app.read_pool import Reader, ReadPool
 from tests.builders.users import create_user
 from tests.utils.databases import new_database
 from tests.utils.mail_server import MailServer
@@ -139,18 +141,24 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
-async def sessions(
-    request: pytest.FixtureRequest, engine: AsyncEngine
-) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
-    """Makes sessions: the test's and the application's."""
+async def connection(request: pytest.FixtureRequest, engine: AsyncEngine) -> AsyncIterator[AsyncConnection | None]:
+    """The one connection of an ordinary test, in the transaction around it; None for a committed one."""
     if request.node.get_closest_marker("committed"):
-        yield async_sessionmaker(engine, expire_on_commit=False)
+        yield None
         await _empty_tables(engine)
         return
     async with engine.connect() as connection:
         transaction = await connection.begin()
-        yield async_sessionmaker(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
+        yield connection
         await transaction.rollback()
+
+
+@pytest.fixture
+def sessions(connection: AsyncConnection | None, engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
+    """Makes sessions: the test's and the application's."""
+    if connection is None:
+        return async_sessionmaker(engine, expire_on_commit=False)
+    return async_sessionmaker(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
 
 
 # What others who are at the rows too can cause: taking them in another order, or making new ones meanwhile.
@@ -181,10 +189,34 @@ async def _delete_rows(engine: AsyncEngine) -> None:
         await connection.execute(update(EventLog).values(purged_seq=EventLog.last_seq))
 
 
+class ReaderOfTest:
+    """Has the application's reads answered by the test's connection, within its transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self.note: Callable[[str, Sequence[object]], None] = lambda *_: None
+
+    async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
+        self.note(sql, arguments)
+        driver = (await self._connection.get_raw_connection()).driver_connection
+        assert isinstance(driver, asyncpg.Connection)
+        return await driver.fetchrow(sql, *arguments)
+
+
 @pytest.fixture
-def database(sessions: async_sessionmaker[AsyncSession]) -> Database:
+async def reader(connection: AsyncConnection | None, database_url: str) -> AsyncIterator[Reader]:
+    if connection is not None:
+        yield ReaderOfTest(connection)
+        return
+    pool = ReadPool(driver_options(database_url, application="test reads"), size=5, wait_seconds=POOL_SECONDS)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+def database(sessions: async_sessionmaker[AsyncSession], reader: Reader) -> Database:
     """The application's way to the database of this test."""
-    return Database(sessions)
+    return Database(sessions, reader=reader)
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
-from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.bearer import bearer_token
 from app.api.problems import problem_response
 from app.core.security import InvalidToken, read_token
-from app.limits.requests import Allowance, TooManyRequests, caller_at, caller_of_user
+from app.limits.allowance import Allowance
+from app.limits.requests import TooManyRequests, caller_at, caller_of_user
 from app.state import State
 from app.websockets.connection import CloseCode
 
@@ -53,6 +55,8 @@ def _is_counted(scope: Scope) -> bool:
 def _caller(scope: Scope, state: State) -> str:
     """The user that a valid token speaks for, or the address. Whether the user may sign in at all is no matter here."""
     token = _token_of(scope)
+    if signed_in := state.sign_ins.memory.recall(token):
+        return caller_of_user(signed_in.actor.id)
     if user_id := state.limits.known_tokens.user_of(token):
         return caller_of_user(user_id)
     try:
@@ -65,14 +69,14 @@ def _token_of(scope: Scope) -> str:
     if scope["type"] == "websocket":
         # A token that comes in the first message isn't there yet: such a handshake counts for its address.
         return QueryParams(scope["query_string"]).get("token", "")
-    scheme, _, token = Headers(scope=scope).get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    return bearer_token(scope) or ""
 
 
 def _telling(send: Send, headers: Mapping[str, str]) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(headers)
+            told = ((name.lower().encode(), value.encode()) for name, value in headers.items())
+            message["headers"] = [*message.get("headers", ()), *told]
         await send(message)
 
     return send_with_headers

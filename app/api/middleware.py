@@ -6,7 +6,7 @@ import time
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from app.api.measure import count_request
 from app.api.problems import FRAMEWORK_CODES, INTERNAL_ERROR, problem_response
@@ -33,7 +33,7 @@ class RequestContext:
             return
         request_id = _request_id(scope)
         scope["hive_request_id"] = request_id
-        structlog.contextvars.clear_contextvars()
+        # Nothing else is bound by requests. What one that came by the same connection has left is replaced.
         structlog.contextvars.bind_contextvars(request_id=request_id)
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)

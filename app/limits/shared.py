@@ -119,23 +119,23 @@ class SharedStorage(RedisStorage):
         self._hit_script = _name_of(self.bridge.SCRIPT_ACQUIRE_SLIDING_WINDOW)
         self._look_script = _name_of(self.bridge.SCRIPT_SLIDING_WINDOW)
 
-    async def hit_and_look(self, item: RateLimitItem, identifier: str) -> tuple[bool, SlidingWindow]:
-        """Whether the hit was granted, and how the window stands then. One round trip."""
+    async def hit_and_look(self, item: RateLimitItem, identifier: str, amount: int = 1) -> tuple[bool, SlidingWindow]:
+        """Whether so many hits were granted, all or none, and how the window stands then. One round trip."""
         try:
-            return await self._hit_and_look(item, identifier)
+            return await self._hit_and_look(item, identifier, amount)
         except NoScriptError:
             # This Redis is new, or was started anew. The one that counts comes last: where it's known, both are, and
             # nobody counts twice.
             await self._redis.script_load(self.bridge.SCRIPT_SLIDING_WINDOW)
             await self._redis.script_load(self.bridge.SCRIPT_ACQUIRE_SLIDING_WINDOW)
-            return await self._hit_and_look(item, identifier)
+            return await self._hit_and_look(item, identifier, amount)
 
-    async def _hit_and_look(self, item: RateLimitItem, identifier: str) -> tuple[bool, SlidingWindow]:
+    async def _hit_and_look(self, item: RateLimitItem, identifier: str, amount: int) -> tuple[bool, SlidingWindow]:
         key, seconds = item.key_for(identifier), item.get_expiry()
         names = (self._previous_window_key(key), self._current_window_key(key))
         keys = [self.bridge.prefixed_key(name) for name in names]
         async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.evalsha(self._hit_script, 2, *keys, item.amount, seconds, 1)
+            pipeline.evalsha(self._hit_script, 2, *keys, item.amount, seconds, amount)
             pipeline.evalsha(self._look_script, 2, *keys, seconds)
             is_granted, found = await pipeline.execute()
         previous, previous_left, current, current_left = (max(int(figure or 0), 0) for figure in found)

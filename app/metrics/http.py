@@ -25,9 +25,18 @@ class HttpMetrics:
             buckets=SECONDS,
             registry=registry,
         )
+        self._known: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
 
     def answered(self, *, method: str, route: str | None, status: int, seconds: float) -> None:
         """`route` is the path as it's declared, such as `/api/v1/tasks/{task_id}`; None for an address of none."""
-        labels = (method if method in METHODS else OTHER_METHOD, route or NO_ROUTE, str(status))
-        self._requests.labels(*labels).inc()
-        self._durations.labels(*labels).observe(seconds)
+        requests, durations = self._series(method if method in METHODS else OTHER_METHOD, route or NO_ROUTE, status)
+        requests.inc()
+        durations.observe(seconds)
+
+    def _series(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        # The library looks each of them up under a lock.
+        labels = (method, route, str(status))
+        known = self._known.get(labels)
+        if known is None:
+            known = self._known[labels] = self._requests.labels(*labels), self._durations.labels(*labels)
+        return known

@@ -6,6 +6,7 @@ from app.models.event import PERSONAL_TYPES, Event, EventLog, EventType
 from app.models.idempotent_request import IdempotentRequest
 from app.models.job import Job, JobName, JobState
 from app.models.notification import Notification, NotificationKind
+from app.models.sign_in_change import SignInChange
 from app.models.task import HELD_STATUSES, Task, TaskPriority, TaskStatus
 from app.models.task_blocker import TaskBlocker, is_blocked, is_ready
 from app.models.user import User
@@ -27,6 +28,7 @@ __all__ = [
     "Notification",
     "NotificationKind",
     "Scope",
+    "SignInChange",
     "Task",
     "TaskBlocker",
     "TaskPriority",

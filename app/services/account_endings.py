@@ -10,6 +10,7 @@ from app.events import outbox
 from app.events.types import AccountDeactivated
 from app.models import ApiToken, User, UserSession
 from app.services.assignment_service import AssignmentService
+from app.services.sign_in_endings import forget_after_commit
 
 
 async def end_accounts(session: AsyncSession, accounts: Sequence[User], *, by: Actor) -> None:
@@ -27,6 +28,7 @@ async def end_accounts(session: AsyncSession, accounts: Sequence[User], *, by: A
 async def _end_sign_ins(session: AsyncSession, account: User) -> None:
     for held in (UserSession, ApiToken):
         await session.execute(delete(held).where(held.user_id == account.id))
+    forget_after_commit(session, [account.id])
     # Each process ends what is open of the event's actor, so that is the account, whoever has ended it.
     event = AccountDeactivated(user_id=account.id)
     await outbox.record(session, event, actor=Actor.of(account), audience=[])

@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from itsdangerous import BadData, URLSafeSerializer
-from sqlalchemy import ColumnElement, Select, and_, or_, tuple_
+from itsdangerous.encoding import base64_encode
+from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -57,11 +58,15 @@ class CursorCodec:
         self._serializer = URLSafeSerializer(
             signing_key, salt="list-cursor", signer_kwargs={"digest_method": hashlib.sha256}
         )
+        self._signer = self._serializer.make_signer()
 
     def encode(self, position: Position, *, scope: str) -> str:
+        """Letters that an address can have as they are."""
         key = position.key
         stored = ["t", key.isoformat()] if isinstance(key, datetime) else ["v", key]
-        return str(self._serializer.dumps([_digest(scope), stored, str(position.id)]))
+        content = json.dumps([_digest(scope), stored, str(position.id)], separators=(",", ":")).encode()
+        # As the serializer does it, which would try to compress these few bytes first: as long as all the rest takes.
+        return self._signer.sign(base64_encode(content)).decode()
 
     def decode(self, cursor: str, *, scope: str) -> Position:
         """The position that a cursor stands for.
@@ -106,12 +111,13 @@ class Order:
         return Position(getattr(row, self.key.key), getattr(row, self.id.key))
 
     def after(self, position: Position) -> ColumnElement[bool]:
-        """The rows that come after the position."""
+        """The rows that come after the position, whose parts have names in the statement."""
+        after_id = bindparam("after_id", position.id, self.id.type)
         if position.key is None:
-            beyond = self.id < position.id if self.descending else self.id > position.id
+            beyond = self.id < after_id if self.descending else self.id > after_id
             among_nulls = and_(self.key.is_(None), beyond)
             return or_(self.key.is_not(None), among_nulls) if self.descending else among_nulls
-        row, reached = tuple_(self.key, self.id), tuple_(position.key, position.id)
+        row, reached = tuple_(self.key, self.id), tuple_(bindparam("after_key", position.key, self.key.type), after_id)
         if self.descending:
             return row < reached
         return or_(row > reached, self.key.is_(None)) if self.nullable else row > reached

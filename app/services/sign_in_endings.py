@@ -1,11 +1,12 @@
 """Telling every process that sessions or tokens hold no longer, so that it closes what was opened with them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Actor
+from app.database import ENDED_SIGN_INS
 from app.events import outbox
 from app.events.types import SignInEnded
 
@@ -13,8 +14,14 @@ from app.events.types import SignInEnded
 TOLD_AT_ONCE = 500
 
 
+def forget_after_commit(session: AsyncSession, ids: Iterable[UUID]) -> None:
+    """Have this process, which answers for the end, know of it before it answers."""
+    session.info.setdefault(ENDED_SIGN_INS, set()).update(ids)
+
+
 async def tell_of_ended_sign_ins(session: AsyncSession, ids: Sequence[UUID], *, user_id: UUID, actor: Actor) -> None:
     """`user_id` is whose they were, `actor` who ended them."""
+    forget_after_commit(session, ids)
     for begin in range(0, len(ids), TOLD_AT_ONCE):
         event = SignInEnded(user_id=user_id, sign_in_ids=list(ids[begin : begin + TOLD_AT_ONCE]))
         await outbox.record(session, event, actor=actor, audience=[])

@@ -1,11 +1,12 @@
-"""The filters of the task list as SQL."""
+"""The filters of the task list as SQL. What is asked for has names in it, so that a statement serves all who ask so."""
 
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, literal_column, not_
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, literal_column, not_
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.core.permissions import Actor
+from app.core.permissions import Actor, viewer_id
 from app.models import Task, is_ready
 from app.models.task import search_vector
 from app.schemas.task import TaskFilter
@@ -14,19 +15,19 @@ from app.schemas.task import TaskFilter
 def filter_tasks(statement: Select[Task], wanted: TaskFilter, actor: Actor) -> Select[Task]:
     """The tasks that pass all filters; a filter with several values passes any of them."""
     if wanted.status:
-        statement = statement.where(Task.status.in_(wanted.status))
+        statement = statement.where(Task.status.in_(_each("status", wanted.status)))
     if wanted.priority:
-        statement = statement.where(Task.priority.in_(wanted.priority))
+        statement = statement.where(Task.priority.in_(_each("priority", wanted.priority)))
     if wanted.category:
-        statement = statement.where(Task.category.in_(wanted.category))
+        statement = statement.where(Task.category.in_(_each("category", wanted.category)))
     if wanted.owner is not None:
-        statement = statement.where(_is_person(Task.owner_id, wanted.owner, actor))
+        statement = statement.where(_is_person(Task.owner_id, "owner", wanted.owner, actor))
     if wanted.assignee is not None:
-        statement = statement.where(_is_person(Task.assignee_id, wanted.assignee, actor))
+        statement = statement.where(_is_person(Task.assignee_id, "assignee", wanted.assignee, actor))
     if wanted.due_before is not None:
-        statement = statement.where(Task.due_at < wanted.due_before)
+        statement = statement.where(Task.due_at < bindparam("due_before", wanted.due_before))
     if wanted.due_after is not None:
-        statement = statement.where(Task.due_at > wanted.due_after)
+        statement = statement.where(Task.due_at > bindparam("due_after", wanted.due_after))
     if wanted.ready is not None:
         statement = statement.where(is_ready() if wanted.ready else not_(is_ready()))
     if wanted.q is not None:
@@ -34,14 +35,35 @@ def filter_tasks(statement: Select[Task], wanted: TaskFilter, actor: Actor) -> S
     return statement
 
 
+def filter_values(wanted: TaskFilter) -> Mapping[str, object]:
+    """What the names in such a statement stand for."""
+    values: dict[str, object] = {}
+    for name in ("status", "priority", "category"):
+        values |= {_nth(name, number): value for number, value in enumerate(getattr(wanted, name))}
+    values |= {"owner": wanted.owner, "assignee": wanted.assignee}
+    return values | {"due_before": wanted.due_before, "due_after": wanted.due_after, "words": wanted.q}
+
+
+def _each(name: str, values: Sequence[str]) -> list[BindParameter[str]]:
+    return [bindparam(_nth(name, number), value) for number, value in enumerate(values)]
+
+
+def _nth(name: str, number: int) -> str:
+    return f"{name}_is_{number}"
+
+
 def _is_person(
-    column: InstrumentedAttribute[UUID] | InstrumentedAttribute[UUID | None], person: UUID | str, actor: Actor
+    column: InstrumentedAttribute[UUID] | InstrumentedAttribute[UUID | None],
+    name: str,
+    person: UUID | str,
+    actor: Actor,
 ) -> ColumnElement[bool]:
     if person == "none":
         return column.is_(None)
-    return column == (actor.id if person == "me" else person)
+    return column == (viewer_id(actor) if person == "me" else bindparam(name, person))
 
 
 def _has_words(words: str) -> ColumnElement[bool]:
     # plainto_tsquery knows no operators, so that no character of the search has a meaning of its own.
-    return search_vector().bool_op("@@")(func.plainto_tsquery(literal_column("'simple'::regconfig"), words))
+    wanted = func.plainto_tsquery(literal_column("'simple'::regconfig"), bindparam("words", words))
+    return search_vector().bool_op("@@")(wanted)

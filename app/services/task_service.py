@@ -10,32 +10,19 @@ from app.core.permissions import (
     access_task,
     audience_of,
     select_visible_events,
-    select_visible_tasks,
 )
 from app.events import outbox
-from app.events.published import read_log
 from app.events.types import TaskCreated, TaskDeleted, TaskStatusChanged, TaskUpdated
 from app.models import Event, Task, TaskStatus
 from app.schemas.fields import PageQuery
-from app.schemas.task import TaskCreate, TaskListQuery, TaskSort, TaskUpdate
+from app.schemas.task import TaskCreate, TaskUpdate
 from app.services.assignment_service import AssignmentService
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.readiness import WaitingTasks, require_unblocked
-from app.services.task_filter import filter_tasks
 from app.services.workflow import require_transition
 
 EDITABLE = frozenset({"title", "description", "category", "priority", "impact_points", "due_at"})
-ORDERS = {
-    TaskSort.CREATED_AT: Order(key=Task.created_at, id=Task.id),
-    TaskSort.CREATED_AT_DESCENDING: Order(key=Task.created_at, id=Task.id, descending=True),
-    TaskSort.DUE_AT: Order(key=Task.due_at, id=Task.id, nullable=True),
-    TaskSort.DUE_AT_DESCENDING: Order(key=Task.due_at, id=Task.id, nullable=True, descending=True),
-    TaskSort.PRIORITY: Order(key=Task.priority_rank, id=Task.id),
-    TaskSort.PRIORITY_DESCENDING: Order(key=Task.priority_rank, id=Task.id, descending=True),
-    TaskSort.UPDATED_AT: Order(key=Task.updated_at, id=Task.id),
-    TaskSort.UPDATED_AT_DESCENDING: Order(key=Task.updated_at, id=Task.id, descending=True),
-}
 
 
 class ChangedMeanwhile(ServiceUnavailable):
@@ -44,7 +31,7 @@ class ChangedMeanwhile(ServiceUnavailable):
 
 
 class TaskService:
-    """Tasks: making, finding, editing them, and their steps through the workflow."""
+    """Tasks: making and editing them, and their steps through the workflow. They are read by `TaskReads`."""
 
     def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
@@ -57,9 +44,6 @@ class TaskService:
         event = TaskCreated(owner_id=actor.id, **new.model_dump())
         await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
         return task
-
-    async def get(self, actor: Actor, task_id: UUID) -> Task:
-        return await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
 
     async def update(self, actor: Actor, task_id: UUID, changes: TaskUpdate) -> Task:
         """Change what is given and differs; when nothing does, nothing is written and no event told."""
@@ -121,19 +105,6 @@ class TaskService:
         if waiting:
             await waiting.tell_of_completion(actor, task)
         return task
-
-    async def position(self) -> tuple[int, UUID]:
-        """The end of the log and its history. What is read after this call has all that was told up to there."""
-        state = await read_log(self._session)
-        return state.last_seq, state.epoch
-
-    async def list_visible(self, actor: Actor, query: TaskListQuery, pager: Pager) -> Page[Task]:
-        """The tasks that the actor may see, filtered and sorted, one page."""
-        filters = query.model_dump(mode="json", exclude={"limit", "cursor"})
-        statement = filter_tasks(select_visible_tasks(actor), query, actor)
-        return await pager.fetch(
-            statement, ORDERS[query.sort], query, scope=scope_of("tasks", actor=actor.id, **filters)
-        )
 
     async def history(self, actor: Actor, task_id: UUID, query: PageQuery, pager: Pager) -> Page[Event]:
         """The task's events that the actor may read, newest first."""

@@ -13,6 +13,7 @@ from uuid import UUID
 from celery import Task
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.sign_in_watch import purge_sign_in_changes
 from app.events.jobs import ask_for_job
 from app.events.retention import purge_events
 from app.mail.smtp import mailer_of
@@ -131,10 +132,11 @@ async def purge_old_notifications(session: AsyncSession) -> None:
 
 @job(JobName.PURGE_IDEMPOTENT_REQUESTS)
 async def purge_idempotent_requests(session: AsyncSession) -> None:
-    """Of what holds for a time: answers to requests, sessions, tokens."""
+    """Of what holds for a time: answers to requests, sessions, tokens, and what has changed about those."""
     await IdempotencyService(session).purge()
     await SessionService(session).purge()
     await ApiTokenService(session).purge()
+    await purge_sign_in_changes(session)
 
 
 @job(JobName.PURGE_FINISHED_JOBS)

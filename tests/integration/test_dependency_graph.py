@@ -11,11 +11,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import HiveError
-from app.core.permissions import Actor
+from app.core.permissions import Actor, select_visible_tasks
 from app.models import Event, EventType, Task, TaskBlocker, TaskStatus, User
-from app.schemas.task import TaskListQuery
+from app.schemas.task import TaskFilter
 from app.services import AssignmentService, BlockerService, TaskService
-from app.services.pages import CursorCodec, Pager
+from app.services.task_filter import filter_tasks
 from app.services.workflow import TRANSITIONS
 from tests.builders.tasks import create_task
 
@@ -130,10 +130,9 @@ class System:
                 await TaskService(self._session).delete(self._actor, self._tasks[task])
 
     async def listed(self, *, ready: bool) -> set[int]:
-        pager = Pager(self._session, CursorCodec("key"))
-        query = TaskListQuery(ready=ready, limit=200)
-        page = await TaskService(self._session).list_visible(self._actor, query, pager)
-        return {self._tasks.index(task.id) for task in page.items if task.id in self._tasks}
+        visible = select_visible_tasks(self._actor)
+        found = await self._session.scalars(filter_tasks(visible, TaskFilter(ready=ready), self._actor))
+        return {self._tasks.index(task.id) for task in found if task.id in self._tasks}
 
     async def told(self) -> Counter[int]:
         ready = select(Event.task_id).where(Event.type == EventType.TASK_READY, Event.task_id.in_(self._tasks))

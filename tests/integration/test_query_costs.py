@@ -1,26 +1,29 @@
 """What requests ask of the database: how many statements, and whether lists find an index."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.events.lag import publication_lag
 from app.models import TaskStatus, User
+from app.read_pool import Reader
 from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD, create_user
-from tests.conftest import ClientWith
+from tests.conftest import ClientWith, ReaderOfTest
 
 Statement = tuple[str, Any]
 SAVEPOINTS = ("SAVEPOINT", "RELEASE", "ROLLBACK TO")
 
 
 @pytest.fixture
-def statements(engine: AsyncEngine) -> Iterator[list[Statement]]:
+def statements(engine: AsyncEngine, reader: Reader) -> Iterator[list[Statement]]:
     """What is sent to the database, without the savepoints that stand for transactions in these tests."""
     sent: list[Statement] = []
 
@@ -28,48 +31,56 @@ def statements(engine: AsyncEngine) -> Iterator[list[Statement]]:
         if not statement.startswith(SAVEPOINTS):
             sent.append((statement, parameters))
 
+    assert isinstance(reader, ReaderOfTest)
+    reader.note = lambda sql, arguments: sent.append((sql, tuple(arguments)))
     event.listen(engine.sync_engine, "before_cursor_execute", note)
     yield sent
     event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
 NONE: dict[str, str] = {}
-# With the one that asks whether the token's session has not ended, and its account is active.
+# Of whoever is signed in, and remembered. Changes that are closed to API tokens look them up nevertheless.
 COUNTS = [
     ("GET", "/health", NONE, 0),
-    ("GET", "/users/me", NONE, 2),
+    ("GET", "/users/me", NONE, 1),
     ("PATCH", "/users/me", {"role": "Gardener"}, 3),
-    ("GET", "/users", NONE, 2),
-    ("GET", "/users/online", NONE, 2),
-    ("GET", "/users/{user}", NONE, 2),
-    # The account, the position in the log, the list.
-    ("GET", "/tasks", NONE, 3),
-    ("GET", "/events", NONE, 2),
-    ("GET", "/tasks/workflow", NONE, 1),
-    ("GET", "/tasks/{task}", NONE, 2),
-    ("GET", "/tasks/{task}/history", NONE, 3),
-    ("GET", "/events/types", NONE, 1),
+    ("GET", "/users", NONE, 1),
+    ("GET", "/users/online", NONE, 1),
+    ("GET", "/users/{user}", NONE, 1),
+    ("GET", "/tasks", NONE, 1),
+    ("GET", "/events", NONE, 1),
+    ("GET", "/tasks/workflow", NONE, 0),
+    ("GET", "/tasks/{task}", NONE, 1),
+    ("GET", "/tasks/{task}/history", NONE, 2),
+    ("GET", "/events/types", NONE, 0),
     ("GET", "/dashboard/summary", NONE, 2),
-    ("POST", "/tasks", {"title": "Roses"}, 3),
-    ("PATCH", "/tasks/{task}", {"title": "Roses"}, 4),
-    ("PATCH", "/tasks/{task}", {"title": "Water the orchids"}, 2),
-    # The account, the task and what waits for it locked, the task, the event, what waits for it, the deletion.
-    ("DELETE", "/tasks/{task}", NONE, 7),
-    ("GET", "/notifications", NONE, 2),
+    ("POST", "/tasks", {"title": "Roses"}, 2),
+    ("PATCH", "/tasks/{task}", {"title": "Roses"}, 3),
+    ("PATCH", "/tasks/{task}", {"title": "Water the orchids"}, 1),
+    # The task and what waits for it locked, the task, the event, what waits for it, the deletion.
+    ("DELETE", "/tasks/{task}", NONE, 6),
+    ("GET", "/notifications", NONE, 1),
     ("POST", "/notifications/read", NONE, 2),
-    # The account, the new holder, the task, what it waits for, its change, the time of holding it ended and begun,
+    # The new holder, the task, what it waits for, its change, the time of holding it ended and begun,
     # the event, the job that notifies.
-    ("POST", "/tasks/{task}/assign", {"user_id": "{user}"}, 9),
-    ("POST", "/tasks/{task}/claim", NONE, 5),
-    # The account, the task seen and locked, its change, the event.
-    ("PUT", "/tasks/{task}/status", {"status": "draft"}, 5),
+    ("POST", "/tasks/{task}/assign", {"user_id": "{user}"}, 8),
+    ("POST", "/tasks/{task}/claim", NONE, 4),
+    # The task seen and locked, its change, the event.
+    ("PUT", "/tasks/{task}/status", {"status": "draft"}, 4),
     ("POST", "/auth/login", {"email": "ada@example.org", "password": PASSWORD}, 3),
     ("POST", "/auth/register", {"email": "new@example.org", "password": PASSWORD, "display_name": "New"}, 1),
 ]
 
 
+async def be_remembered(client: httpx2.AsyncClient, app: FastAPI) -> None:
+    """As a process does that sees what has ended. Here nothing ends."""
+    app.state.hive.sign_ins.memory.vouch(until=math.inf)
+    assert (await client.get("/tasks/workflow")).is_success
+
+
 @pytest.mark.parametrize(("method", "path", "body", "expected"), COUNTS)
 async def test_statements_of_each_route(
+    app: FastAPI,
     signed_in: httpx2.AsyncClient,
     session: AsyncSession,
     user: User,
@@ -83,6 +94,7 @@ async def test_statements_of_each_route(
     user.email = "ada@example.org"
     task = await create_task(session, owner=user)
     body = {name: value.format(user=other_user.id) for name, value in body.items()}
+    await be_remembered(signed_in, app)
     statements.clear()
 
     answer = await signed_in.request(method, path.format(task=task.id, user=other_user.id), json=body or None)
@@ -92,17 +104,16 @@ async def test_statements_of_each_route(
 
 
 async def test_a_program_costs_no_more_than_a_person(
-    client_with: ClientWith, session: AsyncSession, user: User, statements: list[Statement]
+    app: FastAPI, client_with: ClientWith, session: AsyncSession, user: User, statements: list[Statement]
 ) -> None:
     program = await client_with(await create_token(session, user))
     task = await create_task(session, owner=user)
-    # The first use is noted.
-    await program.get(f"/tasks/{task.id}")
+    await be_remembered(program, app)
     statements.clear()
 
     await program.get(f"/tasks/{task.id}")
 
-    assert len(statements) == 2, "\n".join(statement for statement, _ in statements)
+    assert len(statements) == 1, "\n".join(statement for statement, _ in statements)
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/users", "/users/online", "/tasks/{task}/history", "/dashboard/summary"])
@@ -191,7 +202,7 @@ async def test_lists_of_tasks_find_their_index(
     plan = await plan_of(session, statements)
 
     assert index in plan, plan
-    assert "Seq Scan" not in plan
+    assert "Seq Scan on tasks" not in plan
 
 
 @pytest.mark.usefixtures("many_tasks")

@@ -24,6 +24,7 @@ from app.models import (
     Job,
     JobName,
     JobState,
+    SignInChange,
     Task,
     TaskBlocker,
     TaskPriority,
@@ -322,7 +323,7 @@ async def test_ids_made_by_many_at_once_are_different() -> None:
 
 
 # The log's own one row, and those that are named by what they are about.
-NAMED_OTHERWISE = {EventLog, IdempotentRequest, TaskBlocker}
+NAMED_OTHERWISE = {EventLog, IdempotentRequest, TaskBlocker, SignInChange}
 
 
 def test_every_table_has_a_uuid_for_its_key_but_those_named_otherwise() -> None:

@@ -8,13 +8,16 @@ from uuid import uuid4
 
 import pytest
 from limits import RateLimitItemPerMinute
+from redis.asyncio import Redis
 
 from app.core.redis import connect_redis
 from app.limits.address import LOCAL, client_of
+from app.limits.allowance import Allowance
 from app.limits.known_tokens import MOST_TOKENS, KnownTokens
+from app.limits.leases import LEASE_SECONDS, MOST_LEASES, Lease, Leases
 from app.limits.memory import RecentHits
-from app.limits.requests import Allowance
-from app.limits.shared import LANES, Reach, SlidingWindow
+from app.limits.requests import RequestLimit
+from app.limits.shared import LANES, Reach, SharedStorage, SlidingWindow
 from app.limits.turns import MOST_WAITING, TooBusy, Turns
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("192.0.2.7"), ip_network("2001:db8:1::/48"))
@@ -235,3 +238,116 @@ def test_a_token_that_was_seen_at_work_counts_for_its_user() -> None:
     for number in range(MOST_TOKENS):
         tokens.remember(f"hive_{number}", user)
     assert tokens.user_of("hive_seen") is None
+
+
+POLICY = RateLimitItemPerMinute(1_200)
+
+
+class Caller:
+    """A caller at a clock of their own, who is counted in Redis whenever their block is used up."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.counted = 0
+        self.asked = 0
+        self.lease: Lease = Leases(POLICY.amount, lambda: self.now).of("caller")
+
+    def request(self) -> None:
+        if self.lease.take():
+            return
+        size = self.lease.next_size()
+        self.counted += size
+        self.asked += 1
+        window = SlidingWindow(0, 0, self.counted, 60)
+        self.lease.begin(size, Allowance.of(POLICY, window, is_granted=True, unused=size - 1))
+
+    def ask(self, times: int, *, each: float) -> None:
+        for _ in range(times):
+            self.request()
+            self.now += each
+
+
+@pytest.mark.parametrize("per_second", [0.01, 0.5, 1, 2, 3, 7, 20])
+def test_whoever_asks_steadily_is_counted_for_no_more_than_a_block_too_much(per_second: float) -> None:
+    caller = Caller()
+
+    caller.ask(600, each=1 / per_second)
+
+    assert 600 <= caller.counted <= 612
+
+
+@pytest.mark.parametrize(("per_second", "at_most"), [(0.1, 600), (20, 60), (2_000, 60)])
+def test_whoever_asks_fast_is_counted_in_blocks(per_second: float, at_most: int) -> None:
+    caller = Caller()
+
+    caller.ask(600, each=1 / per_second)
+
+    assert caller.asked <= at_most
+
+
+def test_a_burst_and_a_pause_use_what_is_left_of_the_block_and_no_old_one() -> None:
+    caller = Caller()
+    caller.ask(5, each=0)
+    assert caller.counted == 7
+    caller.now += LEASE_SECONDS - 1
+    caller.ask(2, each=0)
+    assert caller.counted == 7
+
+    caller.ask(1, each=0)
+    left = caller.lease.left
+    assert left == 1
+    caller.now += LEASE_SECONDS + 1
+    caller.ask(1, each=0)
+
+    assert caller.lease.left < left
+
+
+def test_a_small_limit_is_counted_one_by_one() -> None:
+    lease = Leases(199, lambda: 0.0).of("caller")
+
+    assert lease.next_size() == 1
+
+
+def test_there_are_only_so_many_leases() -> None:
+    leases = Leases(1_200, lambda: 0.0)
+    first = leases.of("first")
+    for number in range(MOST_LEASES):
+        leases.of(f"caller {number}")
+
+    assert leases.of("first") is not first
+    assert leases.of(f"caller {MOST_LEASES - 1}") is leases.of(f"caller {MOST_LEASES - 1}")
+
+
+@pytest.mark.usefixtures("clean_redis")
+async def test_blocks_are_counted_to_the_last_request(redis_url: str) -> None:
+    """By two processes, whose callers ask at once."""
+    redis = connect_redis(redis_url)
+    before = await _asked(redis)
+    processes = [RequestLimit(SharedStorage(redis), Reach(), 1_000) for _ in range(2)]
+
+    found = [await asyncio.gather(*(process.count("caller") for _ in range(20))) for process in processes * 30]
+    granted = [allowance.is_granted for batch in found for allowance in batch if allowance]
+
+    # What the other one has taken beforehand is not lost, but there is nobody left to use it.
+    assert 990 <= granted.count(True) <= 1_000
+    assert granted.count(False) == 1_200 - granted.count(True)
+    asked = await _asked(redis) - before
+    await redis.aclose()
+    assert asked < 2 * (1_200 - 1_000) * 2
+
+
+async def _asked(redis: Redis) -> int:
+    """Scripts that were run: two each time."""
+    return int((await redis.info("commandstats")).get("cmdstat_evalsha", {"calls": 0})["calls"])
+
+
+@pytest.mark.usefixtures("clean_redis")
+async def test_what_is_told_falls_by_one_each_time(redis_url: str) -> None:
+    redis = connect_redis(redis_url)
+    limit = RequestLimit(SharedStorage(redis), Reach(), 500)
+
+    told = [await limit.count("caller") for _ in range(501)]
+
+    await redis.aclose()
+    assert [allowance.remaining for allowance in told if allowance] == [*range(499, -1, -1), 0]
+    assert [allowance.is_granted for allowance in told if allowance] == [True] * 500 + [False]

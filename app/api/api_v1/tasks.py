@@ -7,7 +7,8 @@ from app.api.claiming import MAY_MAKE_READY, ClaimNext
 from app.api.once import OnceRoute
 from app.api.paging import link_next_page
 from app.api.problems import READ_VERSION, WRITE_VERSION, responses
-from app.core.etags import etag_of, refuse_known
+from app.api.task_answers import task_answer, tasks_answer
+from app.core.etags import etag_of
 from app.core.permissions import Actor
 from app.dependencies import (
     AssignmentWriterDep,
@@ -22,6 +23,7 @@ from app.dependencies import (
     ReaderOfTasks,
     RequestIdentityOfClaimer,
     StateDep,
+    TaskReadsDep,
     TaskServiceDep,
     TaskWriterDep,
     WriterOfTasks,
@@ -63,25 +65,16 @@ async def create_task(
     return _tagged(task, actor, response)
 
 
-@router.get("", responses=responses(401, 403))
+@router.get("", responses=responses(401, 403), response_model=list[TaskResponse])
 async def list_tasks(
-    query: Annotated[TaskListQuery, Query()],
-    actor: ReaderOfTasks,
-    tasks: TaskServiceDep,
-    pager: PagerDep,
-    request: Request,
-    response: Response,
-) -> list[TaskResponse]:
+    query: Annotated[TaskListQuery, Query()], actor: ReaderOfTasks, tasks: TaskReadsDep, request: Request
+) -> Response:
     """The tasks that one may see. Further pages are in the `Link` header.
 
     `Hive-Seq` is the position in the log that the answer is true for: whoever reads the events after it misses none.
     `Hive-Epoch` names the history that the position belongs to.
     """
-    seq, epoch = await tasks.position()
-    response.headers.update({"Hive-Seq": str(seq), "Hive-Epoch": str(epoch)})
-    page = await tasks.list_visible(actor, query, pager)
-    link_next_page(request, response, page)
-    return [TaskResponse.of(task, viewer=actor.id) for task in page.items]
+    return tasks_answer(await tasks.list(actor, query), request.scope)
 
 
 @router.post("/claim-next", responses=NOTHING_READY | responses(401, 403, 409, 429), response_model=TaskResponse)
@@ -107,13 +100,11 @@ async def get_workflow(_actor: ReaderOfTasks) -> dict[TaskStatus, list[TaskStatu
     return {current: list(allowed) for current, allowed in TRANSITIONS.items()}
 
 
-@router.get("/{task_id:uuid}", responses=responses(401, 403, 404) | READ_VERSION)
+@router.get("/{task_id:uuid}", responses=responses(401, 403, 404) | READ_VERSION, response_model=TaskResponse)
 async def get_task(
-    task_id: UUID, actor: ReaderOfTasks, tasks: TaskServiceDep, response: Response, if_none_match: IfNoneMatch = None
-) -> TaskResponse:
-    task = await tasks.get(actor, task_id)
-    refuse_known(if_none_match, task.version)
-    return _tagged(task, actor, response)
+    task_id: UUID, actor: ReaderOfTasks, tasks: TaskReadsDep, if_none_match: IfNoneMatch = None
+) -> Response:
+    return task_answer(await tasks.get(actor, task_id), if_none_match=if_none_match)
 
 
 @router.put("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)

@@ -1,0 +1,85 @@
+"""Seeing within a second what has ended, in each process, whether or not the relay and Redis are there. See ADR 26."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy import delete, func
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import HiveError
+from app.core.sign_in_memory import SignInMemory
+from app.database import Database
+from app.models import SignInChange
+
+LOOK_SECONDS = 0.3
+# From the beginning of a look on. A second is promised, and an answer that was let in before takes its time.
+TRUSTED_SECONDS = 0.9
+# What a process remembers is minutes old at most, so no process has need of older ones.
+KEEP_CHANGES = timedelta(hours=1)
+# One statement, and so one state of the database.
+LOOK = """
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+       array(SELECT id FROM sign_in_changes WHERE xact >= $1 ORDER BY id),
+       array(SELECT subject FROM sign_in_changes WHERE xact >= $1 ORDER BY id)
+"""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class SignInWatch:
+    """Looks what has changed, again and again, and vouches for the memory as long as it can see that."""
+
+    def __init__(
+        self, database: Database, memory: SignInMemory, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._database = database
+        self._memory = memory
+        self._clock = clock
+        # Transactions below it were over at the last look, and all that they have changed was seen.
+        self._horizon: int | None = None
+        self._seen: frozenset[int] = frozenset()
+
+    async def run(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Forget what has changed since the last look."""
+        began = self._clock()
+        try:
+            horizon, found = await self._read()
+        except HiveError as error:
+            if self._horizon is not None:
+                log.warning("tokens are looked up for each request until it can be seen again what has ended")
+                log.debug("what has ended can't be seen", reason=error.detail)
+            # Who was away begins anew, for it may be another database that comes back.
+            self._horizon = None
+            return
+        # Numbers only rise, unless this is another server than it was.
+        if self._horizon is None or horizon < self._horizon:
+            self._memory.forget_all()
+        else:
+            self._memory.forget(subject for number, subject in found.items() if number not in self._seen)
+        self._horizon, self._seen = horizon, frozenset(found)
+        self._memory.vouch(until=began + TRUSTED_SECONDS)
+
+    async def _read(self) -> tuple[int, dict[int, UUID]]:
+        """The number that all transactions that are not over have at least, and the changes by those that weren't.
+
+        An identity won't do for a position: a number is given before the commit, and whoever has seen a higher one
+        would never see it.
+        """
+        row = await self._database.read(LOOK, [self._horizon])
+        assert row is not None
+        horizon, numbers, subjects = row
+        return horizon, dict(zip(numbers, subjects, strict=True))
+
+
+async def purge_sign_in_changes(session: AsyncSession) -> None:
+    """Forget what every process has seen long ago."""
+    await session.execute(delete(SignInChange).where(SignInChange.created_at < func.now() - KEEP_CHANGES))

@@ -1,0 +1,36 @@
+from app.core.auth import API_TOKEN_PREFIX, SignedIn, authenticate
+from app.core.sign_in_memory import SignInMemory
+from app.database import Database
+from app.limits.known_tokens import KnownTokens
+
+
+class SignIns:
+    """Tokens to accounts: from memory where that's sure, else by a look-up."""
+
+    def __init__(self, database: Database, known_tokens: KnownTokens, *, key: str) -> None:
+        self.memory = SignInMemory()
+        self._database = database
+        self._known_tokens = known_tokens
+        self._key = key
+
+    async def sign_in(self, token: str) -> SignedIn:
+        """Who the token speaks for. That it holds no longer may be noticed a second late.
+
+        Raises:
+            NotSignedIn: the token is not valid, or no longer.
+        """
+        return self.memory.find(token) or await self.look_up(token)
+
+    async def look_up(self, token: str) -> SignedIn:
+        """The same, as it is at this moment.
+
+        Raises:
+            NotSignedIn: as above.
+        """
+        changes = self.memory.changes
+        async with self._database.unit_of_work() as session:
+            signed_in = await authenticate(session, token, key=self._key)
+        if token.startswith(API_TOKEN_PREFIX):
+            self._known_tokens.remember(token, signed_in.actor.id)
+        self.memory.remember(token, signed_in, changes=changes)
+        return signed_in

@@ -1,0 +1,69 @@
+"""A task and pages of tasks as statements, from what the services say of them."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from sqlalchemy import CTE, ColumnElement, Integer, Subquery, and_, bindparam, case, func, literal_column, select, true
+
+from app.core.permissions import Actor, select_visible_tasks, viewer_id
+from app.models import EventLog, Task, TaskStatus
+from app.reads.json_columns import as_json, as_json_list, columns_of, moment
+from app.reads.statement import Statement
+from app.schemas.task import TaskFilter, TaskListQuery, TaskResponse
+from app.services.pages import Position
+from app.services.task_filter import filter_tasks
+from app.services.task_lists import ORDERS
+
+
+def one_task(actor: Actor) -> Statement:
+    visible = select_visible_tasks(actor).where(Task.id == bindparam("task_id"))
+    task = visible.with_only_columns(*columns_of(TaskResponse, Task, _computed(actor))).subquery("task")
+    return Statement.of(select(task.c.version, as_json(task)))
+
+
+def page_of_tasks(actor: Actor, query: TaskListQuery, position: Position | None) -> Statement:
+    """One statement, and so one state of the database: the page, the log's end, and the place after which to go on."""
+    order = ORDERS[query.sort]
+    listed = filter_tasks(select_visible_tasks(actor), query, actor).order_by(*order.columns())
+    if position:
+        listed = listed.where(order.after(position))
+    fixed = fixed_limit(query)
+    limit = literal_column(str(fixed), Integer()) if fixed else bindparam("limit", type_=Integer())
+    columns = [*columns_of(TaskResponse, Task, _computed(actor)), order.key.label("sort_key")]
+    # One row more than asked for tells whether there is a next page.
+    rows = listed.with_only_columns(*columns).limit(limit + literal_column("1")).cte("page")
+    item = select(*(rows.c[name] for name in TaskResponse.model_fields)).limit(limit).subquery("item")
+    statement = select(
+        select(as_json_list(item)).scalar_subquery(),
+        EventLog.last_seq,
+        EventLog.epoch,
+        *(last := _last_of(rows, limit)).c,
+    )
+    return Statement.of(statement.select_from(EventLog).outerjoin(last, true()))
+
+
+@lru_cache(maxsize=1024)
+def fixed_limit(query: TaskListQuery) -> int | None:
+    """The limit that stands in the statement itself: that of a list without filters.
+
+    PostgreSQL keeps a plan only if it sees that few rows are wanted, and to plan such a list takes a third of its time.
+    With filters one plan isn't as good for all values, so those are planned each time.
+    """
+    is_filtered = any(getattr(query, name) not in {(), None} for name in TaskFilter.model_fields)
+    return None if is_filtered else query.limit
+
+
+def _last_of(rows: CTE, limit: ColumnElement[int]) -> Subquery:
+    """Key and id of the last row of the page, if there is one after it."""
+    has_more = select(func.count() > limit).select_from(rows).scalar_subquery()
+    last = select(rows.c.sort_key, rows.c.id).offset(limit - literal_column("1")).limit(literal_column("1"))
+    return last.where(has_more).subquery("last")
+
+
+def _computed(actor: Actor) -> Mapping[str, ColumnElement[object]]:
+    """What isn't a column: the lease, as `TaskResponse.of` has it."""
+    is_holder = and_(Task.status == TaskStatus.IN_PROGRESS, Task.assignee_id == viewer_id(actor))
+    lease = func.json_build_object(
+        literal_column("'token'"), Task.lease_token, literal_column("'expires_at'"), moment(Task.lease_expires_at)
+    )
+    return {"lease": case((is_holder, lease))}
