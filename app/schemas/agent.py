@@ -4,7 +4,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.models import Scope
+from app.schemas.api_token import Scopes
 from app.schemas.fields import DisplayName, FutureMoment, Role, Skills, Strict
 
 
@@ -14,7 +14,7 @@ class AgentCreate(Strict):
     display_name: DisplayName = Field(examples=["Gardener"])
     role: Role = Field(default="", examples=["Waters what is dry"])
     skills: Skills = Field(default=[], examples=[["watering"]])
-    scopes: frozenset[Scope] = Field(examples=[["tasks:read", "tasks:claim"]])
+    scopes: Scopes = Field(examples=[["tasks:read", "tasks:claim"]])
     expires_at: FutureMoment | None = Field(default=None, description="Of the token. Null: not before it's revoked.")
 
 

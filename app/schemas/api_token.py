@@ -1,15 +1,18 @@
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.models import Scope
-from app.schemas.fields import FutureMoment, Strict, TokenName
+from app.schemas.fields import FutureMoment, Strict, TokenName, tell_nothing_of_repeats
+
+Scopes = Annotated[frozenset[Scope], Field(json_schema_extra=tell_nothing_of_repeats)]
 
 
 class ApiTokenCreate(Strict):
     name: TokenName = Field(examples=["Nightly report"])
-    scopes: frozenset[Scope] = Field(examples=[["tasks:read"]], description="What it may be used for.")
+    scopes: Scopes = Field(examples=[["tasks:read"]], description="What it may be used for.")
     expires_at: FutureMoment | None = Field(default=None, description="Null: not before it's revoked.")
 
 

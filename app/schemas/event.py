@@ -5,7 +5,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from app.models import Event, EventType
-from app.schemas.fields import Seq, Strict
+from app.schemas.fields import Seq, Strict, tell_nothing_of_repeats
 
 
 class EventActor(BaseModel):
@@ -55,7 +55,7 @@ class EventQuery(Strict):
     epoch: UUID | None = Field(
         default=None, description="The history in which that is, as `Hive-Epoch` said it; another one is refused."
     )
-    types: frozenset[EventType] = frozenset()
+    types: frozenset[EventType] = Field(default=frozenset(), json_schema_extra=tell_nothing_of_repeats)
     task_id: UUID | None = None
 
 

@@ -90,6 +90,11 @@ def _in_range(moment: datetime) -> datetime:
     return moment
 
 
+def tell_nothing_of_repeats(schema: JsonSchemaValue) -> None:
+    """For a set: what is named twice is taken once, and not refused as a schema of unique items would have it."""
+    del schema["uniqueItems"]
+
+
 def _in_future(moment: datetime) -> datetime:
     if moment <= datetime.now(UTC):
         raise PydanticCustomError("not_in_future", "This time lies in the past.")

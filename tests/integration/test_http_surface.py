@@ -1,5 +1,6 @@
 """What other programs meet before they make their first call: the OpenAPI document, `/docs`, and CORS."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
@@ -230,3 +231,16 @@ async def test_no_origin_may_unless_one_is_configured(client: httpx2.AsyncClient
     answer = await client.get("/dashboard/summary", headers={"Origin": ORIGIN})
 
     assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_what_is_named_twice_in_a_set_is_taken_once_and_the_document_says_nothing_else(
+    signed_in: httpx2.AsyncClient, document: dict[str, Any]
+) -> None:
+    twice = {"name": "Report", "scopes": ["tasks:read", "tasks:read"]}
+
+    made = await signed_in.post("/users/me/tokens", json=twice)
+    events = await signed_in.get("/events", params={"types": ["task.ready", "task.ready"]})
+
+    assert made.json()["scopes"] == ["tasks:read"]
+    assert events.status_code == 200
+    assert "uniqueItems" not in json.dumps(document)
