@@ -27,6 +27,8 @@ _CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
 _LINE_BREAK = r"\t\r\n\u2028\u2029\u202a-\u202e\u2066-\u2069"
 # They are no characters, and UTF-8 has none; so a schema, which speaks of characters, can't tell of them.
 _SURROGATE = r"\ud800-\udfff"
+# What is taken off the ends of a line before it's looked at. `\s` is something else in each library.
+_BLANK = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 # HIVE runs in internal networks, where names such as `corp.local` or `team.test` are real. This is the library's own
 # way to allow them.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
@@ -46,7 +48,10 @@ class _Without:
 
     characters: str
     complaint: str
-    is_name: bool = False
+
+    @property
+    def pattern(self) -> str:
+        return f"^[^{self.characters}]*$"
 
     def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
         unwanted = re.compile(f"[{self.characters}{_SURROGATE}]")
@@ -59,11 +64,28 @@ class _Without:
         return core_schema.no_info_after_validator_function(refuse, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        shown = handler(schema)
-        allowed = f"[^{self.characters}]*"
-        # White space at the ends is taken off, so something else has to be there.
-        shown["pattern"] = rf"^{allowed}[^{self.characters}\s]{allowed}$" if self.is_name else f"^{allowed}$"
-        return shown
+        return {**handler(schema), "pattern": self.pattern}
+
+
+class _LineWithout(_Without):
+    """The same of a text whose ends are trimmed first."""
+
+    @property
+    def pattern(self) -> str:
+        return f"^[{_BLANK}]*(?:{self._trimmed})?[{_BLANK}]*$"
+
+    @property
+    def _trimmed(self) -> str:
+        end = f"[^{self.characters}{_BLANK}]"
+        return f"{end}(?:[^{self.characters}]*{end})?"
+
+
+class _NameWithout(_LineWithout):
+    """The same of one that is not empty then."""
+
+    @property
+    def pattern(self) -> str:
+        return f"^[{_BLANK}]*{self._trimmed}[{_BLANK}]*$"
 
 
 def _require_text(value: Any) -> Any:
@@ -115,8 +137,8 @@ def normalize_email(address: str) -> str:
 # Lengths come first, while pydantic still knows that it measures a text and says "characters".
 CLEAN = _Without(_CONTROL, "Control characters and lone surrogates are not allowed.")
 _LINE = "Line breaks, control characters and marks of direction are not allowed here."
-ONE_LINE = _Without(_CONTROL + _LINE_BREAK, _LINE)
-NAME = _Without(_CONTROL + _LINE_BREAK, _LINE, is_name=True)
+ONE_LINE = _LineWithout(_CONTROL + _LINE_BREAK, _LINE)
+NAME = _NameWithout(_CONTROL + _LINE_BREAK, _LINE)
 
 
 def _line(*, at_least: int = 0, at_most: int) -> StringConstraints:

@@ -1,6 +1,8 @@
 """The kinds of values that come in from outside: what each takes, makes of it, and refuses."""
 
 import math
+import re
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,6 +64,21 @@ def test_a_line_is_one(name: str, character: str) -> None:
 @pytest.mark.parametrize("name", LINES)
 def test_a_line_has_no_space_at_its_ends(name: str) -> None:
     assert read(TEXTS[name][0], "  a line \u00a0") == "a line"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize(
+    "around", ["", "\n", "\x85", "\x1f", "\u3000", "\ufeff", "\u200b", "\u2028", "\u202e"], ids=ascii
+)
+@pytest.mark.parametrize("text", ["", "a", "two words"])
+def test_the_schema_of_a_text_tells_what_is_taken(name: str, around: str, text: str) -> None:
+    adapter = TypeAdapter(TEXTS[name][0])
+    schema = adapter.json_schema()
+
+    for given in (around + text, text + around, f"a{around}b"):
+        is_told = len(given) >= schema.get("minLength", 0) and re.search(schema["pattern"], given) is not None
+        with nullcontext() if is_told else pytest.raises(ValidationError):
+            adapter.validate_python(given)
 
 
 @pytest.mark.parametrize("name", ["Title", "Category", "DisplayName"])
