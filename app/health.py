@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from functools import cache
 
 import structlog
 from sqlalchemy import select, text
@@ -12,7 +11,7 @@ from app.core.errors import HiveError, ServiceUnavailable
 from app.core.redis import REDIS_FAILURES
 from app.events.lag import publication_lag
 from app.events.relay import RELAY_LOCK
-from app.migrate import newest_revision
+from app.revisions import newest_revision
 from app.schemas.health import Check, ReadyResponse
 from app.state import State
 
@@ -92,7 +91,7 @@ async def _check_migrations(state: State) -> Check:
         if await session.scalar(text("SELECT to_regclass('alembic_version') IS NULL")):
             return Check(ok=False, detail="not migrated yet")
         current = await session.scalar(text("SELECT version_num FROM alembic_version"))
-    newest = _newest_revision()
+    newest = newest_revision()
     return Check(ok=current == newest, detail=f"at {current}" if current == newest else f"at {current}, not {newest}")
 
 
@@ -112,8 +111,3 @@ async def _check_relay(state: State) -> Check:
     if not is_active:
         return Check(ok=False, detail=f"no relay is at work, lag {seconds:.1f} s")
     return Check(ok=seconds < LAG_SECONDS, detail=f"lag {seconds:.1f} s")
-
-
-@cache
-def _newest_revision() -> str:
-    return newest_revision()
