@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from app import embedded
-from app.backing import join_backing, locate_backing
+from app.backing import Backing, join_backing, locate_backing
 from app.cli_errors import REFUSED, CommandError, one_sentence
 from app.cli_jobs import jobs_app
 from app.config import Settings, load_settings
@@ -38,8 +38,7 @@ def run() -> None:
         settings = load_settings()
         # Before anything starts; the API takes them again.
         listen(settings).close()
-        join_backing(settings)
-        _run_migrations()
+        _migrate(join_backing(settings))
         try:
             exit_code = _supervise(settings)
         finally:
@@ -47,7 +46,11 @@ def run() -> None:
         raise typer.Exit(exit_code)
 
 
-def _run_migrations() -> None:
+def _migrate(backing: Backing) -> None:
+    from app.revisions import is_at_newest_revision  # noqa: PLC0415
+
+    if asyncio.run(is_at_newest_revision(backing.database_url)):
+        return
     # In a process of its own, so that this one stays small for as long as the system runs.
     if subprocess.run(_hive("migrate", "--quiet"), check=False).returncode != 0:
         raise CommandError("the database is not migrated, so nothing was started.")

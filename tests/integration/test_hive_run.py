@@ -1,5 +1,6 @@
 """`hive run` as a user meets it: one program that starts everything, heals itself, and leaves nothing behind."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,14 +10,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import httpx2
 import pytest
 
 from tests.conftest import ROOT
+from tests.utils.databases import new_database
 from tests.utils.processes import HiveProcess, free_port, measured
 from tests.utils.test_utils import wait_until
 
 pytestmark = pytest.mark.timeout(120)
+
+# As migrations/env.py has it, which only Alembic can import.
+LOCK_OF_MIGRATIONS = 4_183_001
 
 
 class System:
@@ -133,6 +139,19 @@ def test_nothing_runs_ten_seconds_after_it_was_killed(system: System) -> None:
         hive.kill()
 
         system.until_gone()
+
+
+async def test_a_database_at_the_newest_revision_is_not_migrated_again(system: System, servers: str) -> None:
+    async with new_database(servers, is_migrated=True) as url:
+        system.environment["DATABASE_URL"] = url
+        another = await asyncpg.connect(url)
+        await another.execute("SELECT pg_advisory_lock($1)", LOCK_OF_MIGRATIONS)
+
+        with system.run("run") as hive:
+            # Whoever migrates waits for the lock.
+            await asyncio.to_thread(hive.wait_for_output, f"HIVE is at {system.url}", timeout=60)
+
+        await another.close()
 
 
 def test_a_busy_port_is_told_in_a_sentence_before_anything_starts(system: System) -> None:
