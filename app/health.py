@@ -1,7 +1,6 @@
 """Whether all parts of the system are there, one check each."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -9,14 +8,13 @@ from sqlalchemy import select, text
 
 from app.core.errors import HiveError, ServiceUnavailable
 from app.core.redis import REDIS_FAILURES
+from app.core.worker_signs import SEEN_SECONDS, seconds_since_last_sign
 from app.events.lag import publication_lag
 from app.events.relay import RELAY_LOCK
 from app.revisions import newest_revision
 from app.schemas.health import Check, ReadyResponse
 from app.state import State
 
-WORKERS_KEY = "hive:workers"
-WORKER_SEEN_SECONDS = 30
 LAG_SECONDS = 10
 # How PostgreSQL shows an advisory lock whose key fits into 32 bits.
 RELAY_LOCK_IS_HELD = """
@@ -96,11 +94,10 @@ async def _check_migrations(state: State) -> Check:
 
 
 async def _check_worker(state: State) -> Check:
-    seen = await state.redis.zrange(WORKERS_KEY, 0, 0, desc=True, withscores=True)
-    age = time.time() - float(seen[0][1]) if seen else None
-    if age is None or age > WORKER_SEEN_SECONDS:
-        return Check(ok=False, detail=f"no worker seen for {WORKER_SEEN_SECONDS} seconds")
-    return Check(ok=True, detail=f"seen {max(age, 0):.0f} s ago")
+    age = await seconds_since_last_sign(state.redis)
+    if age is None or age > SEEN_SECONDS:
+        return Check(ok=False, detail=f"no worker seen for {SEEN_SECONDS} seconds")
+    return Check(ok=True, detail=f"seen {age:.0f} s ago")
 
 
 async def _check_relay(state: State) -> Check:

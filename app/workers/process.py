@@ -19,8 +19,8 @@ from app.backing import join_backing, locate_backing
 from app.config import Settings, load_settings
 from app.core.logging import configure_logging
 from app.core.redis import REDIS_FAILURES
+from app.core.worker_signs import WORKERS_KEY
 from app.database import Database
-from app.health import WORKERS_KEY
 from app.servers.tether import tie
 
 T = TypeVar("T")

@@ -114,8 +114,10 @@ def test_the_whole_system_runs_heals_and_ends(system: System) -> None:
 
         # A second API process beside it joins the same servers.
         other = System(system.folder)
-        with HiveProcess(["-m", "app.cli", "api"], system.environment | {"PORT": str(other.port)}):
+        own = {"PORT": str(other.port), "LOG_LEVEL": "INFO"}
+        with HiveProcess(["-m", "app.cli", "api"], system.environment | own) as other_api:
             other.until_ready()
+            other_api.wait_for_output("redis_answers=True workers=1")
             assert httpx2.post(f"{other.url}/api/v1/auth/login", json=credentials).status_code == 200
 
         # A part that is killed is started again, and a line says so.
@@ -189,7 +191,7 @@ def test_the_api_starts_serves_and_stops_while_redis_and_workers_are_away(system
 
     with system.run("api") as api:
         wait_until(lambda: answers(system.url), timeout=30, what="the API")
-        api.wait_for_output("broker_answers=False")
+        api.wait_for_output("redis_answers=False")
         account = {"email": "ada@example.org", "password": "correct horse battery", "display_name": "Ada"}
         assert httpx2.post(f"{system.url}/api/v1/auth/register", json=account).status_code == 201
         ready = httpx2.get(f"{system.url}/health/ready", timeout=10)

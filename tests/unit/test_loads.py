@@ -16,7 +16,10 @@ print(*{{name.partition(".")[0] for name in sys.modules}})
 @pytest.mark.parametrize(
     ("module", "never"),
     [
-        ("app.api_process", {"alembic"}),
+        ("app.api_process", {"alembic", "celery", "kombu"}),
+        ("app.relay_process", {"alembic", "fastapi", "starlette", "uvicorn"}),
+        ("app.scheduler_process", {"alembic", "fastapi", "starlette", "uvicorn", "celery", "redis"}),
+        ("app.workers.tasks", {"alembic", "fastapi", "starlette", "uvicorn", "websockets"}),
         ("app.cli, app.revisions", {"alembic", "sqlalchemy", "fastapi", "celery", "redis", "structlog"}),
     ],
 )
