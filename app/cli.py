@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 import warnings
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -59,16 +60,14 @@ def _migrate(backing: Backing) -> None:
 def _supervise(settings: Settings) -> int:
     parts = [
         Part("api", _hive("api"), fatal_exit_codes=frozenset({REFUSED})),
-        Part("relay", _hive("relay")),
-        Part("worker", _hive("worker")),
-        Part("scheduler", _hive("scheduler")),
+        # What they do may come a second later; the first answer comes sooner when the API has the processor alone.
+        *(Part(name, _hive(name), starts_later=True) for name in ("relay", "worker", "scheduler")),
     ]
     address = f"http://{_reachable(settings.host)}:{settings.port}"
     supervisor = Supervisor(parts, lambda line: typer.echo(f"hive: {line}", err=True))
-    supervisor.when(
-        lambda: _answers(f"{address}/health"),
-        lambda: typer.echo(f"HIVE is at {address} (try {address}/docs). Ctrl-C stops it."),
-    )
+    answers = partial(_answers, f"{address}/health")
+    supervisor.when(answers, supervisor.start_the_rest)
+    supervisor.when(answers, lambda: typer.echo(f"HIVE is at {address} (try {address}/docs). Ctrl-C stops it."))
     return supervisor.run()
 
 
