@@ -7,12 +7,13 @@ import subprocess
 import sys
 import urllib.request
 import warnings
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from app import embedded
-from app.backing import join_backing, locate_backing
+from app.backing import Backing, join_backing, locate_backing
 from app.cli_errors import REFUSED, CommandError, one_sentence
 from app.cli_jobs import jobs_app
 from app.config import Settings, load_settings
@@ -38,8 +39,7 @@ def run() -> None:
         settings = load_settings()
         # Before anything starts; the API takes them again.
         listen(settings).close()
-        join_backing(settings)
-        _run_migrations()
+        _migrate(join_backing(settings))
         try:
             exit_code = _supervise(settings)
         finally:
@@ -47,7 +47,11 @@ def run() -> None:
         raise typer.Exit(exit_code)
 
 
-def _run_migrations() -> None:
+def _migrate(backing: Backing) -> None:
+    from app.revisions import is_at_newest_revision  # noqa: PLC0415
+
+    if asyncio.run(is_at_newest_revision(backing.database_url)):
+        return
     # In a process of its own, so that this one stays small for as long as the system runs.
     if subprocess.run(_hive("migrate", "--quiet"), check=False).returncode != 0:
         raise CommandError("the database is not migrated, so nothing was started.")
@@ -56,16 +60,14 @@ def _run_migrations() -> None:
 def _supervise(settings: Settings) -> int:
     parts = [
         Part("api", _hive("api"), fatal_exit_codes=frozenset({REFUSED})),
-        Part("relay", _hive("relay")),
-        Part("worker", _hive("worker")),
-        Part("scheduler", _hive("scheduler")),
+        # What they do may come a second later; the first answer comes sooner when the API has the processor alone.
+        *(Part(name, _hive(name), starts_later=True) for name in ("relay", "worker", "scheduler")),
     ]
     address = f"http://{_reachable(settings.host)}:{settings.port}"
     supervisor = Supervisor(parts, lambda line: typer.echo(f"hive: {line}", err=True))
-    supervisor.when(
-        lambda: _answers(f"{address}/health"),
-        lambda: typer.echo(f"HIVE is at {address} (try {address}/docs). Ctrl-C stops it."),
-    )
+    answers = partial(_answers, f"{address}/health")
+    supervisor.when(answers, supervisor.start_the_rest)
+    supervisor.when(answers, lambda: typer.echo(f"HIVE is at {address} (try {address}/docs). Ctrl-C stops it."))
     return supervisor.run()
 
 

@@ -1,23 +1,20 @@
 """Whether all parts of the system are there, one check each."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
-from functools import cache
 
 import structlog
 from sqlalchemy import select, text
 
 from app.core.errors import HiveError, ServiceUnavailable
 from app.core.redis import REDIS_FAILURES
+from app.core.worker_signs import SEEN_SECONDS, seconds_since_last_sign
 from app.events.lag import publication_lag
 from app.events.relay import RELAY_LOCK
-from app.migrate import newest_revision
+from app.revisions import newest_revision
 from app.schemas.health import Check, ReadyResponse
 from app.state import State
 
-WORKERS_KEY = "hive:workers"
-WORKER_SEEN_SECONDS = 30
 LAG_SECONDS = 10
 # How PostgreSQL shows an advisory lock whose key fits into 32 bits.
 RELAY_LOCK_IS_HELD = """
@@ -92,16 +89,15 @@ async def _check_migrations(state: State) -> Check:
         if await session.scalar(text("SELECT to_regclass('alembic_version') IS NULL")):
             return Check(ok=False, detail="not migrated yet")
         current = await session.scalar(text("SELECT version_num FROM alembic_version"))
-    newest = _newest_revision()
+    newest = newest_revision()
     return Check(ok=current == newest, detail=f"at {current}" if current == newest else f"at {current}, not {newest}")
 
 
 async def _check_worker(state: State) -> Check:
-    seen = await state.redis.zrange(WORKERS_KEY, 0, 0, desc=True, withscores=True)
-    age = time.time() - float(seen[0][1]) if seen else None
-    if age is None or age > WORKER_SEEN_SECONDS:
-        return Check(ok=False, detail=f"no worker seen for {WORKER_SEEN_SECONDS} seconds")
-    return Check(ok=True, detail=f"seen {max(age, 0):.0f} s ago")
+    age = await seconds_since_last_sign(state.redis)
+    if age is None or age > SEEN_SECONDS:
+        return Check(ok=False, detail=f"no worker seen for {SEEN_SECONDS} seconds")
+    return Check(ok=True, detail=f"seen {age:.0f} s ago")
 
 
 async def _check_relay(state: State) -> Check:
@@ -112,8 +108,3 @@ async def _check_relay(state: State) -> Check:
     if not is_active:
         return Check(ok=False, detail=f"no relay is at work, lag {seconds:.1f} s")
     return Check(ok=seconds < LAG_SECONDS, detail=f"lag {seconds:.1f} s")
-
-
-@cache
-def _newest_revision() -> str:
-    return newest_revision()

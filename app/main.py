@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from redis.asyncio import Redis
 
 from app import __version__
 from app.api import health, metrics
@@ -24,9 +25,10 @@ from app.config import Settings, load_settings
 from app.core.auth import SignedIn
 from app.core.logging import configure_logging
 from app.core.permissions import Actor
-from app.core.redis import connect_redis
+from app.core.redis import REDIS_FAILURES, connect_redis
 from app.core.sign_in_watch import SignInWatch
 from app.core.sign_ins import SignIns
+from app.core.worker_signs import count_workers
 from app.database import Database
 from app.dependencies import StrictParameters
 from app.events.backlog import BacklogPage, LogPosition, read_backlog
@@ -46,7 +48,6 @@ from app.websockets.conversation import SocketServer
 from app.websockets.presence import Presence
 from app.websockets.seats import Seats
 from app.websockets.turns import Turns
-from app.workers.carrier import CeleryCarrier
 
 # What a browser's page may read of an answer, besides what it always may.
 EXPOSED_HEADERS = (
@@ -121,8 +122,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(watch_database.close)
         waker = RelayWaker(redis)
         database.wake_relay = waker.wake
-        carrier = CeleryCarrier(settings, backing.redis_url)
-        stack.push_async_callback(asyncio.to_thread, carrier.close)
         state = build_state(settings, database, redis_url=backing.redis_url)
         app.state.hive = state
         connections = state.sockets.connections
@@ -134,7 +133,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await stack.enter_async_context(
             _in_background(partial(_fan_out, EventStream(log_database, redis), connections))
         )
-        await stack.enter_async_context(_in_background(partial(_log_carrier, carrier)))
+        await stack.enter_async_context(_in_background(partial(_log_workers, state.redis)))
         log.info("the API is up")
         yield
 
@@ -182,10 +181,12 @@ async def _fan_out(stream: EventStream, connections: ConnectionManager) -> None:
         await connections.deliver_batch(events)
 
 
-async def _log_carrier(carrier: CeleryCarrier) -> None:
+async def _log_workers(redis: Redis) -> None:
     """Say once whether jobs would run now. Nothing depends on it: they wait in their rows until they can."""
-    found = await asyncio.to_thread(carrier.look)
-    log.info("looked for the job queue", broker_answers=found.broker_answers, workers=found.workers)
+    try:
+        log.info("looked for workers", redis_answers=True, workers=await count_workers(redis))
+    except REDIS_FAILURES:
+        log.info("looked for workers", redis_answers=False, workers=0)
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,11 +27,6 @@ def alembic_config(database_url: str | None = None) -> Config:
     config = Config(ROOT / "alembic.ini")
     config.attributes["database_url"] = database_url
     return config
-
-
-def newest_revision() -> str:
-    heads = ScriptDirectory.from_config(alembic_config()).get_heads()
-    return ", ".join(heads)
 
 
 def migrate(settings: Settings) -> None:

@@ -17,6 +17,7 @@ LONGEST_PAUSE = 15.0
 STEADY = 30.0  # seconds alive, after which a death counts as the first one again
 PATIENCE = 7.0  # seconds between SIGTERM and SIGKILL
 PROBE_PAUSE = 0.1
+HEAD_START = 5.0  # seconds at most that parts wait for those that start first
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -25,12 +26,16 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Part:
-    """`fatal_exit_codes` end the whole program when the first start of this part ends with one of them."""
+    """`fatal_exit_codes` end the whole program when the first start of this part ends with one of them.
+
+    One that `starts_later` leaves the processor to the others until `Supervisor.start_the_rest`, or for `HEAD_START`.
+    """
 
     name: str
     command: Sequence[str]
     restart: bool = True
     fatal_exit_codes: frozenset[int] = frozenset()
+    starts_later: bool = False
 
 
 class Supervisor:
@@ -50,6 +55,11 @@ class Supervisor:
         """
         self._waiting.append((probe, action))
 
+    def start_the_rest(self) -> None:
+        """Have the parts that wait for others wait no longer."""
+        for run in self._runs:
+            run.wait_no_longer()
+
     def run(self) -> int:
         """The exit code: 0 when it was told to stop, 1 when a part could not start or a last one failed.
 
@@ -59,7 +69,7 @@ class Supervisor:
         with signal_numbers() as signals:
             try:
                 for run in self._runs:
-                    run.start()
+                    run.begin()
                 while not self._is_done():
                     self._turn(signals)
             finally:
@@ -93,7 +103,7 @@ class Supervisor:
             run.start()
 
     def _stop_after_last(self, code: int) -> None:
-        if not any(run.is_alive or run.restart_at is not None for run in self._runs):
+        if not any(run.is_alive or run.start_at is not None for run in self._runs):
             self._stop(1 if code else 0)
 
     def _stop_on_signal(self) -> None:
@@ -127,7 +137,7 @@ class Supervisor:
 
     def _patience(self) -> float | None:
         """Seconds to sleep when no signal comes; None is for ever."""
-        moments = [self._kill_at, *(run.restart_at for run in self._runs)]
+        moments = [self._kill_at, *(run.start_at for run in self._runs)]
         pauses = [max(moment - time.monotonic(), 0.0) for moment in moments if moment is not None]
         if self._waiting and self._exit_code is None:
             pauses.append(PROBE_PAUSE)
@@ -136,11 +146,11 @@ class Supervisor:
 
 @dataclass
 class PartRun:
-    """A part and the process that it is now, or will be again at `restart_at`."""
+    """A part and the process that it is now, or will be at `start_at`."""
 
     part: Part
     announce: Announce
-    restart_at: float | None = None
+    start_at: float | None = None
     _process: subprocess.Popen[bytes] | None = None
     _starts: int = 0
     _started_at: float = 0.0
@@ -150,8 +160,18 @@ class PartRun:
     def is_alive(self) -> bool:
         return self._process is not None
 
+    def begin(self) -> None:
+        if self.part.starts_later:
+            self.start_at = time.monotonic() + HEAD_START
+        else:
+            self.start()
+
+    def wait_no_longer(self) -> None:
+        if self._starts == 0 and self.start_at is not None:
+            self.start_at = time.monotonic()
+
     def start(self) -> None:
-        self.restart_at = None
+        self.start_at = None
         self._starts += 1
         self._started_at = time.monotonic()
         self._process = subprocess.Popen(
@@ -176,18 +196,18 @@ class PartRun:
         return self._starts == 1 and code in self.part.fatal_exit_codes
 
     def is_due(self) -> bool:
-        return self.restart_at is not None and time.monotonic() >= self.restart_at
+        return self.start_at is not None and time.monotonic() >= self.start_at
 
     def plan_restart(self, code: int) -> None:
         now = time.monotonic()
         if now - self._started_at >= STEADY:
             self._pause = FIRST_PAUSE
-        self.restart_at = now + self._pause
+        self.start_at = now + self._pause
         self.announce(f"{self.part.name} has ended ({describe(code)}) and starts again in {self._pause:g} s.")
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def terminate(self) -> None:
-        self.restart_at = None
+        self.start_at = None
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:

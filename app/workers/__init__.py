@@ -11,5 +11,5 @@ done is sent again. That is why each job may arrive twice, and why `app/services
 - `celery_app.py` configures Celery and says what runs on a schedule.
 - `tasks.py` has the tasks: thin shells around services.
 - `process.py` has what a worker process sets up once: event loop, database, sign of life.
-- `carrier.py` is the sending side, for the relay and the API.
+- `carrier.py` is the sending side, for the relay.
 """

@@ -1,8 +1,7 @@
-"""The sending side of Celery: handing jobs to workers, and looking whether there are any."""
+"""The sending side of Celery: handing jobs to workers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
@@ -13,12 +12,6 @@ from app.config import Settings
 from app.core.redis import REDIS_FAILURES
 from app.events.due_jobs import DueJob
 from app.workers.celery_app import configuration
-
-
-@dataclass(frozen=True, slots=True)
-class CarrierState:
-    broker_answers: bool
-    workers: int
 
 
 class CeleryCarrier:
@@ -55,13 +48,6 @@ class CeleryCarrier:
         queue: Any = self._celery.amqp.queues[self._celery.conf.task_default_queue]
         with self._producer() as producer:
             return int(queue.queue_declare(channel=producer.channel).message_count)
-
-    def look(self) -> CarrierState:
-        """Whether the broker answers, and how many workers do within a second."""
-        try:
-            return CarrierState(broker_answers=True, workers=len(self._celery.control.ping(timeout=1.0) or []))
-        except (OperationalError, *REDIS_FAILURES):
-            return CarrierState(broker_answers=False, workers=0)
 
     def close(self) -> None:
         self._celery.close()

@@ -1,6 +1,7 @@
 """What a worker process needs once: one event loop, one database, a sign of life, an end with its parent."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -19,8 +20,8 @@ from app.backing import join_backing, locate_backing
 from app.config import Settings, load_settings
 from app.core.logging import configure_logging
 from app.core.redis import REDIS_FAILURES
+from app.core.worker_signs import WORKERS_KEY
 from app.database import Database
-from app.health import WORKERS_KEY
 from app.servers.tether import tie
 
 T = TypeVar("T")
@@ -75,6 +76,16 @@ def _have_servers(**_: object) -> None:
 def _keep_advice_out_of_the_log(**_: object) -> None:
     # Celery advises at each loss of the broker to cut off what is being worked at, which is left to go on here.
     warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1 we introduced", category=CPendingDeprecationWarning)
+
+
+@signals.worker_before_create_process.connect
+def _share_what_is_loaded(**_: object) -> None:
+    """Have the collector of garbage leave alone what is there, for it writes to each object that it looks at.
+
+    What neither side writes to, a pool process shares with its parent: most of the code.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @signals.worker_process_init.connect

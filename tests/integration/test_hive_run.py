@@ -1,5 +1,6 @@
 """`hive run` as a user meets it: one program that starts everything, heals itself, and leaves nothing behind."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,14 +10,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import httpx2
 import pytest
 
 from tests.conftest import ROOT
+from tests.utils.databases import new_database
 from tests.utils.processes import HiveProcess, free_port, measured
 from tests.utils.test_utils import wait_until
 
 pytestmark = pytest.mark.timeout(120)
+
+# As migrations/env.py has it, which only Alembic can import.
+LOCK_OF_MIGRATIONS = 4_183_001
 
 
 class System:
@@ -108,8 +114,10 @@ def test_the_whole_system_runs_heals_and_ends(system: System) -> None:
 
         # A second API process beside it joins the same servers.
         other = System(system.folder)
-        with HiveProcess(["-m", "app.cli", "api"], system.environment | {"PORT": str(other.port)}):
+        own = {"PORT": str(other.port), "LOG_LEVEL": "INFO"}
+        with HiveProcess(["-m", "app.cli", "api"], system.environment | own) as other_api:
             other.until_ready()
+            other_api.wait_for_output("redis_answers=True workers=1")
             assert httpx2.post(f"{other.url}/api/v1/auth/login", json=credentials).status_code == 200
 
         # A part that is killed is started again, and a line says so.
@@ -133,6 +141,19 @@ def test_nothing_runs_ten_seconds_after_it_was_killed(system: System) -> None:
         hive.kill()
 
         system.until_gone()
+
+
+async def test_a_database_at_the_newest_revision_is_not_migrated_again(system: System, servers: str) -> None:
+    async with new_database(servers, is_migrated=True) as url:
+        system.environment["DATABASE_URL"] = url
+        another = await asyncpg.connect(url)
+        await another.execute("SELECT pg_advisory_lock($1)", LOCK_OF_MIGRATIONS)
+
+        with system.run("run") as hive:
+            # Whoever migrates waits for the lock.
+            await asyncio.to_thread(hive.wait_for_output, f"HIVE is at {system.url}", timeout=60)
+
+        await another.close()
 
 
 def test_a_busy_port_is_told_in_a_sentence_before_anything_starts(system: System) -> None:
@@ -170,7 +191,7 @@ def test_the_api_starts_serves_and_stops_while_redis_and_workers_are_away(system
 
     with system.run("api") as api:
         wait_until(lambda: answers(system.url), timeout=30, what="the API")
-        api.wait_for_output("broker_answers=False")
+        api.wait_for_output("redis_answers=False")
         account = {"email": "ada@example.org", "password": "correct horse battery", "display_name": "Ada"}
         assert httpx2.post(f"{system.url}/api/v1/auth/register", json=account).status_code == 201
         ready = httpx2.get(f"{system.url}/health/ready", timeout=10)

@@ -19,7 +19,7 @@ from app.database import Database
 from app.events.due_jobs import DueJob
 from app.events.jobs import ask_for_job
 from app.models import Job, JobName, JobState, TaskStatus, User
-from app.workers.carrier import CarrierState, CeleryCarrier
+from app.workers.carrier import CeleryCarrier
 from app.workers.celery_app import celery_app, configuration
 from app.workers.tasks import test_celery_task
 from tests.builders.tasks import create_task
@@ -202,7 +202,6 @@ async def test_the_carrier_says_that_it_is_away(settings: Settings) -> None:
     away = settings.model_copy(update={"redis_url": SecretStr("unix:///nowhere/at-all.sock")})
     carrier = CeleryCarrier(away, "unix:///nowhere/at-all.sock")
 
-    assert carrier.look() == CarrierState(broker_answers=False, workers=0)
     with pytest.raises(ConnectionError):
         carrier.send([DueJob(UUID(int=1), "test_celery_task", {})])
     carrier.close()

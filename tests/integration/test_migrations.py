@@ -14,8 +14,9 @@ from alembic.script import ScriptDirectory
 
 from app.core.permissions import Actor
 from app.database import Database
-from app.migrate import MigrationError, alembic_config, create_missing_database, migrate_database, newest_revision
+from app.migrate import MigrationError, alembic_config, create_missing_database, migrate_database
 from app.models import TaskStatus
+from app.revisions import is_at_newest_revision, newest_revision
 from app.schemas.task import TaskCreate
 from app.services import AssignmentService, BlockerService, TaskService
 from tests.builders.agents import create_agent
@@ -63,6 +64,21 @@ async def test_every_revision_goes_up_down_and_up_again_on_a_database_with_rows(
 
     assert await run_sql(url, "SELECT version_num FROM alembic_version") == newest_revision()
     await fill(url)
+
+
+def test_the_newest_revision_is_the_one_that_alembic_names() -> None:
+    assert [newest_revision()] == ScriptDirectory.from_config(alembic_config()).get_heads()
+
+
+async def test_a_database_is_at_the_newest_revision_when_no_step_is_left(url: str) -> None:
+    assert not await is_at_newest_revision(url)
+
+    await asyncio.to_thread(migrate_database, url)
+    assert await is_at_newest_revision(url)
+
+    await asyncio.to_thread(command.downgrade, alembic_config(url), "-1")
+    assert not await is_at_newest_revision(url)
+    assert not await is_at_newest_revision("postgresql://hive@/hive?host=/nowhere/at-all")
 
 
 async def test_the_models_and_the_migrations_say_the_same(url: str) -> None:

@@ -172,6 +172,34 @@ def test_a_part_that_dies_is_started_again_later_and_later(supervised: Supervise
     assert process.wait() == 0
 
 
+# It ends when the other part has not begun before it.
+CHECK_ORDER = "sys.exit(0 if os.path.exists(sys.argv[1] + '/ready') else 3)"
+LATER = """
+running = Supervisor([part('relay', {later!r}, starts_later=True, restart=False), part('api', {first!r})], announce)
+"""
+
+
+def test_a_part_that_starts_later_starts_once_the_others_are_there(supervised: Supervised) -> None:
+    ready = "lambda: os.path.exists(sys.argv[1] + '/ready')"
+    setup = LATER.format(later=CHECK_ORDER, first=STEADY) + f"running.when({ready}, running.start_the_rest)"
+    process = supervised.start("supervisor.HEAD_START = 60\n" + setup)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "relay has ended (exit code 0).\n"
+    process.terminate()
+    assert process.wait() == 0
+
+
+def test_a_part_that_starts_later_waits_for_no_others_for_ever(supervised: Supervised) -> None:
+    setup = (
+        LATER.format(later=CHECK_ORDER, first="time.sleep(60)") + "running.when(lambda: False, running.start_the_rest)"
+    )
+    process = supervised.start("supervisor.HEAD_START = 0.1\n" + setup)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "relay has ended (exit code 3).\n"
+    process.terminate()
+    assert process.wait() == 0
+
+
 def test_a_killed_part_is_started_again(supervised: Supervised) -> None:
     process = supervised.start(single(STEADY))
     supervised.wait_until_ready()
