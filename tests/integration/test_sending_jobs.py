@@ -218,6 +218,24 @@ async def test_the_carrier_counts_what_nobody_has_taken(servers: str, worker_num
     carrier.close()
 
 
+async def test_many_jobs_go_to_the_broker_in_one_piece(servers: str, worker_number: int, settings: Settings) -> None:
+    url = f"{embedded.redis_url(servers)}?db={32 + worker_number}"
+    redis, carrier = connect_redis(url), CeleryCarrier(settings, url)
+    jobs = [DueJob(uuid4(), JobName.TEST, {}) for _ in range(400)]
+    carrier.send(jobs[:1])
+    before = (await redis.info("stats"))["total_reads_processed"]
+
+    carrier.send(jobs)
+
+    reads = (await redis.info("stats"))["total_reads_processed"] - before
+    assert carrier.count_queued() == 401
+    # The server reads from other tests' clients too.
+    assert reads < 200
+    await redis.flushdb()
+    await redis.aclose()
+    carrier.close()
+
+
 def test_the_carrier_says_that_it_can_not_count(settings: Settings) -> None:
     away = settings.model_copy(update={"redis_url": SecretStr("unix:///nowhere/at-all.sock")})
     carrier = CeleryCarrier(away, "unix:///nowhere/at-all.sock")
