@@ -103,24 +103,22 @@ class Relay:
         except REDIS_FAILURES as error:
             log.warning("events wait for Redis", reason=str(error))
             return numbered == BATCH
-        finally:
-            # Not before, for looking for jobs would take the processor from events that somebody waits for.
-            self._jobs_wanted.set()
         return BATCH in (numbered, published)
 
     async def relay_jobs(self) -> bool:
         """Send one batch of jobs; whether there may be more at once."""
-        async with self._database.unit_of_work() as session:
-            if not await may_have_due_jobs(session):
-                return False
         due: Sequence[DueJob] = ()
         try:
             due = await self._take_jobs(queued=await self._count_queued())
-            await self._send_jobs(due)
+            if due:
+                await self._send_jobs(due)
         except REDIS_FAILURES as error:
-            log.warning("jobs wait for the broker", reason=str(error))
             async with self._database.unit_of_work() as session:
-                await put_back(session, due)
+                # Nothing waits for a broker that is away while nothing is to be sent.
+                if due or await may_have_due_jobs(session):
+                    log.warning("jobs wait for the broker", reason=str(error))
+                if due:
+                    await put_back(session, due)
             return False
         return len(due) == BATCH
 
@@ -143,6 +141,7 @@ class Relay:
                     while True:
                         if await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0):
                             self._events_wanted.set()
+                            self._jobs_wanted.set()
             except REDIS_FAILURES:
                 await asyncio.sleep(STANDBY_SECONDS)
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
@@ -23,6 +23,7 @@ HOLD = timedelta(seconds=2 * OUTSIDE_SECONDS)
 # A mail server may be away for a day.
 MOST_UNKNOWN_OUTCOMES = 2
 ATTEMPTS = {JobName.SEND_MAIL.value: 100}
+IS_UNFINISHED = Job.state.in_((JobState.WAITING, JobState.SENT))
 
 Effect = Callable[[AsyncSession], Awaitable[None]]
 
@@ -56,9 +57,9 @@ async def perform(database: Database, job_id: UUID, effect: Effect) -> None:
         if not is_ours:
             return
         async with database.unit_of_work() as session:
-            if await _lock_unfinished(session, job_id):
+            # Marked first, which locks the row; should the effect fail, the mark goes with it.
+            if await mark_done(session, job_id):
                 await effect(session)
-                await mark_done(session, job_id)
 
 
 async def perform_outside(database: Database, job_id: UUID, act: Callable[[], Awaitable[None]]) -> None:
@@ -107,11 +108,10 @@ def _named_in_logs(job: Job) -> Iterator[None]:
         yield
 
 
-async def mark_done(session: AsyncSession, job_id: UUID) -> None:
-    unfinished = Job.state.in_((JobState.WAITING, JobState.SENT))
-    await session.execute(
-        update(Job).where(Job.id == job_id, unfinished).values(state=JobState.DONE, done_at=func.now())
-    )
+async def mark_done(session: AsyncSession, job_id: UUID) -> bool:
+    """Whether it was unfinished until now."""
+    marked = update(Job).where(Job.id == job_id, IS_UNFINISHED).values(state=JobState.DONE, done_at=func.now())
+    return await session.scalar(marked.returning(Job.id)) is not None
 
 
 async def purge_done_jobs(session: AsyncSession) -> None:
@@ -120,18 +120,25 @@ async def purge_done_jobs(session: AsyncSession) -> None:
 
 
 async def _begin_attempt(database: Database, job_id: UUID, hold: timedelta | None) -> Job | None:
+    """Count an attempt, unless the job is finished, held, or has none left.
+
+    A row that is locked is waited for and not skipped: a quick worker has the message before the relay has marked the
+    row as sent, and would leave the job lying because of the relay's lock.
+    """
+    held_until = func.now() + hold if hold else None
+    most = case(ATTEMPTS, value=Job.name, else_=MAX_ATTEMPTS)
+    ready = update(Job).where(Job.id == job_id, IS_UNFINISHED, _is_free())
+    begun = ready.where(Job.attempts < most).values(attempts=Job.attempts + 1, held_until=held_until)
     async with database.unit_of_work() as session:
-        job = await _lock_unfinished(session, job_id)
-        now = await session.scalar(select(func.now()))
-        if job is None or now is None or (job.held_until is not None and job.held_until > now):
-            return None
-        if job.attempts >= _attempts_of(job):
-            job.state = JobState.DEAD
-            job.last_error = job.last_error or "The job's worker was gone each time before it was done."
-            return None
-        job.attempts += 1
-        job.held_until = now + hold if hold else None
+        job = await session.scalar(begun.returning(Job))
+        if job is None:
+            said = func.coalesce(Job.last_error, "The job's worker was gone each time before it was done.")
+            await session.execute(ready.where(Job.attempts >= most).values(state=JobState.DEAD, last_error=said))
         return job
+
+
+def _is_free() -> ColumnElement[bool]:
+    return or_(Job.held_until.is_(None), Job.held_until <= func.now())
 
 
 def _attempts_of(job: Job) -> int:
@@ -139,9 +146,7 @@ def _attempts_of(job: Job) -> int:
 
 
 async def _lock_unfinished(session: AsyncSession, job_id: UUID) -> Job | None:
-    # Waited for and not skipped when locked: a quick worker has the message before the relay has marked it as sent,
-    # and would leave the job lying because of the relay's lock.
-    unfinished = select(Job).where(Job.id == job_id, Job.state.in_((JobState.WAITING, JobState.SENT)))
+    unfinished = select(Job).where(Job.id == job_id, IS_UNFINISHED)
     return await session.scalar(unfinished.with_for_update())
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from sqlalchemy import func, update
+from sqlalchemy import event, func, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app import embedded
@@ -200,6 +200,43 @@ async def test_jobs_are_left_as_they_are_when_the_broker_can_not_say_how_many_it
     assert (job.state, job.sends, job.run_after) == (JobState.WAITING, 0, before)
 
 
+async def test_sending_jobs_costs_one_statement_however_many_there_are(
+    session: AsyncSession, relay: Relay, queue: Queue, engine: AsyncEngine
+) -> None:
+    jobs = [await create_job(session) for _ in range(3)]
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    await relay.relay_jobs()
+    event.remove(engine.sync_engine, "before_cursor_execute", note)
+
+    assert set(queue.messages) == {job.id for job in jobs}
+    assert len(sent) == 1, "\n".join(sent)
+
+
+@pytest.mark.parametrize("is_due", [True, False])
+async def test_a_broker_that_is_away_is_told_of_only_when_jobs_wait_for_it(
+    session: AsyncSession,
+    database: Database,
+    redis: Redis,
+    queue: Queue,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    is_due: bool,
+) -> None:
+    async def fail() -> int:
+        raise RedisConnectionError("away")
+
+    await create_job(session, run_after=datetime.now(UTC) + timedelta(minutes=0 if is_due else 5))
+
+    await Relay(database, redis, queue.send, fail).relay_jobs()
+
+    assert ("jobs wait for the broker" in caplog.text) is is_due
+
+
 async def test_the_carrier_counts_what_nobody_has_taken(servers: str, worker_number: int, settings: Settings) -> None:
     # A database of Valkey in which no worker of another test is at work.
     url = f"{embedded.redis_url(servers)}?db={32 + worker_number}"
@@ -213,6 +250,24 @@ async def test_the_carrier_counts_what_nobody_has_taken(servers: str, worker_num
     counts.append(carrier.count_queued())
 
     assert counts == [0, 2, 0, 1]
+    await redis.flushdb()
+    await redis.aclose()
+    carrier.close()
+
+
+async def test_many_jobs_go_to_the_broker_in_one_piece(servers: str, worker_number: int, settings: Settings) -> None:
+    url = f"{embedded.redis_url(servers)}?db={32 + worker_number}"
+    redis, carrier = connect_redis(url), CeleryCarrier(settings, url)
+    jobs = [DueJob(uuid4(), JobName.TEST, {}) for _ in range(400)]
+    carrier.send(jobs[:1])
+    before = (await redis.info("stats"))["total_reads_processed"]
+
+    carrier.send(jobs)
+
+    reads = (await redis.info("stats"))["total_reads_processed"] - before
+    assert carrier.count_queued() == 401
+    # The server reads from other tests' clients too.
+    assert reads < 200
     await redis.flushdb()
     await redis.aclose()
     carrier.close()

@@ -6,8 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import event, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.core.errors import HiveError
 from app.database import Database
@@ -66,6 +66,24 @@ async def test_a_job_is_done_with_its_effect(session: AsyncSession, database: Da
     assert (job.state, job.attempts, job.last_error) == (JobState.DONE, 1, None)
     assert job.done_at is not None
     assert await effects(session) == 1
+
+
+async def test_doing_a_job_costs_two_statements(session: AsyncSession, database: Database, engine: AsyncEngine) -> None:
+    job = await create_job(session)
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    async def nothing(_work: AsyncSession) -> None:
+        pass
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    await perform(database, job.id, nothing)
+    event.remove(engine.sync_engine, "before_cursor_execute", note)
+
+    # The attempt is counted, the job is marked.
+    assert len(sent) == 2, "\n".join(sent)
 
 
 async def test_a_job_that_comes_often_has_one_effect(session: AsyncSession, database: Database) -> None:
