@@ -157,8 +157,16 @@ async def get_reader_of_events(signed_in: CurrentSignIn) -> SignedIn:
     return signed_in
 
 
+async def get_reader_of_stream(state: StateDep, token: BearerToken) -> SignedIn:
+    # Looked up, as for a socket: it's for hours, and whoever ended a moment before it began would not be told of.
+    signed_in = await state.sign_ins.look_up(token)
+    signed_in.require(Scope.EVENTS_READ)
+    return signed_in
+
+
 ClaimerSignIn = Annotated[SignedIn, Depends(get_claimer_sign_in)]
 ReaderOfEvents = Annotated[SignedIn, Depends(get_reader_of_events)]
+ReaderOfStream = Annotated[SignedIn, Depends(get_reader_of_stream)]
 UserAgent = Annotated[str, Header(include_in_schema=False)]
 
 
@@ -174,7 +182,7 @@ def get_departure(request: Request) -> Departure:
 ClientDeparture = Annotated[Departure, Depends(get_departure)]
 
 
-async def get_reader_seat(signed_in: ReaderOfEvents, state: StateDep) -> AsyncIterator[None]:
+async def get_reader_seat(signed_in: ReaderOfStream, state: StateDep) -> AsyncIterator[None]:
     with state.sockets.seats.taken_by(signed_in.actor):
         yield
 

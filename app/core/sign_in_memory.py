@@ -17,6 +17,8 @@ MOST_REMEMBERED = 10_000
 class _Remembered:
     signed_in: SignedIn
     until: float
+    # The same by a clock that nobody sets.
+    deadline: float
 
     def is_about(self, subjects: frozenset[UUID]) -> bool:
         return self.signed_in.id in subjects or self.signed_in.actor.id in subjects
@@ -44,14 +46,17 @@ class SignInMemory:
     def recall(self, token: str) -> SignedIn | None:
         """Who the token spoke for a moment ago: nothing to let somebody in by."""
         found = self._found.get(hash_secret(token))
-        return found.signed_in if found and found.until > self._now() else None
+        if found is None or found.until <= self._now() or found.deadline <= self._clock():
+            return None
+        return found.signed_in
 
     def remember(self, token: str, signed_in: SignedIn, *, changes: int) -> None:
         """`changes` is what they were before the token was looked up: what is new since may be about this one."""
         if changes != self._changes:
             return
-        until = min(signed_in.expires_at.timestamp(), self._now() + REMEMBERED_SECONDS)
-        self._found[hash_secret(token)] = _Remembered(signed_in, until)
+        expires_at, now = signed_in.expires_at.timestamp(), self._now()
+        lifetime = min(expires_at - now, REMEMBERED_SECONDS)
+        self._found[hash_secret(token)] = _Remembered(signed_in, now + lifetime, self._clock() + lifetime)
         if len(self._found) > MOST_REMEMBERED:
             del self._found[next(iter(self._found))]
 

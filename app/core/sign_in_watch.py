@@ -20,9 +20,12 @@ LOOK_SECONDS = 0.3
 TRUSTED_SECONDS = 0.9
 # What a process remembers is minutes old at most, so no process has need of older ones.
 KEEP_CHANGES = timedelta(hours=1)
+# What a table that was emptied whole notes: it's about everybody.
+EVERYBODY = UUID(int=0)
 # One statement, and so one state of the database.
 LOOK = """
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+SELECT pg_backend_pid(),
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
        array(SELECT id FROM sign_in_changes WHERE xact >= $1 ORDER BY id),
        array(SELECT subject FROM sign_in_changes WHERE xact >= $1 ORDER BY id)
 """
@@ -41,6 +44,7 @@ class SignInWatch:
         self._clock = clock
         # Transactions below it were over at the last look, and all that they have changed was seen.
         self._horizon: int | None = None
+        self._backend = 0
         self._seen: frozenset[int] = frozenset()
 
     async def run(self) -> None:
@@ -52,7 +56,7 @@ class SignInWatch:
         """Forget what has changed since the last look."""
         began = self._clock()
         try:
-            horizon, found = await self._read()
+            backend, horizon, found = await self._read()
         except HiveError as error:
             if self._horizon is not None:
                 log.warning("tokens are looked up for each request until it can be seen again what has ended")
@@ -60,24 +64,30 @@ class SignInWatch:
             # Who was away begins anew, for it may be another database that comes back.
             self._horizon = None
             return
-        # Numbers only rise, unless this is another server than it was.
-        if self._horizon is None or horizon < self._horizon:
+        new = frozenset(subject for number, subject in found.items() if number not in self._seen)
+        if self._is_elsewhere(backend, horizon) or EVERYBODY in new:
             self._memory.forget_all()
         else:
-            self._memory.forget(subject for number, subject in found.items() if number not in self._seen)
-        self._horizon, self._seen = horizon, frozenset(found)
+            self._memory.forget(new)
+        self._backend, self._horizon, self._seen = backend, horizon, frozenset(found)
         self._memory.vouch(until=began + TRUSTED_SECONDS)
 
-    async def _read(self) -> tuple[int, dict[int, UUID]]:
-        """The number that all transactions that are not over have at least, and the changes by those that weren't.
+    def _is_elsewhere(self, backend: int, horizon: int) -> bool:
+        """Whether it may be another database than at the last look: one that was restored and took the other's name."""
+        # Within a connection it's the same, and its numbers only rise.
+        return self._horizon is None or backend != self._backend or horizon < self._horizon
+
+    async def _read(self) -> tuple[int, int, dict[int, UUID]]:
+        """Who was asked, the number that all transactions that are not over have at least, and the changes by those
+        that weren't over at the last look.
 
         An identity won't do for a position: a number is given before the commit, and whoever has seen a higher one
         would never see it.
         """
         row = await self._database.read(LOOK, [self._horizon])
         assert row is not None
-        horizon, numbers, subjects = row
-        return horizon, dict(zip(numbers, subjects, strict=True))
+        backend, horizon, numbers, subjects = row
+        return backend, horizon, dict(zip(numbers, subjects, strict=True))
 
 
 async def purge_sign_in_changes(session: AsyncSession) -> None:

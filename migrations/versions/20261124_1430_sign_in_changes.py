@@ -17,7 +17,12 @@ depends_on: str | Sequence[str] | None = None
 NOTE = """
 CREATE FUNCTION note_sign_in_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO sign_in_changes (subject) VALUES (OLD.id);
+    IF TG_OP = 'TRUNCATE' THEN
+        -- About everybody.
+        INSERT INTO sign_in_changes (subject) VALUES ('00000000-0000-0000-0000-000000000000');
+    ELSE
+        INSERT INTO sign_in_changes (subject) VALUES (OLD.id);
+    END IF;
     RETURN NULL;
 END
 $$
@@ -49,11 +54,14 @@ def upgrade() -> None:
         deletion = f"DELETE ON {table} FOR EACH ROW"
         op.execute(f"CREATE TRIGGER note_change AFTER {change} EXECUTE FUNCTION note_sign_in_change()")
         op.execute(f"CREATE TRIGGER note_deletion AFTER {deletion} EXECUTE FUNCTION note_sign_in_change()")
+        emptying = f"TRUNCATE ON {table} FOR EACH STATEMENT"
+        op.execute(f"CREATE TRIGGER note_emptying AFTER {emptying} EXECUTE FUNCTION note_sign_in_change()")
 
 
 def downgrade() -> None:
     for table in WATCHED:
         op.execute(f"DROP TRIGGER note_change ON {table}")
         op.execute(f"DROP TRIGGER note_deletion ON {table}")
+        op.execute(f"DROP TRIGGER note_emptying ON {table}")
     op.execute("DROP FUNCTION note_sign_in_change()")
     op.drop_table("sign_in_changes")

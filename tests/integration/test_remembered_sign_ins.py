@@ -212,6 +212,44 @@ async def test_another_server_with_lower_numbers_is_a_new_beginning(
     assert not is_remembered(state, client.headers["Authorization"].removeprefix("Bearer "))
 
 
+async def test_another_connection_is_a_new_beginning(
+    client_as: ClientAs, state: State, watch: SignInWatch, user: User, engine: AsyncEngine
+) -> None:
+    """A database that was restored under another name can take the name of this one, between two looks."""
+    client = await client_as(user)
+    await client.get(PATH)
+    await execute(engine, "SELECT pg_terminate_backend(:backend)", backend=watch._backend)
+    await watch.look()
+
+    assert not is_remembered(state, client.headers["Authorization"].removeprefix("Bearer "))
+
+
+@pytest.mark.parametrize("table", ["sessions", "api_tokens", "users"])
+async def test_a_table_that_is_emptied_whole_puts_everybody_out(
+    client_as: ClientAs, state: State, watch: SignInWatch, user: User, engine: AsyncEngine, table: str
+) -> None:
+    client = await client_as(user)
+    await client.get(PATH)
+    await execute(engine, f"TRUNCATE {table} CASCADE")
+    await watch.look()
+
+    assert not is_remembered(state, client.headers["Authorization"].removeprefix("Bearer "))
+
+
+@pytest.mark.usefixtures("watch")
+async def test_a_stream_of_events_does_not_begin_for_whoever_was_put_out_a_moment_ago(
+    client_with: ClientWith, token: str, engine: AsyncEngine
+) -> None:
+    client = await client_with(token)
+    assert (await client.get(PATH)).status_code == 200
+    await execute(engine, "DELETE FROM api_tokens")
+
+    # From beyond the end of the log a stream would end at once.
+    stream = await client.get("/events/stream", params={"after": 2**53 - 1})
+
+    assert stream.status_code == 401
+
+
 @pytest.mark.usefixtures("watch")
 async def test_one_process_knows_at_once_what_it_has_ended_itself(
     client: httpx2.AsyncClient, client_with: ClientWith, state: State, session: AsyncSession, user: User, token: str

@@ -81,6 +81,16 @@ def test_a_token_without_end_is_looked_up_again_after_some_minutes(memory: SignI
     assert memory.find("ada's") is None
 
 
+def test_a_clock_that_is_set_back_lets_nothing_live_longer() -> None:
+    steady, wall = Clock(), Clock()
+    memory = SignInMemory(steady, wall)
+    memory.remember("ada's", signed_in(), changes=memory.changes)
+    wall.seconds -= 3_600
+    steady.seconds += REMEMBERED_SECONDS
+
+    assert memory.recall("ada's") is None
+
+
 def test_the_end_of_a_session_and_of_an_account_are_forgotten_alone(memory: SignInMemory) -> None:
     user = uuid4()
     ended, others = signed_in(user=user), signed_in(user=user)

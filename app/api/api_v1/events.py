@@ -4,7 +4,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.problems import responses
-from app.dependencies import ClientDeparture, ReaderOfEvents, ReaderSeat, StateDep
+from app.dependencies import ClientDeparture, ReaderOfEvents, ReaderOfStream, ReaderSeat, StateDep
 from app.events.backlog import LogPosition
 from app.events.filters import EventFilter
 from app.events.types import EVENT_TYPES
@@ -42,7 +42,7 @@ async def list_events(
 @router.get("/stream", responses=STREAM | responses(401, 403, 429), response_class=StreamingResponse)
 async def stream_events(
     query: Annotated[EventQuery, Query()],
-    signed_in: ReaderOfEvents,
+    signed_in: ReaderOfStream,
     state: StateDep,
     _seat: ReaderSeat,
     last_event_id: Annotated[Seq | None, Header()] = None,
