@@ -6,5 +6,6 @@ def bearer_token(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"authorization":
             scheme, _, token = value.decode("latin-1").partition(" ")
-            return token if scheme.lower() == "bearer" else None
+            # There may be several spaces, and what signs in takes them off as well.
+            return token.strip() if scheme.lower() == "bearer" else None
     return None

@@ -46,9 +46,13 @@ class Lease:
 
     def next_size(self) -> int:
         """For how many to ask now that it's used up, or over."""
-        if self.age < SHORT_SECONDS:
+        age = self.age
+        if age > LEASE_SECONDS:
+            # Whoever makes pauses would lose the rest of a block in each.
+            return 1
+        if age < SHORT_SECONDS:
             return min(self.size * 2, self.largest)
-        return max(self.size // 2, 1) if self.age > LONG_SECONDS else self.size
+        return max(self.size // 2, 1) if age > LONG_SECONDS else self.size
 
     def begin(self, size: int, found: Allowance) -> None:
         """So many were counted, of which the one that asked is the first, who is told what was found."""

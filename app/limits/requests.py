@@ -38,6 +38,9 @@ class RequestLimit:
         lease = self._leases.of(caller)
         if allowance := lease.take():
             return allowance
+        # Who asks whether Redis is back has the turn meanwhile, and nobody waits for that.
+        if self._reach.is_resting:
+            return None
         # One of them asks for all that wait here.
         async with lease.turn:
             if allowance := lease.take():

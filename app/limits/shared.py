@@ -41,6 +41,11 @@ class Reach:
         self._rests_until = 0.0
         self._lanes = asyncio.Semaphore(LANES)
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether Redis is taken to be away, and not asked for a moment."""
+        return time.monotonic() < self._rests_until
+
     async def ask(self, question: Callable[[], Awaitable[T]], *, patience: float = PATIENCE_SECONDS) -> T:
         """Raises `RedisAway` when there is no answer within `patience` seconds."""
         # Whoever waits here waits for this process, which is no fault of Redis.
@@ -55,12 +60,11 @@ class Reach:
             return answer
 
     def _set_out(self, patience: float) -> None:
-        now = time.monotonic()
-        if now < self._rests_until:
+        if self.is_resting:
             raise RedisAway
         if self._is_away:
             # One asks whether it's back; the others don't wait for that.
-            self._rests_until = now + patience
+            self._rests_until = time.monotonic() + patience
 
     def _went(self, error: Exception) -> None:
         self._rests_until = time.monotonic() + REST_SECONDS

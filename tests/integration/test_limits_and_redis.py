@@ -1,11 +1,13 @@
 """What the limits ask of a Redis of their own: also while it's out of reach or stands still, and when it's back."""
 
+import asyncio
 import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -128,6 +130,26 @@ async def test_requests_are_answered_unlimited_and_soon_and_counted_when_it_is_b
 
     await wait_until_async(is_counted, what="the limits to be back")
     assert said(caplog)[1:] == ["Redis is back, and limits are shared again"]
+
+
+async def test_nobody_waits_behind_the_one_who_asks_whether_it_is_back(
+    failing: FailingRedis, app_on: FastAPI, caller: httpx2.AsyncClient
+) -> None:
+    failing.leave("stands still")
+    await caller.get("/nothing")
+    # The rest is over, so the next one asks.
+    app_on.state.hive.limits.requests._reach._rests_until = 0.0
+
+    asking = asyncio.create_task(caller.get("/nothing"))
+    await wait_until_async(partial(is_resting, app_on), what="the one who asks")
+    others = await asyncio.gather(*(caller.get("/nothing") for _ in range(20)))
+
+    assert not asking.done()
+    assert {answer.status_code for answer in [*others, await asking]} == {404}
+
+
+async def is_resting(app: FastAPI) -> bool:
+    return bool(app.state.hive.limits.requests._reach.is_resting)
 
 
 @HOW
