@@ -14,7 +14,7 @@ from app.services.pages import CursorCodec, Position
 from app.services.task_filter import filter_values
 from app.services.task_lists import scope_of_tasks
 
-# More ways to ask than anybody has; past that all are made anew.
+# More ways to ask than anybody has; past that the oldest is made anew.
 MOST_STATEMENTS = 500
 # The values that are in the statement itself. All others are given at each use.
 FIXED = frozenset({(), None, True, False, "me", "none"})
@@ -70,7 +70,7 @@ class TaskReads:
 
     def _keep(self, way: object, statement: Statement) -> Statement:
         if len(self._statements) >= MOST_STATEMENTS:
-            self._statements.clear()
+            del self._statements[next(iter(self._statements))]
         self._statements[way] = statement
         return statement
 

@@ -14,6 +14,8 @@ from app.services.pages import Position
 from app.services.task_filter import filter_tasks
 from app.services.task_lists import ORDERS
 
+USUAL_LIMITS = frozenset({20, 50, 100, 200})
+
 
 def one_task(actor: Actor) -> Statement:
     visible = select_visible_tasks(actor).where(Task.id == bindparam("task_id"))
@@ -47,10 +49,11 @@ def fixed_limit(query: TaskListQuery) -> int | None:
     """The limit that stands in the statement itself: that of a list without filters.
 
     PostgreSQL keeps a plan only if it sees that few rows are wanted, and to plan such a list takes a third of its time.
-    With filters one plan isn't as good for all values, so those are planned each time.
+    With filters one plan isn't as good for all values, so those are planned each time. So are other limits than those
+    that are asked for all the time, for each would be a statement of its own.
     """
     is_filtered = any(getattr(query, name) not in {(), None} for name in TaskFilter.model_fields)
-    return None if is_filtered else query.limit
+    return query.limit if query.limit in USUAL_LIMITS and not is_filtered else None
 
 
 def _last_of(rows: CTE, limit: ColumnElement[int]) -> Subquery:

@@ -141,6 +141,10 @@ ONE_LINE = _LineWithout(_CONTROL + _LINE_BREAK, _LINE)
 NAME = _NameWithout(_CONTROL + _LINE_BREAK, _LINE)
 
 
+# Of alternatives. A list of them is no longer than there are, however often it names each.
+EACH_ONCE = AfterValidator(lambda values: tuple(dict.fromkeys(values)))
+
+
 def _line(*, at_least: int = 0, at_most: int) -> StringConstraints:
     return StringConstraints(strip_whitespace=True, min_length=at_least, max_length=at_most)
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.models import Task, TaskPriority, TaskStatus
 from app.schemas.fields import (
+    EACH_ONCE,
     Category,
     Description,
     ImpactPoints,
@@ -17,6 +18,9 @@ from app.schemas.fields import (
     Strict,
     Title,
 )
+
+Priorities = Annotated[tuple[TaskPriority, ...], EACH_ONCE]
+Categories = Annotated[tuple[Category, ...], Field(max_length=50), EACH_ONCE]
 
 
 class TaskCreate(Strict):
@@ -62,8 +66,8 @@ class LeaseRenewal(Strict):
 class TaskClaimNext(TaskClaim):
     """Which task, besides that it's ready; how long to wait for one if there is none."""
 
-    category: Annotated[tuple[Category, ...], Field(max_length=50)] = ()
-    priority: tuple[TaskPriority, ...] = ()
+    category: Categories = ()
+    priority: Priorities = ()
     q: SearchWords | None = None
     wait: float = Field(default=0, ge=0, le=30, strict=True, description="Seconds.")
 
@@ -122,9 +126,9 @@ class TaskSort(StrEnum):
 class TaskFilter(Strict):
     """Which tasks. `me` is whoever asks, `none` nobody."""
 
-    status: tuple[TaskStatus, ...] = ()
-    priority: tuple[TaskPriority, ...] = ()
-    category: Annotated[tuple[Category, ...], Field(max_length=50)] = ()
+    status: Annotated[tuple[TaskStatus, ...], EACH_ONCE] = ()
+    priority: Priorities = ()
+    category: Categories = ()
     owner: UUID | Literal["me", "none"] | None = None
     assignee: UUID | Literal["me", "none"] | None = None
     q: SearchWords | None = Field(default=None, description="Words that the title or the description has.")

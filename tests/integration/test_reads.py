@@ -1,6 +1,7 @@
 """What PostgreSQL writes as JSON is what the response models say of the same rows."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,12 +13,13 @@ from fastapi import FastAPI
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.config import Settings
 from app.models import EventLog, Scope, Task, TaskPriority, TaskStatus, User
 from app.reads.statement import Statement
 from app.schemas.task import TaskResponse
 from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
-from tests.conftest import ClientAs, ClientWith
+from tests.conftest import ClientAs, ClientWith, token_of
 from tests.utils.test_utils import problem
 
 AWKWARD_TEXT = '"quoted" \\ / <b> \t\n\r \u2028 \u202e 𝄞 é e\u0301 日本 \x7f \\u0000 NaN'
@@ -201,6 +203,27 @@ def without_id(answer: httpx2.Response) -> Any:
     return body
 
 
+@pytest.mark.parametrize("spelling", ["bearer {}", "BEARER  {}", "Bearer {} "])
+@pytest.mark.parametrize("path", ["/tasks", "/tasks/workflow"])
+async def test_however_a_token_is_written_its_user_is_let_in_and_counted(
+    client: httpx2.AsyncClient, user: User, settings: Settings, path: str, spelling: str
+) -> None:
+    token = token_of(user, settings)
+    before = await client.get(path, headers={"Authorization": f"Bearer {token}"})
+
+    answer = await client.get(path, headers={"Authorization": spelling.format(token)})
+
+    assert (before.status_code, answer.status_code) == (200, 200)
+    assert left_by(answer) == left_by(before) - 1
+
+
+def left_by(answer: httpx2.Response) -> int:
+    """How many requests the caller has left."""
+    found = re.search(r"r=(\d+)", answer.headers["RateLimit"])
+    assert found is not None
+    return int(found[1])
+
+
 @pytest.mark.parametrize("path", ["/tasks", "/tasks/{id}"])
 async def test_a_quick_answer_is_for_whoever_may_read(
     client: httpx2.AsyncClient,
@@ -254,8 +277,14 @@ async def test_a_statement_is_made_once_for_all_who_ask_in_the_same_way(
         (admin, f"/tasks/{UUID(int=1)}", 5),
         (user, "/tasks", 6),
         (other_user, "/tasks", 6),
-        # So that PostgreSQL keeps its plan.
-        (user, "/tasks?limit=7", 7),
+        # So that PostgreSQL keeps its plan; not for each limit that somebody thinks of.
+        (user, "/tasks?limit=100", 7),
+        (user, "/tasks?limit=7", 8),
+        (user, "/tasks?limit=8", 8),
+        # Named twice, it's the same.
+        (user, "/tasks?category=roses&category=roses", 8),
+        (user, f"/tasks?{'status=draft&' * 400}", 9),
+        (user, "/tasks?status=available", 9),
     ):
         await (await client_as(viewer)).get(path)
         assert made() == expected, path
