@@ -14,10 +14,10 @@ LISTS = (
 )
 
 
-async def read_everything(client: httpx2.AsyncClient) -> None:
-    """Read each list to its end, and the log. Any answer but 200 is a failure."""
+async def read_everything(client: httpx2.AsyncClient, *, since: int) -> None:
+    """Read each list to its end, and the log from there on. Any answer but 200 is a failure."""
     await read_all_lists(client)
-    await read_log(client)
+    await read_log(client, after=since)
 
 
 async def read_all_lists(client: httpx2.AsyncClient) -> None:
@@ -45,10 +45,9 @@ async def read_list(client: httpx2.AsyncClient, path: str) -> list[Any]:
     return items
 
 
-async def read_log(client: httpx2.AsyncClient) -> list[Any]:
+async def read_log(client: httpx2.AsyncClient, *, after: int) -> list[Any]:
     """The events of all pages."""
     events: list[Any] = []
-    after = 0
     while True:
         answer = await client.get("/events", params={"after": after, "limit": 1_000})
         assert answer.status_code == 200, answer.text

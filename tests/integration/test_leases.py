@@ -253,12 +253,14 @@ async def test_a_job_that_came_too_early_waits_for_its_time(session: AsyncSessio
     await session.commit()
 
     async def effect(unit: AsyncSession) -> None:
-        await create_user(unit)
+        unit.add(Job(name=JobName.NOTIFY, arguments={}))
+        await unit.flush()
         raise Postponed(later + timedelta(days=1))
 
     await perform(database, job.id, effect)
 
     await session.refresh(job)
+    assert await session.scalar(select(func.count()).select_from(Job)) == 1
     assert (job.state, job.attempts, job.run_after) == (JobState.WAITING, 0, later + timedelta(days=1))
 
 
