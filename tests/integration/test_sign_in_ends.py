@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -13,10 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from app.config import Settings
 from app.models import ApiToken, User, UserSession
 from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD
-from tests.conftest import RunningSystem
+from tests.conftest import RunningSystem, token_of
+from tests.utils.test_utils import wait_until_async
 
 # What happens here is asked of one process; the readers are at another one.
 pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
@@ -40,6 +42,27 @@ async def other_session(session: AsyncSession, user: User) -> str:
     """The one that was opened last."""
     newest = select(UserSession.id).where(UserSession.user_id == user.id).order_by(UserSession.created_at.desc())
     return str(await session.scalar(newest))
+
+
+class Scraper:
+    """An admin who looks how many wait for news at the process where the readers are."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def until_waiting(self, pages: int) -> None:
+        async def are_so_many() -> bool:
+            answer = await self._client.get("/metrics")
+            return f'hive_readers{{kind="page"}} {pages}.0' in answer.text
+
+        await wait_until_async(are_so_many, what=f"{pages} who wait")
+
+
+@pytest.fixture
+async def scraper(running_system: RunningSystem, admin: User, settings: Settings) -> AsyncIterator[Scraper]:
+    address = running_system.address.removesuffix("/api/v1")
+    async with httpx2.AsyncClient(base_url=address, headers=bearer(token_of(admin, settings))) as client:
+        yield Scraper(client)
 
 
 End = Callable[[httpx2.AsyncClient, AsyncSession, User, Tokens, Tokens], Awaitable[httpx2.Response]]
@@ -81,12 +104,17 @@ async def by_reuse(
 
 @pytest.mark.parametrize("end", [by_logout, from_another_session, with_all_others, by_another_password, by_reuse])
 async def test_what_a_session_has_opened_closes_with_it(
-    client: httpx2.AsyncClient, running_system: RunningSystem, session: AsyncSession, user: User, end: End
+    client: httpx2.AsyncClient,
+    running_system: RunningSystem,
+    scraper: Scraper,
+    session: AsyncSession,
+    user: User,
+    end: End,
 ) -> None:
     staying, ending = await sign_in(client, user), await sign_in(client, user)
     async with (
-        Readers(running_system, ending["access_token"]) as doomed,
-        Readers(running_system, staying["access_token"]) as others,
+        Readers(running_system, ending["access_token"], scraper) as doomed,
+        Readers(running_system, staying["access_token"], scraper, waiting=2) as others,
     ):
         answer = await end(client, session, user, staying, ending)
         assert answer.is_success, answer.text
@@ -96,12 +124,15 @@ async def test_what_a_session_has_opened_closes_with_it(
 
 
 async def test_what_a_token_has_opened_closes_with_it(
-    client: httpx2.AsyncClient, running_system: RunningSystem, session: AsyncSession, user: User
+    client: httpx2.AsyncClient, running_system: RunningSystem, scraper: Scraper, session: AsyncSession, user: User
 ) -> None:
     here = await sign_in(client, user)
     revoked, staying = await create_token(session, user, name="Revoked"), await create_token(session, user)
     token_id = await session.scalar(select(ApiToken.id).where(ApiToken.name == "Revoked"))
-    async with Readers(running_system, revoked) as doomed, Readers(running_system, staying) as others:
+    async with (
+        Readers(running_system, revoked, scraper) as doomed,
+        Readers(running_system, staying, scraper, waiting=2) as others,
+    ):
         answer = await client.delete(f"/users/me/tokens/{token_id}", headers=bearer(here["access_token"]))
         assert answer.is_success, answer.text
 
@@ -129,11 +160,16 @@ async def test_a_session_lasts_from_one_process_to_the_next(
 
 
 class Readers:
-    """A socket, a stream, a page that waits and a claim that waits, all open with one token."""
+    """A socket, a stream, a page that waits and a claim that waits, all open with one token.
 
-    def __init__(self, system: RunningSystem, token: str) -> None:
+    `waiting` is how many pages and claims others have there.
+    """
+
+    def __init__(self, system: RunningSystem, token: str, scraper: Scraper, *, waiting: int = 0) -> None:
         self._system = system
         self._token = token
+        self._scraper = scraper
+        self._waiting = waiting
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -146,10 +182,10 @@ class Readers:
         self._stream = await self._stack.enter_async_context(http.stream("GET", "/events/stream"))
         assert self._stream.status_code == 200
         self._reading = asyncio.create_task(self._stream.aread())
+        await self._scraper.until_waiting(self._waiting)
         self._page = asyncio.create_task(http.get("/events", params={"wait": 30, "types": "task.deleted"}))
         self._claim = asyncio.create_task(http.post("/tasks/claim-next", json={"wait": 30}))
-        # Its answer comes when the one before it is being waited for, as requests are taken in turn.
-        await http.get("/events/types")
+        await self._scraper.until_waiting(self._waiting + 2)
         return self
 
     async def __aexit__(self, *_: object) -> None:
