@@ -19,7 +19,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
 
 # PostgreSQL can't store NUL, and the other control characters confuse terminals and logs.
 _CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
@@ -27,7 +27,7 @@ _CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
 _LINE_BREAK = r"\t\r\n\u2028\u2029\u202a-\u202e\u2066-\u2069"
 # They are no characters, and UTF-8 has none; so a schema, which speaks of characters, can't tell of them.
 _SURROGATE = r"\ud800-\udfff"
-# What is taken off the ends of a line before it's looked at. `\s` is something else in each library.
+# What is taken off the ends of a line. `\s` is something else in each library.
 _BLANK = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 # HIVE runs in internal networks, where names such as `corp.local` or `team.test` are real. This is the library's own
 # way to allow them.
@@ -53,22 +53,20 @@ class _Without:
     def pattern(self) -> str:
         return f"^[^{self.characters}]*$"
 
+    def read(self, text: str) -> str:
+        if re.search(f"[{self.characters}{_SURROGATE}]", text):
+            raise PydanticCustomError("invalid_text", self.complaint)
+        return text
+
     def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
-        unwanted = re.compile(f"[{self.characters}{_SURROGATE}]")
-
-        def refuse(text: str) -> str:
-            if unwanted.search(text):
-                raise PydanticCustomError("invalid_text", self.complaint)
-            return text
-
-        return core_schema.no_info_after_validator_function(refuse, handler(source))
+        return core_schema.no_info_after_validator_function(self.read, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {**handler(schema), "pattern": self.pattern}
 
 
 class _LineWithout(_Without):
-    """The same of a text whose ends are trimmed first."""
+    """The same of a text whose ends are trimmed. It's measured as it came, for that is what a schema measures."""
 
     @property
     def pattern(self) -> str:
@@ -79,6 +77,9 @@ class _LineWithout(_Without):
         end = f"[^{self.characters}{_BLANK}]"
         return f"{end}(?:[^{self.characters}]*{end})?"
 
+    def read(self, text: str) -> str:
+        return super().read(re.sub(rf"\A[{_BLANK}]+|[{_BLANK}]+\Z", "", text))
+
 
 class _NameWithout(_LineWithout):
     """The same of one that is not empty then."""
@@ -86,6 +87,12 @@ class _NameWithout(_LineWithout):
     @property
     def pattern(self) -> str:
         return f"^[{_BLANK}]*{self._trimmed}[{_BLANK}]*$"
+
+    def read(self, text: str) -> str:
+        name = super().read(text)
+        if not name:
+            raise PydanticKnownError("string_too_short", {"min_length": 1})
+        return name
 
 
 def _require_text(value: Any) -> Any:
@@ -140,32 +147,31 @@ _LINE = "Line breaks, control characters and marks of direction are not allowed 
 ONE_LINE = _LineWithout(_CONTROL + _LINE_BREAK, _LINE)
 NAME = _NameWithout(_CONTROL + _LINE_BREAK, _LINE)
 
-
 # Of alternatives. A list of them is no longer than there are, however often it names each.
 EACH_ONCE = AfterValidator(lambda values: tuple(dict.fromkeys(values)))
 
 
-def _line(*, at_least: int = 0, at_most: int) -> StringConstraints:
-    return StringConstraints(strip_whitespace=True, min_length=at_least, max_length=at_most)
+def _at_most(characters: int) -> StringConstraints:
+    return StringConstraints(max_length=characters)
 
 
 Email = Annotated[
     str,
-    StringConstraints(max_length=254),
+    _at_most(254),
     AfterValidator(normalize_email),
     WithJsonSchema({"type": "string", "format": "email", "maxLength": 254}),
 ]
 Password = Annotated[str, StringConstraints(min_length=8, max_length=128), CLEAN]
-DisplayName = Annotated[str, _line(at_least=1, at_most=100), NAME]
-Role = Annotated[str, _line(at_most=100), ONE_LINE]
-Skill = Annotated[str, _line(at_least=1, at_most=50), NAME]
+DisplayName = Annotated[str, _at_most(100), NAME]
+Role = Annotated[str, _at_most(100), ONE_LINE]
+Skill = Annotated[str, _at_most(50), NAME]
 Skills = Annotated[list[Skill], Field(max_length=50)]
-Title = Annotated[str, _line(at_least=1, at_most=200), NAME]
-Description = Annotated[str, StringConstraints(max_length=20_000), CLEAN]
-Category = Annotated[str, _line(at_least=1, at_most=50), NAME]
-TokenName = Annotated[str, _line(at_least=1, at_most=100), NAME]
-SearchWords = Annotated[str, _line(at_least=1, at_most=200), NAME]
-TestMessage = Annotated[str, _line(at_most=200), ONE_LINE]
+Title = Annotated[str, _at_most(200), NAME]
+Description = Annotated[str, _at_most(20_000), CLEAN]
+Category = Annotated[str, _at_most(50), NAME]
+TokenName = Annotated[str, _at_most(100), NAME]
+SearchWords = Annotated[str, _at_most(200), NAME]
+TestMessage = Annotated[str, _at_most(200), ONE_LINE]
 ImpactPoints = Annotated[int, Field(ge=0, le=1_000_000, strict=True), BeforeValidator(_as_integer)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator(_in_range)]
 FutureMoment = Annotated[Moment, AfterValidator(_in_future)]

@@ -75,8 +75,12 @@ def test_the_schema_of_a_text_tells_what_is_taken(name: str, around: str, text: 
     adapter = TypeAdapter(TEXTS[name][0])
     schema = adapter.json_schema()
 
-    for given in (around + text, text + around, f"a{around}b"):
-        is_told = len(given) >= schema.get("minLength", 0) and re.search(schema["pattern"], given) is not None
+    full = "x" * schema["maxLength"]
+    for given in (around + text, text + around, f"a{around}b", full[:-1] + around, full + around):
+        is_told = (
+            schema.get("minLength", 0) <= len(given) <= schema["maxLength"]
+            and re.search(schema["pattern"], given) is not None
+        )
         with nullcontext() if is_told else pytest.raises(ValidationError):
             adapter.validate_python(given)
 
