@@ -49,7 +49,7 @@ from app.read_pool import Reader, ReadPool
 from tests.builders.users import create_user
 from tests.utils.databases import new_database
 from tests.utils.mail_server import MailServer
-from tests.utils.processes import HiveProcess, free_port
+from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.test_utils import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -416,12 +416,3 @@ async def running_system(system_processes: RunningSystem, redis_url: str) -> Run
     async with connect_redis(redis_url) as redis:
         await forget_callers(redis)
     return system_processes
-
-
-def answers(url: str, process: HiveProcess) -> bool:
-    """Whether the server answers yet; it must not have ended."""
-    assert process.process.poll() is None, process.output
-    try:
-        return httpx2.get(url, timeout=1).is_success
-    except httpx2.TransportError:
-        return False

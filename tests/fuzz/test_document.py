@@ -15,10 +15,9 @@ import pytest
 from app.config import Settings
 from app.core.security import issue_token
 from app.models import User
-from tests.conftest import RunningSystem, answers
+from tests.conftest import RunningSystem
 from tests.fuzz.reading import read_everything
-from tests.utils.processes import HiveProcess, free_port
-from tests.utils.test_utils import wait_until
+from tests.utils.processes import running_apis
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,13 +32,11 @@ LEAST_CASES, LEAST_CASES_IN_TESTS = 5_000, 250
 @pytest.fixture
 def address(running_system: RunningSystem, hive_environment: dict[str, str]) -> Iterator[str]:
     """A further API, which takes as many requests as come, from callers as various as `hooks.py` makes them."""
-    port = free_port()
-    further = {"PORT": str(port), "REQUESTS_PER_MINUTE": "0", "TRUSTED_PROXIES": "127.0.0.1", "LOG_LEVEL": "WARNING"}
-    with HiveProcess(["-m", "app.cli", "api"], hive_environment | further) as api:
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health", api), timeout=30, what="the API")
-        yield f"http://127.0.0.1:{port}"
-        assert api.process.poll() is None, api.output
-        assert "Traceback" not in api.output, api.output
+    further = {"REQUESTS_PER_MINUTE": "0", "TRUSTED_PROXIES": "127.0.0.1", "LOG_LEVEL": "WARNING"}
+    with running_apis(1, hive_environment | further) as [api]:
+        yield api.address
+        assert api.process.process.poll() is None, api.process.output
+        assert "Traceback" not in api.process.output, api.process.output
 
 
 @dataclass(frozen=True)

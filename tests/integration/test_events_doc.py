@@ -11,8 +11,8 @@ import pytest
 from app.config import Settings
 from app.events.types import EVENT_TYPES, EventData
 from app.models import User
-from tests.conftest import RunningSystem, answers, token_of
-from tests.utils.processes import HiveProcess, free_port
+from tests.conftest import RunningSystem, token_of
+from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.test_utils import wait_until, wait_until_async
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "events.md").read_text()

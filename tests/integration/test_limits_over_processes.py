@@ -3,8 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack
-from functools import partial
+from contextlib import AsyncExitStack
 
 import httpx2
 import pytest
@@ -12,9 +11,8 @@ import pytest
 from app.config import Settings
 from app.core.redis import connect_redis
 from app.models import User
-from tests.conftest import answers, forget_callers, token_of
-from tests.utils.processes import HiveProcess, free_port
-from tests.utils.test_utils import wait_until
+from tests.conftest import forget_callers, token_of
+from tests.utils.processes import running_apis
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("fresh_limits")]
 
@@ -25,16 +23,8 @@ MOST = 20
 def addresses(hive_environment: dict[str, str]) -> Iterator[list[str]]:
     """Two API processes behind a proxy on this machine, where each caller has twenty requests a minute."""
     further = {"REQUESTS_PER_MINUTE": str(MOST), "TRUSTED_PROXIES": "127.0.0.1", "LOG_LEVEL": "WARNING"}
-    with ExitStack() as stack:
-        found = []
-        for _ in range(2):
-            port = free_port()
-            api = HiveProcess(["-m", "app.cli", "api"], hive_environment | further | {"PORT": str(port)})
-            stack.enter_context(api)
-            found.append((f"http://127.0.0.1:{port}", api))
-        for address, api in found:
-            wait_until(partial(answers, f"{address}/health", api), timeout=30, what="the API")
-        yield [f"{address}/api/v1" for address, _ in found]
+    with running_apis(2, hive_environment | further) as apis:
+        yield [api.base_url for api in apis]
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.conftest import answers
-from tests.utils.processes import HiveProcess, free_port
+from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.test_utils import wait_until
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("sessions")]

@@ -19,9 +19,9 @@ from websockets.exceptions import ConnectionClosed
 
 from app.config import Settings
 from app.models import EventLog, User
-from tests.conftest import RunningSystem, answers, token_of
+from tests.conftest import RunningSystem, token_of
 from tests.utils.metrics import Scrape
-from tests.utils.processes import HiveProcess, free_port
+from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.test_utils import problem, wait_until, wait_until_async
 
 pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]

@@ -18,9 +18,9 @@ from app.models import EventType, User
 from app.websockets.connection import CloseCode, Connection
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.replay import catch_up
-from tests.conftest import RunningSystem, answers, token_of
-from tests.utils.processes import HiveProcess, free_port
-from tests.utils.test_utils import wait_until, wait_until_async
+from tests.conftest import RunningSystem, token_of
+from tests.utils.processes import HiveProcess, free_port, running_apis
+from tests.utils.test_utils import wait_until_async
 
 EPOCH = uuid4()
 pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
@@ -73,23 +73,19 @@ async def test_a_server_that_stops_ends_pages_and_streams_properly(
 async def test_a_server_that_stops_closes_its_sockets_with_1012(
     hive_environment: dict[str, str], settings: Settings, user: User
 ) -> None:
-    port = free_port()
-    with HiveProcess(["-m", "app.cli", "api"], hive_environment | {"PORT": str(port)}) as api:
-        await asyncio.to_thread(
-            wait_until, lambda: answers(f"http://127.0.0.1:{port}/health", api), timeout=30, what="the API"
-        )
-        async with connect(f"ws://127.0.0.1:{port}/ws?token={token_of(user, settings)}", proxy=None) as socket:
+    with running_apis(1, hive_environment) as [api]:
+        async with connect(f"{api.sockets}?token={token_of(user, settings)}", proxy=None) as socket:
             await socket.send('{"type": "ping"}')
             while json.loads(await socket.recv())["type"] != "pong":
                 pass
 
-            api.process.send_signal(signal.SIGTERM)
+            api.process.process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(10):
                 await socket.wait_closed()
 
         assert socket.close_code == 1012
-        api.wait(10)
-        assert "Traceback" not in api.output
+        api.process.wait(10)
+        assert "Traceback" not in api.process.output
 
 
 async def test_what_is_internal_can_be_asked_for_and_is_not_given(http: httpx2.AsyncClient, user: User) -> None:

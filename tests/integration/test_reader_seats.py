@@ -14,9 +14,9 @@ from app.config import Settings
 from app.core.permissions import Actor
 from app.models import User
 from app.websockets.seats import Seats, TooManyReaders
-from tests.conftest import RunningSystem, answers, token_of
-from tests.utils.processes import HiveProcess, free_port
-from tests.utils.test_utils import problem, wait_until, wait_until_async
+from tests.conftest import RunningSystem, token_of
+from tests.utils.processes import running_apis
+from tests.utils.test_utils import problem, wait_until_async
 
 pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
 
@@ -26,12 +26,8 @@ MOST = 3
 @pytest.fixture(scope="module")
 def small_api(hive_environment: dict[str, str]) -> Iterator[RunningSystem]:
     """An API process where each user may have three readers."""
-    port = free_port()
-    environment = hive_environment | {"PORT": str(port), "MAX_SOCKETS_PER_USER": str(MOST)}
-    with HiveProcess(["-m", "app.cli", "api"], environment) as api:
-        address = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(f"{address}/health", api), timeout=30, what="the API")
-        yield RunningSystem(address=f"{address}/api/v1", sockets=f"ws://127.0.0.1:{port}/ws")
+    with running_apis(1, hive_environment | {"MAX_SOCKETS_PER_USER": str(MOST)}) as [api]:
+        yield RunningSystem(address=api.base_url, sockets=api.sockets)
 
 
 def client_of(system: RunningSystem, settings: Settings, user: User) -> httpx2.AsyncClient:

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack
-from functools import partial
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx2
@@ -20,9 +19,9 @@ from app.state import State
 from tests.builders.agents import create_agent
 from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD, create_user
-from tests.conftest import ClientAs, ClientWith, answers
-from tests.utils.processes import HiveProcess, free_port
-from tests.utils.test_utils import wait_until, wait_until_async
+from tests.conftest import ClientAs, ClientWith
+from tests.utils.processes import running_apis
+from tests.utils.test_utils import wait_until_async
 
 pytestmark = pytest.mark.committed
 # Needs nothing of the database but the caller.
@@ -304,16 +303,8 @@ def addresses(hive_environment: dict[str, str], tmp_path_factory: pytest.TempPat
     """Two API processes without Redis, and no relay that would tell them anything."""
     nowhere: Path = tmp_path_factory.mktemp("no-redis") / "socket"
     further = {"REDIS_URL": f"unix://{nowhere}", "LOG_LEVEL": "ERROR"}
-    with ExitStack() as stack:
-        found = []
-        for _ in range(2):
-            port = free_port()
-            api = HiveProcess(["-m", "app.cli", "api"], hive_environment | further | {"PORT": str(port)})
-            stack.enter_context(api)
-            found.append((f"http://127.0.0.1:{port}", api))
-        for address, api in found:
-            wait_until(partial(answers, f"{address}/health", api), timeout=30, what="the API")
-        yield [f"{address}/api/v1" for address, _ in found]
+    with running_apis(2, hive_environment | further) as apis:
+        yield [api.base_url for api in apis]
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import pytest
 from app.config import Settings
 from app.listening import UNREAD_MILLISECONDS, listen
 from app.models import User
-from tests.conftest import RunningSystem, answers, token_of
+from tests.conftest import RunningSystem, token_of
 from tests.utils.metrics import Scrape
-from tests.utils.processes import HiveProcess, free_port
+from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.test_utils import wait_until, wait_until_async
 
 pytestmark = [pytest.mark.committed, pytest.mark.timeout(120)]

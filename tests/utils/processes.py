@@ -6,10 +6,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import httpx2
 
 from app.servers.tether import tethered
 from tests.utils.test_utils import wait_until
@@ -105,3 +110,42 @@ class HiveProcess:
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+
+def answers(url: str, process: HiveProcess) -> bool:
+    """Whether the server answers yet; it must not have ended."""
+    assert process.process.poll() is None, process.output
+    try:
+        return httpx2.get(url, timeout=1).is_success
+    except httpx2.TransportError:
+        return False
+
+
+@dataclass(frozen=True)
+class RunningApi:
+    """An API process of a test's own. `address` has no path."""
+
+    address: str
+    process: HiveProcess
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.address}/api/v1"
+
+    @property
+    def sockets(self) -> str:
+        return f"{self.address.replace('http', 'ws', 1)}/ws"
+
+
+@contextmanager
+def running_apis(count: int, environment: dict[str, str]) -> Iterator[list[RunningApi]]:
+    """So many of them, once all answer."""
+    with ExitStack() as stack:
+        apis = []
+        for _ in range(count):
+            port = free_port()
+            process = stack.enter_context(HiveProcess(["-m", "app.cli", "api"], environment | {"PORT": str(port)}))
+            apis.append(RunningApi(f"http://127.0.0.1:{port}", process))
+        for api in apis:
+            wait_until(partial(answers, f"{api.address}/health", api.process), timeout=30, what="the API")
+        yield apis
