@@ -1,6 +1,5 @@
 """Hostile input in every field of every route: no fault, no answer that isn't declared, nothing that breaks a read."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -31,8 +30,6 @@ DOCUMENT = create_app(Settings(_env_file=".env.test")).openapi()
 JSON = {"Content-Type": "application/json"}
 FORM = "application/x-www-form-urlencoded"
 HOLE = "the place of the value"
-# A stream goes on for as long as somebody listens; this is long enough for one that doesn't begin.
-STREAM_SECONDS = 0.3
 ONE_IN = 3
 
 SOMEBODY = {"display_name": "Ada", "role": "Designer", "skills": ["analysis"]}
@@ -82,6 +79,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", f"{API}/debug/run_test_celery_task"): {"message": "Orchids"},
 }
 FORMS = {("POST", f"{API}/auth/token"): {"grant_type": "password", "username": "ada@example.org", "password": PASSWORD}}
+# A stream that is asked to go on in another history tells that it can't, and ends.
+QUERIES = {("GET", f"{API}/events/stream"): {"after": "0", "epoch": "00000000-0000-0000-0000-000000000001"}}
 NEEDS_PASSWORD = CREDENTIALS.keys() | {"current_password"}
 # Whoever does it has no account afterwards, or another password.
 LAST_CALLS = frozenset({("DELETE", f"{API}/users/me"), ("PATCH", f"{API}/users/me"), ("PUT", f"{API}/users/me")})
@@ -223,8 +222,11 @@ def request_with(client: httpx2.AsyncClient, place: Place, value: str, ids: dict
         each: quote(as_bytes, safe="") if (each, place.where) == (name, "path") else str(ids[each]) for each in ids
     }
     address = "http://hive.test" + place.path.format(**filled)
+    query = {each: quote(value) for each, value in QUERIES.get((place.method, place.path), {}).items()}
     if place.where == "query":
-        address += f"?{name}={quote(as_bytes, safe='')}"
+        query[name] = quote(as_bytes, safe="")
+    if query:
+        address += "?" + "&".join(f"{each}={value}" for each, value in query.items())
     headers = [(name.encode(), as_bytes)] if place.where == "header" else []
     body = place.body
     content: bytes | None = None
@@ -271,11 +273,7 @@ async def test_no_value_in_any_place_is_a_fault(
 ) -> None:
     complaints, is_stored = {}, False
     for name, value in values_for(place, are_all_wanted=is_long).items():
-        try:
-            async with asyncio.timeout(STREAM_SECONDS if place.path.endswith("/stream") else None):
-                answer = await sender.send(place, value)
-        except TimeoutError:
-            continue
+        answer = await sender.send(place, value)
         if complaint := complaint_of(answer, place):
             complaints[name] = complaint
         is_stored = is_stored or (answer.is_success and place.where == "body")
