@@ -11,6 +11,8 @@ from schemathesis import AuthContext, Case, HookContext, Response
 from schemathesis.core.failures import Failure
 from schemathesis.openapi.checks import RejectedPositiveData
 
+from tests.fuzz.things import thing_for
+
 ADDRESS = os.environ["HIVE_ADDRESS"]
 TOKEN = os.environ["HIVE_TOKEN"]
 # Whoever calls them has no session or no account afterwards, or another password.
@@ -66,6 +68,9 @@ def before_call(_context: HookContext, case: AnyCase, _kwargs: dict[str, Any]) -
     # Wrong passwords are limited by the caller's address, and a refused attempt reaches nothing.
     number = next(addresses)
     case.headers["X-Forwarded-For"] = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    if number % 2:
+        # The others name what the fuzzer knows of, or nothing.
+        case.path_parameters |= thing_for(case.method.upper(), case.operation.path, case.path_parameters)
     for part in (case.query, case.body):
         if isinstance(part, dict) and is_long(part.get("wait")):
             part["wait"] = SECONDS_TO_WAIT
