@@ -1,7 +1,8 @@
 """The way to PostgreSQL: engine, sessions, transactions. No other module says "commit"."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,6 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
-    AsyncSessionTransaction,
     async_sessionmaker,
     create_async_engine,
 )
@@ -19,12 +19,9 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from app.core.dsn import asyncpg_dsn
 from app.core.errors import from_database
-from app.read_pool import Reader, ReadPool
-
-# Set on a session's `info` by whoever wrote something that the relay should carry on after the commit.
-WAKES_RELAY = "wakes_relay"
-# The same by whoever ended sessions, tokens or accounts: their ids, which this process shall know of at once.
-ENDED_SIGN_INS = "ended_sign_ins"
+from app.driver_pool import Connections, Driver, DriverPool
+from app.quick_session import QuickSession
+from app.session import ENDED_SIGN_INS, WAKES_RELAY, Nested, Session
 
 SERVER_SETTINGS = {
     "timezone": "UTC",
@@ -106,21 +103,28 @@ class Database:
         sessions: async_sessionmaker[AsyncSession],
         *,
         engine: AsyncEngine | None = None,
-        reader: Reader | None = None,
+        reads: Connections | None = None,
+        writes: Connections | None = None,
         wake_relay: Callable[[], None] = lambda: None,
     ) -> None:
         self._sessions = sessions
         self._engine = engine
-        self._reader = reader
+        self._reads = reads
+        self._writes = writes
         self.wake_relay = wake_relay
         self.forget_sign_ins: Callable[[Iterable[UUID]], None] = lambda _: None
 
     @classmethod
     def connect(cls, url: str, *, application: str, pool_size: int | None = None, pre_ping: bool = False) -> "Database":
         engine = create_engine(url, application=application, pool_size=pool_size, pre_ping=pre_ping)
-        options = driver_options(url, application=f"{application} reads")
-        reader = ReadPool(options, size=pool_size or 1, wait_seconds=POOL_SECONDS)
-        return cls(async_sessionmaker(engine, expire_on_commit=False), engine=engine, reader=reader)
+        # Of their own each, so that reads don't wait for changes that wait for one another.
+        reads, writes = (
+            DriverPool(
+                driver_options(url, application=f"{application} {use}"), size=pool_size or 1, wait_seconds=POOL_SECONDS
+            )
+            for use in ("reads", "writes")
+        )
+        return cls(async_sessionmaker(engine, expire_on_commit=False), engine=engine, reads=reads, writes=writes)
 
     @asynccontextmanager
     async def unit_of_work(self) -> AsyncIterator[AsyncSession]:
@@ -133,8 +137,48 @@ class Database:
             async with self._sessions() as session:
                 yield session
                 await session.commit()
-        self.forget_sign_ins(session.info.pop(ENDED_SIGN_INS, ()))
-        if session.info.pop(WAKES_RELAY, False):
+        self._tell(session.info)
+
+    @asynccontextmanager
+    async def quick_unit_of_work(self) -> AsyncIterator[QuickSession]:
+        """The same for changes of tasks, which need little of a session and come often.
+
+        Raises:
+            HiveError: as `unit_of_work` does.
+        """
+        assert self._writes is not None
+        async with self._quick_session_on(self._writes.transaction()) as session:
+            yield session
+
+    @asynccontextmanager
+    async def quick_statement(self) -> AsyncIterator[QuickSession]:
+        """The same for what is a single statement, and so a transaction without being told to be one.
+
+        Raises:
+            HiveError: as `unit_of_work` does.
+            RuntimeError: it would be two. Then none of them is sent.
+        """
+        assert self._writes is not None
+        async with self._quick_session_on(self._writes.connection(), is_one_statement=True) as session:
+            yield session
+
+    @asynccontextmanager
+    async def _quick_session_on(
+        self, connection: AbstractAsyncContextManager[Driver], *, is_one_statement: bool = False
+    ) -> AsyncIterator[QuickSession]:
+        with _errors_translated():
+            async with AsyncExitStack() as stack:
+                # Only when there is something to send is there a connection to wait for.
+                connect = partial(stack.enter_async_context, connection)
+                session = QuickSession(connect, is_one_statement=is_one_statement)
+                yield session
+                await session.flush()
+        self._tell(session.info)
+
+    def _tell(self, info: dict[Any, Any]) -> None:
+        """What a transaction has left to be done once it's committed."""
+        self.forget_sign_ins(info.pop(ENDED_SIGN_INS, ()))
+        if info.pop(WAKES_RELAY, False):
             self.wake_relay()
 
     async def read(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
@@ -143,9 +187,9 @@ class Database:
         Raises:
             HiveError: as `unit_of_work` does.
         """
-        assert self._reader is not None
+        assert self._reads is not None
         with _errors_translated():
-            return await self._reader.fetch_row(sql, arguments)
+            return await self._reads.fetch_row(sql, arguments)
 
     @asynccontextmanager
     async def exclusively(self, lock: int, *, idle_seconds: int = 10) -> AsyncIterator["Database | None"]:
@@ -177,8 +221,9 @@ class Database:
                     await connection.invalidate()
 
     async def close(self) -> None:
-        if isinstance(self._reader, ReadPool):
-            await self._reader.close()
+        for pool in (self._reads, self._writes):
+            if isinstance(pool, DriverPool):
+                await pool.close()
         if self._engine is not None:
             await self._engine.dispose()
 
@@ -186,11 +231,11 @@ class Database:
 class Savepoint:
     """A part of a transaction that can be undone without the rest."""
 
-    def __init__(self, transaction: AsyncSessionTransaction) -> None:
+    def __init__(self, transaction: Nested) -> None:
         self._transaction = transaction
 
     @classmethod
-    async def begin(cls, session: AsyncSession) -> "Savepoint":
+    async def begin(cls, session: Session) -> "Savepoint":
         return cls(await session.begin_nested())
 
     async def undo(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Header, Request
@@ -21,6 +21,7 @@ from app.core.security import keyed_hash
 from app.database import Database
 from app.limits.sign_ins import Attempt
 from app.models import Scope
+from app.quick_session import QuickSession
 from app.reads.task_reads import TaskReads
 from app.services import (
     AssignmentService,
@@ -39,6 +40,7 @@ from app.services.idempotency_service import IdempotencyService, RequestIdentity
 from app.services.job_admin import JobAdmin
 from app.services.pages import CursorCodec, Pager
 from app.services.preconditions import Precondition, precondition_of
+from app.session import Session
 from app.state import State
 from app.websockets.presence import Presence
 from app.websockets.readers import Departure
@@ -46,32 +48,37 @@ from app.websockets.readers import Departure
 bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", auto_error=False)
 
 
-def get_state(connection: HTTPConnection) -> State:
+def state_of(connection: HTTPConnection) -> State:
     state: State = connection.app.state.hive
     return state
+
+
+# Each of these functions is asynchronous, for one that isn't is called by another thread.
+async def get_state(connection: HTTPConnection) -> State:
+    return state_of(connection)
 
 
 StateDep = Annotated[State, Depends(get_state)]
 
 
-def get_settings(state: StateDep) -> Settings:
-    return state.settings
-
-
-def get_database(state: StateDep) -> Database:
-    return state.database
-
-
-def get_presence(state: StateDep) -> Presence:
+async def get_presence(state: StateDep) -> Presence:
     return state.presence
 
 
-SettingsDep = Annotated[Settings, Depends(get_settings)]
-DatabaseDep = Annotated[Database, Depends(get_database)]
+async def get_database(state: StateDep) -> Database:
+    return state.database
+
+
+async def get_settings(state: StateDep) -> Settings:
+    return state.settings
+
+
 PresenceDep = Annotated[Presence, Depends(get_presence)]
+DatabaseDep = Annotated[Database, Depends(get_database)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
 
 
-def get_attempt(request: Request, state: StateDep) -> Attempt:
+async def get_attempt(request: Request, state: StateDep) -> Attempt:
     return state.limits.attempt_from(request.scope)
 
 
@@ -79,8 +86,8 @@ def get_attempt(request: Request, state: StateDep) -> Attempt:
 AttemptDep = Annotated[Attempt, Depends(get_attempt)]
 
 
-async def get_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
-    async with database.unit_of_work() as session:
+async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
+    async with state_of(connection).database.unit_of_work() as session:
         yield session
 
 
@@ -88,6 +95,15 @@ async def get_session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
 # is sent, and a client would hold a 201 for a commit that then fails. Use this alias only, for a second
 # declaration with another scope would be a second session.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+
+
+async def get_task_session(connection: HTTPConnection) -> AsyncIterator[QuickSession]:
+    async with state_of(connection).database.quick_unit_of_work() as session:
+        yield session
+
+
+# The same for changes of tasks, which come often. It has as little as they need.
+TaskSession = Annotated[QuickSession, Depends(get_task_session, scope="function")]
 
 
 async def get_token(token: Annotated[str | None, Depends(bearer)]) -> str:
@@ -170,7 +186,7 @@ ReaderOfStream = Annotated[SignedIn, Depends(get_reader_of_stream)]
 UserAgent = Annotated[str, Header(include_in_schema=False)]
 
 
-def get_departure(request: Request) -> Departure:
+async def get_departure(request: Request) -> Departure:
     async def departure() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
@@ -201,15 +217,16 @@ IdempotencyKey = Annotated[
     ),
 ]
 NOBODY = UUID(int=0)
+GetSession = Callable[[HTTPConnection], AsyncIterator[Session]]
 GetOneTry = Callable[..., Awaitable[None]]
 
 
-def once_by(get_caller: GetActor) -> GetOneTry:
+def once_by(get_caller: GetActor, get_session: GetSession = get_session) -> GetOneTry:
     """The caller is checked first: who may not do it is told nothing of its having been done."""
 
     async def get_one_try(
         request: Request,
-        session: SessionDep,
+        session: Annotated[Session, Depends(get_session, scope="function")],
         actor: Annotated[Actor, Depends(get_caller)],
         idempotency_key: IdempotencyKey = None,
     ) -> None:
@@ -233,14 +250,14 @@ RequestIdentityOfClaimer = Annotated[RequestIdentity | None, Depends(get_request
 
 
 async def hash_of_body(request: Request) -> str:
-    return keyed_hash(await request.body(), key=get_state(request).settings.signing_key)
+    return keyed_hash(await request.body(), key=state_of(request).settings.signing_key)
 
 
 def _identity(request: Request, user_id: UUID, key: str | None) -> RequestIdentity | None:
     return None if key is None else RequestIdentity(user_id, request.method, request.url.path, key)
 
 
-async def _begin_once(request: Request, session: AsyncSession, user_id: UUID, key: str | None) -> None:
+async def _begin_once(request: Request, session: Session, user_id: UUID, key: str | None) -> None:
     if identity := _identity(request, user_id, key):
         # `OnceRoute` finds it there when the answer is made.
         request.state.one_try = await IdempotencyService(session).begin(identity, await hash_of_body(request))
@@ -248,8 +265,8 @@ async def _begin_once(request: Request, session: AsyncSession, user_id: UUID, ke
 
 # On the routes of an `OnceRoute`: the request may carry a key by which it has its effect once.
 Once = Depends(once_by(get_current_user))
-OnceByWriterOfTasks = Depends(once_by(get_writer_of_tasks))
-OnceByClaimerOfTasks = Depends(once_by(get_claimer_of_tasks))
+OnceByWriterOfTasks = Depends(once_by(get_writer_of_tasks, get_task_session))
+OnceByClaimerOfTasks = Depends(once_by(get_claimer_of_tasks, get_task_session))
 OnceForNobody = Depends(get_one_try_of_nobody)
 
 
@@ -279,19 +296,19 @@ LeaseToken = Annotated[
 Condition = Annotated[str, WithJsonSchema({"type": "string", "pattern": CONDITION})]
 
 
-def get_version_precondition(
-    settings: SettingsDep,
+async def get_version_precondition(
+    state: StateDep,
     if_match: Annotated[
         Condition | None, Header(description="The ETag of the version that the change is meant for.")
     ] = None,
 ) -> Precondition:
-    return precondition_of(if_match, is_required=settings.require_if_match)
+    return precondition_of(if_match, is_required=state.settings.require_if_match)
 
 
 VersionPreconditionDep = Annotated[Precondition, Depends(get_version_precondition)]
 
 
-def get_precondition(precondition: VersionPreconditionDep, hive_lease_token: LeaseToken = None) -> Precondition:
+async def get_precondition(precondition: VersionPreconditionDep, hive_lease_token: LeaseToken = None) -> Precondition:
     return replace(precondition, lease_token=hive_lease_token)
 
 
@@ -299,98 +316,67 @@ PreconditionDep = Annotated[Precondition, Depends(get_precondition)]
 IfNoneMatch = Annotated[Condition | None, Header(description="The ETag of the version that one has already.")]
 
 
-def get_task_reads(state: StateDep) -> TaskReads:
+async def get_task_reads(state: StateDep) -> TaskReads:
     return state.task_reads
 
 
 TaskReadsDep = Annotated[TaskReads, Depends(get_task_reads)]
 
 
-def get_user_service(session: SessionDep) -> UserService:
-    return UserService(session)
-
-
-def get_task_service(session: SessionDep) -> TaskService:
-    return TaskService(session)
-
-
-def get_assignment_service(session: SessionDep) -> AssignmentService:
-    return AssignmentService(session)
-
-
-def get_lease_service(session: SessionDep, hive_lease_token: LeaseToken = None) -> LeaseService:
+async def get_lease_service(session: TaskSession, hive_lease_token: LeaseToken = None) -> LeaseService:
     return LeaseService(session, Precondition(lease_token=hive_lease_token))
 
 
-def get_user_writer(session: SessionDep, precondition: VersionPreconditionDep) -> UserService:
+async def get_user_writer(session: SessionDep, precondition: VersionPreconditionDep) -> UserService:
     return UserService(session, precondition)
 
 
-def get_task_writer(session: SessionDep, precondition: PreconditionDep) -> TaskService:
+async def get_task_writer(session: TaskSession, precondition: PreconditionDep) -> TaskService:
     return TaskService(session, precondition)
 
 
-def get_assignment_writer(session: SessionDep, precondition: PreconditionDep) -> AssignmentService:
+async def get_assignment_writer(session: TaskSession, precondition: PreconditionDep) -> AssignmentService:
     return AssignmentService(session, precondition)
 
 
-def get_blocker_service(session: SessionDep) -> BlockerService:
-    return BlockerService(session)
-
-
-def get_blocker_writer(session: SessionDep, precondition: PreconditionDep) -> BlockerService:
+async def get_blocker_writer(session: TaskSession, precondition: PreconditionDep) -> BlockerService:
     return BlockerService(session, precondition)
 
 
-def get_batch_service(session: SessionDep, settings: SettingsDep) -> BatchService:
-    return BatchService(session, require_if_match=settings.require_if_match)
+async def get_batch_service(session: TaskSession, state: StateDep) -> BatchService:
+    return BatchService(session, require_if_match=state.settings.require_if_match)
 
 
-def get_dashboard_service(session: SessionDep) -> DashboardService:
-    return DashboardService(session)
+async def get_pager(session: SessionDep, state: StateDep) -> Pager:
+    return Pager(session, CursorCodec(state.settings.signing_key))
 
 
-def get_session_service(session: SessionDep) -> SessionService:
-    return SessionService(session)
+def _over(service: Callable[..., object], get_session: GetSession = get_session) -> Any:
+    """A service that needs a session and nothing else."""
+
+    async def get_service(session: Annotated[Session, Depends(get_session, scope="function")]) -> object:
+        return service(session)
+
+    return Depends(get_service)
 
 
-def get_agent_service(session: SessionDep) -> AgentService:
-    return AgentService(session)
-
-
-def get_api_token_service(session: SessionDep) -> ApiTokenService:
-    return ApiTokenService(session)
-
-
-def get_notification_service(session: SessionDep) -> NotificationService:
-    return NotificationService(session)
-
-
-def get_job_admin(session: SessionDep) -> JobAdmin:
-    return JobAdmin(session)
-
-
-def get_pager(session: SessionDep, settings: SettingsDep) -> Pager:
-    return Pager(session, CursorCodec(settings.signing_key))
-
-
-UserServiceDep = Annotated[UserService, Depends(get_user_service)]
-TaskServiceDep = Annotated[TaskService, Depends(get_task_service)]
-AssignmentServiceDep = Annotated[AssignmentService, Depends(get_assignment_service)]
+UserServiceDep = Annotated[UserService, _over(UserService)]
+TaskServiceDep = Annotated[TaskService, _over(TaskService)]
+TaskMakerDep = Annotated[TaskService, _over(TaskService, get_task_session)]
 # The same for changes of what is there already, which have to meet what the caller's headers ask for.
 UserWriterDep = Annotated[UserService, Depends(get_user_writer)]
 TaskWriterDep = Annotated[TaskService, Depends(get_task_writer)]
 AssignmentWriterDep = Annotated[AssignmentService, Depends(get_assignment_writer)]
 LeaseServiceDep = Annotated[LeaseService, Depends(get_lease_service)]
 BatchServiceDep = Annotated[BatchService, Depends(get_batch_service)]
-BlockerServiceDep = Annotated[BlockerService, Depends(get_blocker_service)]
+BlockerServiceDep = Annotated[BlockerService, _over(BlockerService)]
 BlockerWriterDep = Annotated[BlockerService, Depends(get_blocker_writer)]
-DashboardServiceDep = Annotated[DashboardService, Depends(get_dashboard_service)]
-SessionServiceDep = Annotated[SessionService, Depends(get_session_service)]
-AgentServiceDep = Annotated[AgentService, Depends(get_agent_service)]
-ApiTokenServiceDep = Annotated[ApiTokenService, Depends(get_api_token_service)]
-NotificationServiceDep = Annotated[NotificationService, Depends(get_notification_service)]
-JobAdminDep = Annotated[JobAdmin, Depends(get_job_admin)]
+DashboardServiceDep = Annotated[DashboardService, _over(DashboardService)]
+SessionServiceDep = Annotated[SessionService, _over(SessionService)]
+AgentServiceDep = Annotated[AgentService, _over(AgentService)]
+ApiTokenServiceDep = Annotated[ApiTokenService, _over(ApiTokenService)]
+NotificationServiceDep = Annotated[NotificationService, _over(NotificationService)]
+JobAdminDep = Annotated[JobAdmin, _over(JobAdmin)]
 PagerDep = Annotated[Pager, Depends(get_pager)]
 
 

@@ -20,6 +20,7 @@ from app.api.middleware import BodyLimit, RequestContext, TrailingSlash
 from app.api.once import answer_again
 from app.api.problems import EVERY_ROUTE, install_problem_handlers
 from app.api.quick_reads import QUICK_READS
+from app.api.quick_writes import QUICK_WRITES
 from app.backing import join_backing
 from app.config import Settings, load_settings
 from app.core.auth import SignedIn
@@ -81,7 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_problem_handlers(app)
     app.add_exception_handler(Replayed, answer_again)
     # First, or they would not be quick.
-    app.router.routes[:0] = QUICK_READS
+    app.router.routes[:0] = (*QUICK_READS, *QUICK_WRITES)
     app.include_router(build_router(with_debug=not settings.is_production), prefix="/api/v1")
     app.include_router(health.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
     app.include_router(metrics.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])

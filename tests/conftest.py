@@ -23,6 +23,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import asyncpg
 import httpx2
@@ -32,7 +33,7 @@ from fastapi import FastAPI
 from pwdlib import PasswordHash
 from pydantic import SecretStr
 from redis.asyncio import Redis
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
@@ -42,10 +43,10 @@ from app.core.logging import configure_logging
 from app.core.redis import connect_redis
 from app.core.security import issue_token
 from app.database import POOL_SECONDS, Database, create_engine, driver_options
+from app.driver_pool import Connections, DriverPool
 from app.events.published import read_log
 from app.main import build_state, create_app
 from app.models import Base, EventLog, User
-from app.read_pool import Reader, ReadPool
 from tests.builders.users import create_user
 from tests.utils.databases import new_database
 from tests.utils.mail_server import MailServer
@@ -149,6 +150,8 @@ async def connection(request: pytest.FixtureRequest, engine: AsyncEngine) -> Asy
         return
     async with engine.connect() as connection:
         transaction = await connection.begin()
+        # SQLAlchemy begins it with its first statement.
+        await connection.execute(select(1))
         yield connection
         await transaction.rollback()
 
@@ -189,8 +192,8 @@ async def _delete_rows(engine: AsyncEngine) -> None:
         await connection.execute(update(EventLog).values(purged_seq=EventLog.last_seq))
 
 
-class ReaderOfTest:
-    """Has the application's reads answered by the test's connection, within its transaction."""
+class ConnectionOfTest:
+    """Has what goes past SQLAlchemy answered by the test's connection, within its transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -198,25 +201,55 @@ class ReaderOfTest:
 
     async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
         self.note(sql, arguments)
+        row: asyncpg.Record | None = await (await self._driver()).fetchrow(sql, *arguments)
+        return row
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        driver = await self._driver()
+        async with driver.transaction():
+            yield cast("asyncpg.Connection", NotingDriver(driver, self.note))
+
+    # Within the test's transaction, which what fails must not end.
+    connection = transaction
+
+    async def _driver(self) -> asyncpg.Connection:
         driver = (await self._connection.get_raw_connection()).driver_connection
         assert isinstance(driver, asyncpg.Connection)
-        return await driver.fetchrow(sql, *arguments)
+        return driver
+
+
+class NotingDriver:
+    """Tells what is sent by a quick session."""
+
+    def __init__(self, driver: asyncpg.Connection, note: Callable[[str, Sequence[object]], None]) -> None:
+        self._driver = driver
+        self._note = note
+        self.transaction = driver.transaction
+
+    async def fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        self._note(sql, arguments)
+        return await self._driver.fetch(sql, *arguments)
+
+    async def fetchmany(self, sql: str, arguments: Sequence[Sequence[object]]) -> list[asyncpg.Record]:
+        self._note(sql, arguments)
+        return await self._driver.fetchmany(sql, arguments)
 
 
 @pytest.fixture
-async def reader(connection: AsyncConnection | None, database_url: str) -> AsyncIterator[Reader]:
+async def driver_connections(connection: AsyncConnection | None, database_url: str) -> AsyncIterator[Connections]:
     if connection is not None:
-        yield ReaderOfTest(connection)
+        yield ConnectionOfTest(connection)
         return
-    pool = ReadPool(driver_options(database_url, application="test reads"), size=5, wait_seconds=POOL_SECONDS)
+    pool = DriverPool(driver_options(database_url, application="tests"), size=5, wait_seconds=POOL_SECONDS)
     yield pool
     await pool.close()
 
 
 @pytest.fixture
-def database(sessions: async_sessionmaker[AsyncSession], reader: Reader) -> Database:
+def database(sessions: async_sessionmaker[AsyncSession], driver_connections: Connections) -> Database:
     """The application's way to the database of this test."""
-    return Database(sessions, reader=reader)
+    return Database(sessions, reads=driver_connections, writes=driver_connections)
 
 
 @pytest.fixture

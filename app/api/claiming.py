@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from fastapi import Response
 
 from app.api.once import kept
-from app.core.etags import etag_of
+from app.api.task_answers import change_answer
 from app.core.permissions import Actor
 from app.database import Database
 from app.models import EventType
-from app.schemas.task import TaskClaimNext, TaskResponse
+from app.schemas.task import TaskClaimNext
 from app.services import AssignmentService
 from app.services.idempotency_service import IdempotencyService, RequestIdentity
 
@@ -46,9 +46,7 @@ class ClaimNext:
             task = await AssignmentService(session).claim_next(self.actor, self.wanted)
             if task is None:
                 return None
-            taken = TaskResponse.of(task, viewer=self.actor.id).model_dump_json()
-            headers = {"ETag": etag_of(task.version)}
-            response = Response(taken, headers=headers, media_type="application/json")
+            response = change_answer(task, self.actor)
             if one_try:
                 await one_try.keep(kept(response))
         return response

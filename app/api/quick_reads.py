@@ -1,30 +1,19 @@
-"""The two reads that are asked for most, without the framework's way of preparing a request. See ADR 27.
-
-What stands in `api_v1/tasks.py` is what these routes are, in the documentation too. Here they are answered by the same
-functions, but only as far as a request is plain; whatever is odd about another one is for the declared route to say.
-"""
+"""The two reads that are asked for most, as quick routes. See ADR 27."""
 
 import re
-from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
 from pydantic import ValidationError
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
-from app.api.bearer import bearer_token
+from app.api.quick_routes import Call, QuickRoute
 from app.api.task_answers import task_answer, tasks_answer
-from app.core.auth import NotSignedIn
-from app.core.permissions import Actor
 from app.models import Scope as TokenScope
 from app.schemas.task import TaskListQuery
-from app.state import State
-
-Asked = TypeVar("Asked")
 
 TASKS = "/api/v1/tasks"
 _TASK = re.compile(rf"{TASKS}/([0-9a-f]{{8}}-(?:[0-9a-f]{{4}}-){{3}}[0-9a-f]{{12}})")
@@ -32,37 +21,8 @@ LONGEST_QUERY = 500
 REPEATABLE = frozenset({"status", "priority", "category"})
 
 
-class QuickRead(BaseRoute, Generic[Asked]):
-    """`recognize` says what a plain request asks for, and None to all others."""
-
-    def __init__(
-        self,
-        path_format: str,
-        *,
-        recognize: Callable[[Scope], Asked | None],
-        answer: Callable[[State, Actor, Asked, Scope], Awaitable[Response]],
-    ) -> None:
-        self.path_format = path_format
-        self._recognize = recognize
-        self._answer = answer
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] == "http" and scope["method"] == "GET":
-            asked = self._recognize(scope)
-            if asked is not None:
-                # The name under which it's counted is the route's.
-                return Match.FULL, {"route": self, "asked": asked}
-        return Match.NONE, {}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        state: State = scope["app"].state.hive
-        token = bearer_token(scope)
-        if token is None:
-            raise NotSignedIn
-        signed_in = await state.sign_ins.sign_in(token)
-        signed_in.require(TokenScope.TASKS_READ)
-        response = await self._answer(state, signed_in.actor, scope["asked"], scope)
-        await response(scope, receive, send)
+def _no_body(_: bytes) -> None:
+    pass
 
 
 def _recognize_task(scope: Scope) -> UUID | None:
@@ -89,16 +49,26 @@ def _read_query(query: bytes) -> TaskListQuery | None:
         return None
 
 
-async def _answer_task(state: State, actor: Actor, task_id: UUID, scope: Scope) -> Response:
-    given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"if-none-match"), None)
-    return task_answer(await state.task_reads.get(actor, task_id), if_none_match=given)
+async def _answer_task(call: Call[UUID, None]) -> Response:
+    headers = call.scope["headers"]
+    given = next((value.decode("latin-1") for name, value in headers if name == b"if-none-match"), None)
+    return task_answer(await call.state.task_reads.get(call.actor, call.asked), if_none_match=given)
 
 
-async def _answer_list(state: State, actor: Actor, query: TaskListQuery, scope: Scope) -> Response:
-    return tasks_answer(await state.task_reads.list(actor, query), scope)
+async def _answer_list(call: Call[TaskListQuery, None]) -> Response:
+    return tasks_answer(await call.state.task_reads.list(call.actor, call.asked), call.scope)
 
 
-QUICK_READS: tuple[QuickRead[Any], ...] = (
-    QuickRead(f"{TASKS}/{{task_id}}", recognize=_recognize_task, answer=_answer_task),
-    QuickRead(TASKS, recognize=_recognize_list, answer=_answer_list),
+QUICK_READS: tuple[QuickRoute[Any, None], ...] = (
+    QuickRoute(
+        "GET",
+        f"{TASKS}/{{task_id}}",
+        needs=TokenScope.TASKS_READ,
+        recognize=_recognize_task,
+        read=_no_body,
+        answer=_answer_task,
+    ),
+    QuickRoute(
+        "GET", TASKS, needs=TokenScope.TASKS_READ, recognize=_recognize_list, read=_no_body, answer=_answer_list
+    ),
 )

@@ -1,11 +1,16 @@
-"""What is read of tasks, as answers."""
+"""What is read of tasks and done to them, as answers."""
+
+from collections.abc import Mapping
 
 from starlette.responses import Response
 from starlette.types import Scope
 
 from app.api.paging import next_page
 from app.core.etags import etag_of, refuse_known
+from app.core.permissions import Actor
+from app.models import Task
 from app.reads.task_reads import FoundTask, FoundTasks
+from app.schemas.task import TaskResponse
 
 JSON = "application/json"
 
@@ -21,3 +26,13 @@ def tasks_answer(found: FoundTasks, scope: Scope) -> Response:
     if found.next_cursor:
         headers["Link"] = next_page(scope, found.next_cursor)
     return Response(found.json, media_type=JSON, headers=headers)
+
+
+def change_answer(task: Task, actor: Actor, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """The task as it is after the change, for who has made it."""
+    content = TaskResponse.of(task, viewer=actor.id).model_dump_json()
+    return Response(content, status, {"ETag": etag_of(task.version), **(headers or {})}, JSON)
+
+
+def path_of(task: Task) -> str:
+    return f"/api/v1/tasks/{task.id}"

@@ -6,10 +6,11 @@ from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import BindParameter, Select, Uuid, bindparam, or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Forbidden, NotFound
 from app.models import PERSONAL_TYPES, Event, Task, TaskStatus, User
+from app.session import Session
+from app.statements import keep
 
 
 class ActorType(StrEnum):
@@ -88,8 +89,12 @@ def select_visible_tasks(actor: Actor) -> Select[Task]:
     return select(Task).where(or_(Task.status != TaskStatus.DRAFT, Task.owner_id == viewer_id(actor)))
 
 
+_SEEN = keep(select(Task).where(Task.id == bindparam("task_id")).execution_options(populate_existing=True))
+_LOCKED = keep(_SEEN.with_for_update())
+
+
 async def access_task(
-    session: AsyncSession, actor: Actor, task_id: UUID, permission: Permission, *, lock: bool = False
+    session: Session, actor: Actor, task_id: UUID, permission: Permission, *, lock: bool = False
 ) -> Task:
     """The task, if the actor may do this to it. `lock` keeps others from changing it until the transaction ends.
 
@@ -97,8 +102,7 @@ async def access_task(
         TaskNotFound: there is none, or none that the actor may know of.
         PermissionDenied: they see it, and may not do this.
     """
-    statement = select(Task).where(Task.id == task_id).execution_options(populate_existing=True)
-    task = await session.scalar(statement.with_for_update() if lock else statement)
+    task: Task | None = await session.scalar(_LOCKED if lock else _SEEN, {"task_id": task_id})
     granted = permissions_on(actor, task) if task else frozenset()
     if task is None or not granted:
         raise TaskNotFound

@@ -5,30 +5,26 @@ from uuid import UUID
 
 from pydantic import JsonValue
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from app.core.permissions import Actor
-from app.database import WAKES_RELAY
 from app.events.notices import mentions_in, notices_of, text_with_mentions
 from app.events.types import EventData, TaskDeleted, TaskStatusChanged, TaskUpdated
 from app.models import Job, JobName, Task, TaskStatus
+from app.session import WAKES_RELAY, Rows, Session
 
 
-async def ask_for_job(
-    session: AsyncSession, name: JobName, *, run_after: datetime | None = None, **arguments: JsonValue
-) -> Job:
+def ask_for_job(rows: Rows, name: JobName, *, run_after: datetime | None = None, **arguments: JsonValue) -> Job:
     """Ask for a job. It's sent to a worker after the commit and after `run_after`, and only then."""
-    job = Job(name=name, arguments=arguments)
+    job = Job(id=uuid7(), name=name, arguments=arguments)
     if run_after is not None:
         job.run_after = run_after
-    session.add(job)
-    await session.flush()
-    session.info[WAKES_RELAY] = True
+    rows.add(job)
+    rows.info[WAKES_RELAY] = True
     return job
 
 
-async def ask_once(session: AsyncSession, name: JobName, *, key: str, **arguments: JsonValue) -> bool:
+async def ask_once(session: Session, name: JobName, *, key: str, **arguments: JsonValue) -> bool:
     """Ask for a job unless one with this key was asked for already, by whomever; whether it's a new one."""
     row = insert(Job).values(id=uuid7(), name=name, arguments=arguments, unique_key=f"{name}/{key}")
     is_new = await session.scalar(row.on_conflict_do_nothing().returning(Job.id)) is not None
@@ -37,15 +33,13 @@ async def ask_once(session: AsyncSession, name: JobName, *, key: str, **argument
     return is_new
 
 
-async def ask_for_consequences(
-    session: AsyncSession, event: EventData, event_id: UUID, *, actor: Actor, task: Task | None
-) -> None:
+def ask_for_consequences(rows: Rows, event: EventData, event_id: UUID, *, actor: Actor, task: Task | None) -> None:
     """Ask for the jobs that an event brings with it. Those that need to know it read it from the log."""
     for user_id in sorted(_whose_scores_change(event, task)) if task else ():
-        await ask_for_job(session, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user_id))
+        ask_for_job(rows, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user_id))
     notices = notices_of(event, actor_id=actor.id, owner_id=task.owner_id) if task else {}
     if notices or mentions_in(text_with_mentions(event, task)):
-        await ask_for_job(session, JobName.NOTIFY, event_id=str(event_id))
+        ask_for_job(rows, JobName.NOTIFY, event_id=str(event_id))
 
 
 def _whose_scores_change(event: EventData, task: Task) -> set[UUID]:

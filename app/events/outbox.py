@@ -2,42 +2,37 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
 
 from app.core.permissions import Actor, Audience, audience_of
-from app.database import WAKES_RELAY
 from app.events.jobs import ask_for_consequences
 from app.events.types import EventData
 from app.models import Event, Task
+from app.session import WAKES_RELAY, Rows, Session
 
 
 async def record(
-    session: AsyncSession, event: EventData, *, actor: Actor, audience: Audience, task: Task | None = None
+    session: Session, event: EventData, *, actor: Actor, audience: Audience, task: Task | None = None
 ) -> None:
     """Write the event and ask for the jobs that follow from it. Both stand or fall with the transaction.
 
-    `audience` is who may read it besides admins (None: everybody who is signed in). The task has to be flushed,
-    with the version that the event tells of.
+    `audience` is who may read it besides admins (None: everybody who is signed in). The task has to have the version
+    that the event tells of.
     """
-    row = _row(event, actor=actor, audience=audience, task=task)
-    session.add(row)
+    _add(session, event, actor=actor, audience=audience, task=task)
     await session.flush()
-    session.info[WAKES_RELAY] = True
-    await ask_for_consequences(session, event, row.id, actor=actor, task=task)
 
 
-async def record_each(session: AsyncSession, events: Sequence[tuple[EventData, Task]], *, actor: Actor) -> None:
+async def record_each(session: Session, events: Sequence[tuple[EventData, Task]], *, actor: Actor) -> None:
     """The same for a change of each of many tasks, for whoever may see the task as it stands, in few statements."""
-    rows = [_row(event, actor=actor, audience=audience_of(task), task=task) for event, task in events]
-    session.add_all(rows)
+    for event, task in events:
+        _add(session, event, actor=actor, audience=audience_of(task), task=task)
     await session.flush()
-    session.info[WAKES_RELAY] = True
-    for (event, task), row in zip(events, rows, strict=True):
-        await ask_for_consequences(session, event, row.id, actor=actor, task=task)
 
 
-def _row(event: EventData, *, actor: Actor, audience: Audience, task: Task | None) -> Event:
-    return Event(
+def _add(rows: Rows, event: EventData, *, actor: Actor, audience: Audience, task: Task | None) -> None:
+    row = Event(
+        id=uuid7(),
         type=event.type,
         actor_id=actor.id,
         actor_type=actor.type,
@@ -46,3 +41,6 @@ def _row(event: EventData, *, actor: Actor, audience: Audience, task: Task | Non
         audience=None if audience is None else list(audience),
         data=event.model_dump(mode="json"),
     )
+    rows.add(row)
+    rows.info[WAKES_RELAY] = True
+    ask_for_consequences(rows, event, row.id, actor=actor, task=task)

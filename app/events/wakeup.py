@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 from app.core.redis import REDIS_FAILURES
 
 WAKE_CHANNEL = "hive:wake-relay"
+# What is written within this time is one wake-up: by the thousand they would cost as much as the writing.
+PAUSE_SECONDS = 0.002
 
 
 class RelayWaker:
@@ -32,3 +34,5 @@ class RelayWaker:
             except REDIS_FAILURES:
                 # The relay polls, so the event is late by a moment and not lost.
                 await asyncio.sleep(1)
+            else:
+                await asyncio.sleep(PAUSE_SECONDS)

@@ -24,7 +24,7 @@ class TaskBlocker(Base):
     )
 
 
-def is_blocked(*, besides: UUID | None = None) -> ColumnElement[bool]:
+def is_blocked(*, besides: ColumnElement[UUID] | None = None) -> ColumnElement[bool]:
     """Whether a task of the statement waits for one that isn't completed; `besides` is one not to look at."""
     blocker = aliased(Task)
     unfinished = (

@@ -7,12 +7,12 @@ from asyncpg import Record
 
 from app.core.permissions import Actor, TaskNotFound
 from app.database import Database
-from app.reads.statement import GIVEN, Statement
 from app.reads.task_statements import fixed_limit, one_task, page_of_tasks
 from app.schemas.task import TaskFilter, TaskListQuery
 from app.services.pages import CursorCodec, Position
 from app.services.task_filter import filter_values
 from app.services.task_lists import scope_of_tasks
+from app.statements import GIVEN, Statement
 
 # More ways to ask than anybody has; past that the oldest is made anew.
 MOST_STATEMENTS = 500

@@ -8,11 +8,11 @@ from sqlalchemy import CTE, ColumnElement, Integer, Subquery, and_, bindparam, c
 from app.core.permissions import Actor, select_visible_tasks, viewer_id
 from app.models import EventLog, Task, TaskStatus
 from app.reads.json_columns import as_json, as_json_list, columns_of, moment
-from app.reads.statement import Statement
 from app.schemas.task import TaskFilter, TaskListQuery, TaskResponse
 from app.services.pages import Position
 from app.services.task_filter import filter_tasks
 from app.services.task_lists import ORDERS
+from app.statements import Statement
 
 USUAL_LIMITS = frozenset({20, 50, 100, 200})
 

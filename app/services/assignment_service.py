@@ -1,10 +1,25 @@
 from collections.abc import Collection
 from datetime import timedelta
+from functools import cache
 from uuid import UUID
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, and_, func, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Interval,
+    and_,
+    any_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.core.errors import Conflict, NotFound, ServiceUnavailable
 from app.core.permissions import SYSTEM, Actor, Permission, access_task, select_visible_tasks
@@ -17,6 +32,8 @@ from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_c
 from app.services.readiness import require_unblocked
 from app.services.task_filter import filter_tasks
 from app.services.workflow import TRANSITIONS
+from app.session import Rows, Session
+from app.statements import keep
 
 
 class UserNotFound(NotFound):
@@ -70,10 +87,46 @@ def has_expired_lease() -> ColumnElement[bool]:
     return and_(Task.status == TaskStatus.IN_PROGRESS, Task.lease_expires_at <= func.clock_timestamp())
 
 
-async def ask_for_expiry(session: AsyncSession, task: Task) -> None:
+_ACTIVE = keep(select(User.id).where(User.id == bindparam("user_id"), User.is_active).with_for_update(read=True))
+_END_HOLD = keep(
+    update(UserTaskAssociation)
+    .where(UserTaskAssociation.task_id == bindparam("held_task_id"), UserTaskAssociation.released_at.is_(None))
+    .values(released_at=func.now())
+)
+
+
+@cache
+def _take_as(is_admin: bool) -> ReturningUpdate[Task]:  # noqa: FBT001  # What the cache goes by.
+    versions = bindparam("versions", type_=ARRAY(BigInteger()))
+    # With its version, for whoever has changed it since the statement began may have had it wait for others:
+    # PostgreSQL looks again at the row that it waited for, and not at the rows of its blockers.
+    seen = (
+        select_visible_tasks(Actor(SYSTEM.id, is_admin=is_admin))
+        .with_only_columns(Task.id, Task.version)
+        .where(Task.id == bindparam("claimed_id"), or_(versions.is_(None), Task.version == any_(versions)))
+    )
+    one: ColumnElement[int] = literal_column("1")
+    return keep(
+        update(Task)
+        .where(tuple_(Task.id, Task.version).in_(seen))
+        .where(Task.status == TaskStatus.AVAILABLE, ~is_blocked())
+        .values(
+            status=TaskStatus.IN_PROGRESS,
+            assignee_id=bindparam("claimer_id"),
+            version=Task.version + one,
+            lease_token=Task.lease_token + one,
+            lease_expires_at=func.clock_timestamp() + bindparam("lease", type_=Interval()),
+            lease_seconds=bindparam("seconds"),
+        )
+        .returning(Task)
+        .execution_options(populate_existing=True)
+    )
+
+
+def ask_for_expiry(rows: Rows, task: Task) -> None:
     """Have the lease looked at when it ends. Once for each time of holding: if it was renewed, the job waits on."""
     arguments: dict[str, JsonValue] = {"task_id": str(task.id), "token": task.lease_token}
-    await ask_for_job(session, JobName.EXPIRE_LEASE, run_after=task.lease_expires_at, **arguments)
+    ask_for_job(rows, JobName.EXPIRE_LEASE, run_after=task.lease_expires_at, **arguments)
 
 
 class AssignmentService:
@@ -83,7 +136,7 @@ class AssignmentService:
     who need both locks take them in the same order.
     """
 
-    def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
+    def __init__(self, session: Session, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
         self._precondition = precondition
 
@@ -105,10 +158,10 @@ class AssignmentService:
             old_status=task.status,
             new_status=TaskStatus.IN_PROGRESS,
         )
+        await self.end_hold(task)
         task.assignee_id, task.status = user_id, TaskStatus.IN_PROGRESS
         task.version += 1
-        await self._end_hold(task)
-        self._begin_hold(task, user_id, by=actor)
+        self.begin_hold(task, user_id, by=actor)
         await outbox.record(self._session, event, actor=actor, task=task, audience=None)
         return task
 
@@ -134,8 +187,7 @@ class AssignmentService:
         task = None
         # Who names what they hold it by goes on with work that they have begun, and must not take it anew.
         if self._precondition.lease_token is None:
-            as_it_is_taken_to_be = and_(Task.id == task_id, self._precondition.as_sql())
-            task = await self._take(actor, as_it_is_taken_to_be, lease_seconds)
+            task = await self._take(actor, task_id, lease_seconds, precondition=self._precondition)
         return task or await self._why_not_claimed(actor, task_id, lease_seconds)
 
     async def claim_next(self, actor: Actor, wanted: TaskClaimNext) -> Task | None:
@@ -156,7 +208,7 @@ class AssignmentService:
                 return None
             if task.status is TaskStatus.IN_PROGRESS:
                 await self.end_lease(task)
-            if taken := await self._take(actor, Task.id == task.id, wanted.lease_seconds):
+            if taken := await self._take(actor, task.id, wanted.lease_seconds):
                 return taken
         return None
 
@@ -177,12 +229,15 @@ class AssignmentService:
             raise UserNotFound
         return actor.id
 
-    async def record_hold(self, actor: Actor, task: Task, *, was: TaskStatus) -> None:
-        """Write down that the time of holding the task began or ended with its step from `was`."""
-        if was is TaskStatus.IN_PROGRESS:
-            await self._end_hold(task)
-        if task.status is TaskStatus.IN_PROGRESS and task.assignee_id is not None:
-            self._begin_hold(task, task.assignee_id, by=actor)
+    async def end_hold(self, task: Task) -> None:
+        """Write down that the time of holding the task is over, before anything else of it is changed."""
+        await self._session.execute(_END_HOLD, {"held_task_id": task.id})
+        task.lease_expires_at, task.lease_seconds = None, None
+
+    def begin_hold(self, task: Task, user_id: UUID, *, by: Actor) -> None:
+        """Write down that one begins."""
+        task.lease_token += 1
+        self._session.add(UserTaskAssociation(task_id=task.id, user_id=user_id, assigned_by=by.id))
 
     async def release_all(self, actor: Actor, *, held_by: Collection[UUID]) -> None:
         """Give back every task that these accounts are working on."""
@@ -199,27 +254,19 @@ class AssignmentService:
         await self._make_available(task)
         await outbox.record(self._session, event, actor=SYSTEM, task=task, audience=None)
 
-    async def _take(self, actor: Actor, which: ColumnElement[bool], lease_seconds: int | None) -> Task | None:
-        """Claim the task in one statement, if there is such a one that is visible and available."""
-        expires_at = None if lease_seconds is None else func.clock_timestamp() + timedelta(seconds=lease_seconds)
-        # With its version, for whoever has changed it since the statement began may have had it wait for others:
-        # PostgreSQL looks again at the row that it waited for, and not at the rows of its blockers.
-        seen = select_visible_tasks(actor).with_only_columns(Task.id, Task.version).where(which)
-        task: Task | None = await self._session.scalar(
-            update(Task)
-            .where(tuple_(Task.id, Task.version).in_(seen))
-            .where(Task.status == TaskStatus.AVAILABLE, ~is_blocked())
-            .values(
-                status=TaskStatus.IN_PROGRESS,
-                assignee_id=actor.id,
-                version=Task.version + 1,
-                lease_token=Task.lease_token + 1,
-                lease_expires_at=expires_at,
-                lease_seconds=lease_seconds,
-            )
-            .returning(Task)
-            .execution_options(populate_existing=True)
-        )
+    async def _take(
+        self, actor: Actor, task_id: UUID, lease_seconds: int | None, *, precondition: Precondition = UNCONDITIONAL
+    ) -> Task | None:
+        """Claim the task in one statement, if it is visible, available, and as it's taken to be."""
+        given = {
+            "claimed_id": task_id,
+            "viewer_id": actor.id,
+            "versions": None if precondition.versions is None else sorted(precondition.versions),
+            "claimer_id": actor.id,
+            "lease": None if lease_seconds is None else timedelta(seconds=lease_seconds),
+            "seconds": lease_seconds,
+        }
+        task: Task | None = await self._session.scalar(_take_as(actor.is_admin), given)
         if task is None:
             return None
         event = TaskAssigned(
@@ -231,7 +278,7 @@ class AssignmentService:
         self._session.add(UserTaskAssociation(task_id=task.id, user_id=actor.id, assigned_by=actor.id))
         await outbox.record(self._session, event, actor=actor, task=task, audience=None)
         if lease_seconds is not None:
-            await ask_for_expiry(self._session, task)
+            ask_for_expiry(self._session, task)
         return task
 
     async def _release(self, actor: Actor, task: Task) -> None:
@@ -243,12 +290,12 @@ class AssignmentService:
         await outbox.record(self._session, event, actor=actor, task=task, audience=None)
 
     async def _make_available(self, task: Task) -> None:
+        await self.end_hold(task)
         task.assignee_id, task.status = None, TaskStatus.AVAILABLE
         task.version += 1
-        await self._end_hold(task)
 
     async def _take_locked(self, actor: Actor, task: Task, lease_seconds: int | None) -> Task:
-        taken = await self._take(actor, Task.id == task.id, lease_seconds)
+        taken = await self._take(actor, task.id, lease_seconds)
         if taken is None:
             await require_unblocked(self._session, actor, task.id)
             # What it waited for was done just now.
@@ -274,20 +321,7 @@ class AssignmentService:
         raise AlreadyClaimed(task.assignee_id)
 
     async def _lock_active_user(self, user_id: UUID) -> bool:
-        active = select(User.id).where(User.id == user_id, User.is_active).with_for_update(read=True)
-        return await self._session.scalar(active) is not None
-
-    def _begin_hold(self, task: Task, user_id: UUID, *, by: Actor) -> None:
-        task.lease_token += 1
-        self._session.add(UserTaskAssociation(task_id=task.id, user_id=user_id, assigned_by=by.id))
-
-    async def _end_hold(self, task: Task) -> None:
-        task.lease_expires_at, task.lease_seconds = None, None
-        open_hold = UserTaskAssociation.released_at.is_(None)
-        ended = update(UserTaskAssociation).where(UserTaskAssociation.task_id == task.id, open_hold)
-        # The task's own change goes out later, whole.
-        with self._session.no_autoflush:
-            await self._session.execute(ended.values(released_at=func.now()))
+        return await self._session.scalar(_ACTIVE, {"user_id": user_id}) is not None
 
     async def _access(self, actor: Actor, task_id: UUID, permission: Permission) -> Task:
         return await access_for_change(self._session, actor, task_id, permission, self._precondition)

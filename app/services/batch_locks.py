@@ -6,17 +6,18 @@ It's what its items lock one by one, but in the one order: people, then tasks, e
 from collections.abc import Iterator, Sequence
 from uuid import UUID
 
-from sqlalchemy import Uuid, any_, cast, func, select, union_all
+from sqlalchemy import Uuid, any_, bindparam, func, select, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Actor
 from app.models import Task, TaskStatus, User
 from app.schemas.batch import AssignItem, BatchItem, ChangeItem, DeleteItem, StatusItem
 from app.services.readiness import lock_with_waiting
+from app.session import Session
+from app.statements import keep
 
 
-async def lock_for(session: AsyncSession, actor: Actor, items: Sequence[BatchItem]) -> None:
+async def lock_for(session: Session, actor: Actor, items: Sequence[BatchItem]) -> None:
     """Lock all that the items are about, as far as that can be told beforehand."""
     named = {item.id for item in items if isinstance(item, ChangeItem)}
     if not named:
@@ -33,9 +34,12 @@ def _led_to(items: Sequence[BatchItem], status: TaskStatus) -> Iterator[UUID]:
     return (item.id for item in items if isinstance(item, StatusItem) and item.body.status is status)
 
 
-async def _lock_people(session: AsyncSession, user_ids: set[UUID], *, holding: set[UUID]) -> None:
+_NAMED = select(func.unnest(bindparam("named", type_=ARRAY(Uuid()))))
+_HOLDERS = select(Task.assignee_id).where(Task.id == any_(bindparam("held", type_=ARRAY(Uuid()))))
+_PEOPLE = User.id == any_(func.array(union_all(_NAMED, _HOLDERS).scalar_subquery()))
+_LOCK_PEOPLE = keep(select(User.id).where(_PEOPLE).order_by(User.id).with_for_update(read=True))
+
+
+async def _lock_people(session: Session, user_ids: set[UUID], *, holding: set[UUID]) -> None:
     """Lock the users, and those who hold the tasks."""
-    named = select(func.unnest(cast(list(user_ids), ARRAY(Uuid))))
-    holders = select(Task.assignee_id).where(Task.id == any_(cast(list(holding), ARRAY(Uuid))))
-    wanted = User.id == any_(func.array(union_all(named, holders).scalar_subquery()))
-    await session.execute(select(User.id).where(wanted).order_by(User.id).with_for_update(read=True))
+    await session.execute(_LOCK_PEOPLE, {"named": list(user_ids), "held": list(holding)})

@@ -1,8 +1,9 @@
+from asyncpg import PostgresError
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import HiveError, from_database
 from app.core.permissions import Actor
+from app.database import Savepoint
 from app.models import Task
 from app.schemas.batch import (
     AssignItem,
@@ -21,9 +22,10 @@ from app.services.assignment_service import AssignmentService
 from app.services.batch_locks import lock_for
 from app.services.preconditions import precondition_of
 from app.services.task_service import TaskService
+from app.session import Session
 
 # What a refused item raises, said by HIVE or by the database.
-REFUSALS = (HiveError, DBAPIError)
+REFUSALS = (HiveError, DBAPIError, PostgresError)
 
 
 class BatchFailed(HiveError):
@@ -43,7 +45,7 @@ class BatchFailed(HiveError):
 class BatchService:
     """Many changes of tasks in one transaction, each as a request of its own would make it."""
 
-    def __init__(self, session: AsyncSession, *, require_if_match: bool = False) -> None:
+    def __init__(self, session: Session, *, require_if_match: bool = False) -> None:
         self._session = session
         self._require_if_match = require_if_match
 
@@ -59,12 +61,15 @@ class BatchService:
         return [await self._insist(actor, item, index) for index, item in enumerate(batch.items)]
 
     async def _try(self, actor: Actor, item: BatchItem) -> ItemDone | ItemRefused:
+        savepoint = await Savepoint.begin(self._session)
         try:
-            async with self._session.begin_nested():
-                return await self._do(actor, item)
+            done = await self._do(actor, item)
+            await savepoint.release()
         except REFUSALS as error:
             refusal = _refusal_in(error)
+            await savepoint.undo()
             return ItemRefused(status=refusal.status_code, problem=refusal.as_problem())
+        return done
 
     async def _insist(self, actor: Actor, item: BatchItem, index: int) -> ItemDone:
         try:

@@ -2,7 +2,6 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor, Permission, access_task, audience_of, select_visible_tasks
@@ -15,6 +14,7 @@ from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.readiness import name_for_readers, tell_ready, tell_unblocked, visible_among
 from app.services.workflow import TRANSITIONS
+from app.session import Session
 
 
 class DependencyCycle(Conflict):
@@ -45,7 +45,7 @@ class NotABlocker(NotFound):
 class BlockerService:
     """What a task waits for: its blockers, which its owner names."""
 
-    def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
+    def __init__(self, session: Session, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
         self._precondition = precondition
 
@@ -57,7 +57,7 @@ class BlockerService:
         task, blocker = await self._lock_both(actor, task_id, blocker_id)
         if task.status is TaskStatus.COMPLETED:
             raise CompletedAlready
-        if await self._session.get(TaskBlocker, (task_id, blocker_id)):
+        if await self._find(task_id, blocker_id):
             return task
         await lock_graph(self._session)
         if cycle := await find_cycle(self._session, task_id, through=blocker_id):
@@ -72,10 +72,10 @@ class BlockerService:
     async def remove(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> Task:
         """Have the task no longer wait for another one, which its owner may have lost sight of meanwhile."""
         task = await access_for_change(self._session, actor, task_id, Permission.TASK_EDIT, self._precondition)
-        dependency = await self._session.get(TaskBlocker, (task_id, blocker_id))
+        dependency = await self._find(task_id, blocker_id)
         if dependency is None:
             raise NotABlocker
-        blocker = await self._session.get_one(Task, blocker_id, populate_existing=True)
+        blocker = await self._session.scalar(select(Task).where(Task.id == blocker_id))
         await self._session.delete(dependency)
         await tell_unblocked(self._session, actor, [task], blocker)
         was_in_the_way = blocker.status is not TaskStatus.COMPLETED
@@ -93,6 +93,11 @@ class BlockerService:
         )
         order = Order(key=Task.created_at, id=Task.id)
         return await pager.fetch(statement, order, query, scope=scope_of("blockers", actor=actor.id, task=task_id))
+
+    async def _find(self, task_id: UUID, blocker_id: UUID) -> TaskBlocker | None:
+        is_the_one = (TaskBlocker.task_id == task_id, TaskBlocker.blocker_id == blocker_id)
+        found: TaskBlocker | None = await self._session.scalar(select(TaskBlocker).where(*is_the_one))
+        return found
 
     async def _lock_both(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> tuple[Task, Task]:
         """Both, in the order in which all lock tasks. The blocker too: it must not be completed or go meanwhile."""

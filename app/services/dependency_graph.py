@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from sqlalchemy import CTE, Uuid, cast, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import TaskBlocker
+from app.session import Session
 
 GRAPH_LOCK = 4_183_020
 
 
-async def lock_graph(session: AsyncSession) -> None:
+async def lock_graph(session: Session) -> None:
     """Until the transaction ends nobody else adds a dependency, so that no two close a cycle together.
 
     It's the last lock that a transaction takes: whoever has it waits for nobody.
@@ -19,7 +19,7 @@ async def lock_graph(session: AsyncSession) -> None:
     await session.execute(select(func.pg_advisory_xact_lock(GRAPH_LOCK)))
 
 
-async def find_cycle(session: AsyncSession, task_id: UUID, *, through: UUID) -> list[UUID]:
+async def find_cycle(session: Session, task_id: UUID, *, through: UUID) -> list[UUID]:
     """The shortest way from the task over `through` back to itself, if it waited for that; empty if there is none."""
     if task_id == through:
         return [task_id, task_id]

@@ -1,16 +1,17 @@
 """Requests that have one effect however often they come."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Interval, bindparam, delete, func, literal_column, select
 
 from app.core.errors import Conflict, HiveError
 from app.database import Savepoint
 from app.models import IdempotentRequest
+from app.session import Session
+from app.statements import keep
 
 KEEP = timedelta(hours=24)
 
@@ -65,7 +66,7 @@ class Replayed(Exception):
 class OneTry:
     """A request that is being done for the first time, within a savepoint of its transaction."""
 
-    def __init__(self, session: AsyncSession, savepoint: Savepoint, identity: RequestIdentity, body_hash: str) -> None:
+    def __init__(self, session: Session, savepoint: Savepoint, identity: RequestIdentity, body_hash: str) -> None:
         self._session = session
         self._savepoint = savepoint
         self._identity = identity
@@ -94,8 +95,22 @@ class OneTry:
         await self._session.flush()
 
 
+_TRY_LOCK = keep(
+    select(func.pg_try_advisory_xact_lock(func.hashtextextended(bindparam("identity"), literal_column("0"))))
+)
+_SAME = [
+    getattr(IdempotentRequest, name) == bindparam(f"{name}_asked") for name in ("user_id", "method", "path", "key")
+]
+_FIND = keep(select(IdempotentRequest).where(*_SAME))
+_FORGET_OLD = keep(
+    delete(IdempotentRequest).where(
+        *_SAME, IdempotentRequest.created_at < func.now() - bindparam("keep", type_=Interval())
+    )
+)
+
+
 class IdempotencyService:
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     async def begin(self, identity: RequestIdentity, body_hash: str) -> OneTry:
@@ -108,8 +123,7 @@ class IdempotencyService:
             StillRunning: the same request is being done at the moment.
             KeyReused: it was done with another body.
         """
-        lock = func.pg_try_advisory_xact_lock(func.hashtextextended(identity.lock, 0))
-        if not await self._session.scalar(select(lock)):
+        if not await self._session.scalar(_TRY_LOCK, {"identity": identity.lock}):
             raise StillRunning
         if kept := await self._find(identity):
             if kept.body_hash != body_hash:
@@ -123,13 +137,8 @@ class IdempotencyService:
         await self._session.execute(delete(IdempotentRequest).where(old))
 
     async def _find(self, identity: RequestIdentity) -> IdempotentRequest | None:
-        row = IdempotentRequest
-        same = (
-            row.user_id == identity.user_id,
-            row.method == identity.method,
-            row.path == identity.path,
-            row.key == identity.key,
-        )
+        same = {f"{name}_asked": value for name, value in asdict(identity).items()}
         # One that has run out, and was not purged yet, gives its place to the new one.
-        await self._session.execute(delete(row).where(*same, row.created_at < func.now() - KEEP))
-        return await self._session.scalar(select(row).where(*same))
+        await self._session.execute(_FORGET_OLD, same | {"keep": KEEP})
+        found: IdempotentRequest | None = await self._session.scalar(_FIND, same)
+        return found

@@ -7,10 +7,10 @@ from uuid import UUID
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import WAKES_RELAY
 from app.models import Job, JobState
 from app.schemas.job import JobListQuery
 from app.services.pages import Order, Page, Pager, scope_of
+from app.session import WAKES_RELAY
 
 NEWEST_FIRST = Order(key=Job.created_at, id=Job.id, descending=True)
 FINISHED = (JobState.DONE, JobState.DEAD)

@@ -2,13 +2,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Conflict
 from app.core.permissions import Actor, Permission, access_task
 from app.models import Task, TaskStatus
 from app.services.assignment_service import AssignmentService, ask_for_expiry
 from app.services.preconditions import UNCONDITIONAL, LeaseLost, Precondition, has_run_out
+from app.session import Session
 
 
 class NoLease(Conflict):
@@ -21,7 +21,7 @@ class NoLease(Conflict):
 class LeaseService:
     """Holding a task for a time: for longer, and what becomes of it when the time is over."""
 
-    def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
+    def __init__(self, session: Session, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
         self._precondition = precondition
 
@@ -43,15 +43,16 @@ class LeaseService:
         earlier_end = task.lease_expires_at
         end = await self._session.scalar(select(func.clock_timestamp() + timedelta(seconds=seconds)))
         task.lease_seconds, task.lease_expires_at = seconds, end
-        await self._session.flush()
         # The job of a later end goes on waiting until then, and finds nothing to do.
         if earlier_end is None or task.lease_expires_at is None or task.lease_expires_at < earlier_end:
-            await ask_for_expiry(self._session, task)
+            ask_for_expiry(self._session, task)
+        await self._session.flush()
         return task
 
     async def expire(self, task_id: UUID, *, token: int) -> datetime | None:
         """Make the task available if the lease of this token has run out. If it was renewed, until when it holds."""
-        task = await self._session.get(Task, task_id, with_for_update=True, populate_existing=True)
+        locked = select(Task).where(Task.id == task_id).with_for_update().execution_options(populate_existing=True)
+        task: Task | None = await self._session.scalar(locked)
         if task is None or task.lease_token != token or task.lease_expires_at is None:
             return None
         if not await has_run_out(self._session, task):

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, func, select, true
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import func, select
 
 from app.core.errors import HiveError
 from app.core.etags import PreconditionRequired, etag_of, versions_in_if_match
@@ -13,6 +12,7 @@ from app.core.permissions import Actor, Permission, access_task, require_permiss
 from app.models import Task, TaskStatus, User
 from app.schemas.task import TaskResponse
 from app.schemas.user import UserResponse
+from app.session import Session
 
 
 class StaleVersion(HiveError):
@@ -39,7 +39,7 @@ class LeaseLost(HiveError):
         super().__init__("This lease of the task is over.")
 
 
-async def has_run_out(session: AsyncSession, task: Task) -> bool:
+async def has_run_out(session: Session, task: Task) -> bool:
     """Whether the lease of the task, locked by now, is over by PostgreSQL's clock."""
     if task.lease_expires_at is None:
         return False
@@ -56,7 +56,7 @@ class Precondition:
     versions: frozenset[int] | None = None
     lease_token: int | None = None
 
-    async def require_lease(self, session: AsyncSession, task: Task, actor: Actor) -> None:
+    async def require_lease(self, session: Session, task: Task, actor: Actor) -> None:
         """Raises `LeaseLost` unless the actor holds the task by the token that was named, if one was."""
         if self.lease_token is not None and not (
             task.status is TaskStatus.IN_PROGRESS
@@ -75,10 +75,6 @@ class Precondition:
         """The same of an account."""
         if not self._admits(user.version):
             raise StaleVersion(user.version, UserResponse.model_validate(user))
-
-    def as_sql(self) -> ColumnElement[bool]:
-        """Whether a task's row has a version that was named, for a statement that changes it in one go."""
-        return true() if self.versions is None else Task.version.in_(self.versions)
 
     def _admits(self, version: int) -> bool:
         return self.versions is None or version in self.versions
@@ -101,7 +97,7 @@ def precondition_of(if_match: str | None, *, is_required: bool) -> Precondition:
 
 
 async def access_for_change(
-    session: AsyncSession, actor: Actor, task_id: UUID, permission: Permission, precondition: Precondition
+    session: Session, actor: Actor, task_id: UUID, permission: Permission, precondition: Precondition
 ) -> Task:
     """The task, locked, if the actor may do this to it and it is as they take it to be.
 

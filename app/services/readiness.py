@@ -3,15 +3,16 @@
 from collections.abc import Callable, Collection, Iterable
 from uuid import UUID
 
-from sqlalchemy import Uuid, any_, cast, func, select, union_all, update
+from sqlalchemy import Uuid, any_, bindparam, func, literal_column, select, union_all, update
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Conflict
 from app.core.permissions import Actor, select_visible_tasks
 from app.events import outbox
 from app.events.types import EventData, TaskReady, TaskUnblocked
 from app.models import Task, TaskBlocker, TaskStatus, is_blocked
+from app.session import Session
+from app.statements import keep
 
 
 class Blocked(Conflict):
@@ -27,20 +28,22 @@ class Blocked(Conflict):
         )
 
 
-async def require_unblocked(session: AsyncSession, actor: Actor, task_id: UUID) -> None:
+_UNFINISHED = keep(
+    select(Task.id)
+    .join(TaskBlocker, TaskBlocker.blocker_id == Task.id)
+    .where(TaskBlocker.task_id == bindparam("task_id"), Task.status != TaskStatus.COMPLETED)
+)
+
+
+async def require_unblocked(session: Session, actor: Actor, task_id: UUID) -> None:
     """Raises `Blocked` if the task, locked by now, waits for one that isn't completed."""
-    unfinished = (
-        select(Task.id)
-        .join(TaskBlocker, TaskBlocker.blocker_id == Task.id)
-        .where(TaskBlocker.task_id == task_id, Task.status != TaskStatus.COMPLETED)
-    )
-    waiting_for = (await session.scalars(unfinished)).all()
+    waiting_for = list(await session.scalars(_UNFINISHED, {"task_id": task_id}))
     if waiting_for:
         visible = await visible_among(session, actor, waiting_for)
         raise Blocked(visible, hidden=len(waiting_for) - len(visible))
 
 
-async def visible_among(session: AsyncSession, actor: Actor, task_ids: Iterable[UUID]) -> frozenset[UUID]:
+async def visible_among(session: Session, actor: Actor, task_ids: Iterable[UUID]) -> frozenset[UUID]:
     """Those of the tasks that the actor may know of."""
     visible = select_visible_tasks(actor).with_only_columns(Task.id)
     return frozenset(await session.scalars(visible.where(Task.id.in_(set(task_ids)))))
@@ -53,41 +56,56 @@ def name_for_readers(blocker: Task, task: Task) -> UUID | None:
     return blocker.id if is_for_its_owner or not is_hidden else None
 
 
-async def lock_with_waiting(session: AsyncSession, task_ids: Iterable[UUID], *, ending: Iterable[UUID]) -> set[UUID]:
+_NAMED = select(func.unnest(bindparam("named", type_=ARRAY(Uuid()))))
+_WAITING = select(TaskBlocker.task_id).where(TaskBlocker.blocker_id == any_(bindparam("ended", type_=ARRAY(Uuid()))))
+# As an array it's looked up by the primary key, whatever the planner takes the table for.
+_WITH_WAITING = Task.id == any_(func.array(union_all(_NAMED, _WAITING).scalar_subquery()))
+_LOCK_WITH_WAITING = keep(select(Task.id).where(_WITH_WAITING).order_by(Task.id).with_for_update())
+
+
+async def lock_with_waiting(session: Session, task_ids: Iterable[UUID], *, ending: Iterable[UUID]) -> set[UUID]:
     """Lock the tasks, and those that wait for the `ending` ones, all in the order of their ids; which they are."""
     ended = list(ending)
-    named = select(func.unnest(cast([*task_ids, *ended], ARRAY(Uuid))))
-    waiting = select(TaskBlocker.task_id).where(TaskBlocker.blocker_id == any_(cast(ended, ARRAY(Uuid))))
-    # As an array it's looked up by the primary key, whatever the planner takes the table for.
-    wanted = Task.id == any_(func.array(union_all(named, waiting).scalar_subquery()))
-    return set(await session.scalars(select(Task.id).where(wanted).order_by(Task.id).with_for_update()))
+    return set(await session.scalars(_LOCK_WITH_WAITING, {"named": [*task_ids, *ended], "ended": ended}))
 
 
-async def tell_unblocked(session: AsyncSession, actor: Actor, tasks: Collection[Task], blocker: Task) -> None:
+async def tell_unblocked(session: Session, actor: Actor, tasks: Collection[Task], blocker: Task) -> None:
     """Write down that the tasks, locked by now, no longer depend on the blocker."""
     await _change_each(session, actor, tasks, lambda task: TaskUnblocked(blocker_id=name_for_readers(blocker, task)))
 
 
-async def tell_ready(session: AsyncSession, actor: Actor, tasks: Collection[Task]) -> None:
+async def tell_ready(session: Session, actor: Actor, tasks: Collection[Task]) -> None:
     """Write down that available tasks, locked by now, have stopped waiting."""
     await _change_each(session, actor, tasks, lambda _: TaskReady())
 
 
+_RAISE_VERSIONS = keep(
+    update(Task)
+    .where(Task.id == any_(bindparam("task_ids", type_=ARRAY(Uuid()))))
+    .values(version=Task.version + literal_column("1"))
+    .returning(Task)
+    .execution_options(populate_existing=True, synchronize_session=False)
+)
+
+
 async def _change_each(
-    session: AsyncSession, actor: Actor, tasks: Collection[Task], event_of: Callable[[Task], EventData]
+    session: Session, actor: Actor, tasks: Collection[Task], event_of: Callable[[Task], EventData]
 ) -> None:
     """Raise the versions by one, with an event each. Many may wait for one, so it takes as few statements for all."""
     if not tasks:
         return
-    raise_versions = (
-        update(Task)
-        .where(Task.id.in_([task.id for task in tasks]))
-        .values(version=Task.version + 1)
-        .returning(Task)
-        .execution_options(populate_existing=True, synchronize_session=False)
-    )
-    changed = sorted(await session.scalars(raise_versions), key=lambda task: task.id)
-    await outbox.record_each(session, [(event_of(task), task) for task in changed], actor=actor)
+    changed = await session.scalars(_RAISE_VERSIONS, {"task_ids": [task.id for task in tasks]})
+    events = [(event_of(task), task) for task in sorted(changed, key=lambda task: task.id)]
+    await outbox.record_each(session, events, actor=actor)
+
+
+_WAITING_WITH_OTHERS = keep(
+    select(Task, is_blocked(besides=bindparam("blocker_id", type_=Uuid())))
+    .join(TaskBlocker, TaskBlocker.task_id == Task.id)
+    .where(TaskBlocker.blocker_id == bindparam("blocker_id", type_=Uuid()))
+    .order_by(Task.id)
+    .execution_options(populate_existing=True)
+)
 
 
 class WaitingTasks:
@@ -97,12 +115,12 @@ class WaitingTasks:
     one finds the other completed; and nobody waits for somebody who waits for them.
     """
 
-    def __init__(self, session: AsyncSession, locked: set[UUID]) -> None:
+    def __init__(self, session: Session, locked: set[UUID]) -> None:
         self._session = session
         self._locked = locked
 
     @classmethod
-    async def lock(cls, session: AsyncSession, blocker_id: UUID) -> "WaitingTasks":
+    async def lock(cls, session: Session, blocker_id: UUID) -> "WaitingTasks":
         return cls(session, await lock_with_waiting(session, (), ending=[blocker_id]))
 
     async def tell_of_completion(self, actor: Actor, blocker: Task) -> None:
@@ -118,14 +136,8 @@ class WaitingTasks:
 
     async def _find(self, blocker: Task) -> list[tuple[Task, bool]]:
         """The tasks that wait for the blocker, and whether they wait for others as well."""
-        statement = (
-            select(Task, is_blocked(besides=blocker.id))
-            .join(TaskBlocker, TaskBlocker.task_id == Task.id)
-            .where(TaskBlocker.blocker_id == blocker.id)
-            .order_by(Task.id)
-            .execution_options(populate_existing=True)
-        )
-        found = [(task, blocked) for task, blocked in await self._session.execute(statement)]
+        waiting = await self._session.execute(_WAITING_WITH_OTHERS, {"blocker_id": blocker.id})
+        found = [(task, is_held_up) for task, is_held_up in waiting]
         if {task.id for task, _ in found} <= self._locked:
             return found
         # Some began to wait just before the blocker was locked. None can any more.

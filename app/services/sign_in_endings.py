@@ -6,9 +6,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Actor
-from app.database import ENDED_SIGN_INS
 from app.events import outbox
 from app.events.types import SignInEnded
+from app.session import ENDED_SIGN_INS
 
 # An event has to stay a small message, so one tells of so many at most.
 TOLD_AT_ONCE = 500

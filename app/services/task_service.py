@@ -1,7 +1,7 @@
 from uuid import UUID
 
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
 
 from app.core.errors import ServiceUnavailable
 from app.core.permissions import (
@@ -21,8 +21,13 @@ from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.readiness import WaitingTasks, require_unblocked
 from app.services.workflow import require_transition
+from app.session import Session
+from app.statements import keep
 
 EDITABLE = frozenset({"title", "description", "category", "priority", "impact_points", "due_at"})
+
+
+_NOW = keep(select(func.now()))
 
 
 class ChangedMeanwhile(ServiceUnavailable):
@@ -33,14 +38,13 @@ class ChangedMeanwhile(ServiceUnavailable):
 class TaskService:
     """Tasks: making and editing them, and their steps through the workflow. They are read by `TaskReads`."""
 
-    def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
+    def __init__(self, session: Session, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
         self._precondition = precondition
 
     async def create(self, actor: Actor, new: TaskCreate) -> Task:
-        task = Task(owner_id=actor.id, **new.model_dump())
+        task = Task(id=uuid7(), version=1, owner_id=actor.id, **new.model_dump())
         self._session.add(task)
-        await self._session.flush()
         event = TaskCreated(owner_id=actor.id, **new.model_dump())
         await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
         return task
@@ -58,7 +62,6 @@ class TaskService:
         for field, value in changed.items():
             setattr(task, field, value)
         task.version += 1
-        await self._session.flush()
         event = TaskUpdated(changed=changes.model_dump(mode="json", include=set(changed)))
         await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
         return task
@@ -72,7 +75,6 @@ class TaskService:
         await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
         await waiting.tell_of_deletion(actor, task)
         await self._session.delete(task)
-        await self._session.flush()
 
     async def change_status(self, actor: Actor, task_id: UUID, wanted: TaskStatus) -> Task:
         """One step by the table. Who starts a task holds it; who gives it back no longer does."""
@@ -89,10 +91,14 @@ class TaskService:
             raise ChangedMeanwhile
         if (old, wanted) == (TaskStatus.AVAILABLE, TaskStatus.IN_PROGRESS):
             await require_unblocked(self._session, actor, task_id)
-        completed_at = await self._session.scalar(select(func.now())) if wanted is TaskStatus.COMPLETED else None
+        completed_at = await self._session.scalar(_NOW) if wanted is TaskStatus.COMPLETED else None
+        if old is TaskStatus.IN_PROGRESS:
+            await assignments.end_hold(task)
         task.status, task.assignee_id, task.completed_at = wanted, holder, completed_at
         task.version += 1
-        await assignments.record_hold(actor, task, was=old)
+        if wanted is TaskStatus.IN_PROGRESS:
+            assert holder is not None
+            assignments.begin_hold(task, holder, by=actor)
         event = TaskStatusChanged(
             old_status=old,
             new_status=wanted,

@@ -116,13 +116,13 @@ async def expire_lease(session: AsyncSession, *, task_id: str, token: int) -> No
 async def remind_of_due_tasks(session: AsyncSession) -> None:
     notifier = Notifier(session, sends_mail=process.settings.smtp_url is not None)
     if await notifier.remind_of_due_tasks():
-        await ask_for_job(session, JobName.REMIND_OF_DUE_TASKS)
+        ask_for_job(session, JobName.REMIND_OF_DUE_TASKS)
 
 
 @job(JobName.PURGE_EVENTS)
 async def purge_old_events(session: AsyncSession) -> None:
     if await purge_events(session, keep=timedelta(days=process.settings.event_keep_days)):
-        await ask_for_job(session, JobName.PURGE_EVENTS)
+        ask_for_job(session, JobName.PURGE_EVENTS)
 
 
 @job(JobName.PURGE_NOTIFICATIONS)

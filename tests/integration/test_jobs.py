@@ -102,7 +102,7 @@ async def test_completing_a_task_raises_the_impact_score_and_reopening_lowers_it
 async def test_a_job_that_comes_several_times_works_once(
     carrier: CeleryCarrier, session: AsyncSession, user: User
 ) -> None:
-    job = await ask_for_job(session, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user.id))
+    job = ask_for_job(session, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user.id))
     await session.commit()
     message = DueJob(job.id, job.name, job.arguments)
 
@@ -112,7 +112,7 @@ async def test_a_job_that_comes_several_times_works_once(
     await session.commit()
     carrier.send([message, message])
     # The queue is worked off in order, so once this is done the repeated ones have come and gone.
-    test = await ask_for_job(session, JobName.TEST)
+    test = ask_for_job(session, JobName.TEST)
     await session.commit()
     carrier.send([DueJob(test.id, test.name, {})])
     await until_done(session, test)
@@ -128,7 +128,7 @@ async def test_a_job_survives_the_worker_that_is_killed_with_it(
 ) -> None:
     """The message is lost with its worker and with Redis; the row has the job sent again."""
     redis = connect_redis(redis_url)
-    job = await ask_for_job(session, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user.id))
+    job = ask_for_job(session, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user.id))
     # Sent once, says the row, and long ago; the message went with whoever had it.
     job.state, job.sends = JobState.SENT, 1
     await session.commit()

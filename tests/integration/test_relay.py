@@ -194,7 +194,7 @@ async def test_jobs_are_sent_after_the_commit_and_again_when_they_are_late(
         sent.extend(jobs)
 
     relay = Relay(database, redis, send, nothing_queued)
-    asked = await ask_for_job(session, JobName.TEST, message="hello")
+    asked = ask_for_job(session, JobName.TEST, message="hello")
     await relay.relay_jobs()
     assert sent == []
     await session.commit()
@@ -218,7 +218,7 @@ async def test_jobs_wait_in_their_rows_while_the_broker_is_away(
     async def fail(_jobs: Sequence[DueJob]) -> None:
         raise RedisConnectionError("away")
 
-    job = await ask_for_job(session, JobName.TEST)
+    job = ask_for_job(session, JobName.TEST)
     await session.commit()
 
     await Relay(database, redis, fail, nothing_queued).relay_jobs()

@@ -95,11 +95,11 @@ async def test_what_a_job_brings_about_has_the_id_of_the_request_before_it(
 ) -> None:
     request_id = new_id()
     with bound_contextvars(request_id=request_id):
-        first = await ask_for_job(session, JobName.TEST)
+        first = ask_for_job(session, JobName.TEST)
         await session.commit()
 
     async def effect(work: AsyncSession) -> None:
-        await ask_for_job(work, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user.id))
+        ask_for_job(work, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user.id))
         await outbox.record(work, ChatMessage(message="done"), actor=Actor.of(user), audience=None)
 
     await perform(database, first.id, effect)
@@ -157,7 +157,7 @@ async def test_the_relay_says_which_events_and_jobs_came_from_which_requests(
             with bound_contextvars(**bound):
                 async with database.unit_of_work() as unit:
                     await outbox.record(unit, ChatMessage(message="hello"), actor=Actor.of(user), audience=None)
-                    job = await ask_for_job(unit, JobName.TEST)
+                    job = ask_for_job(unit, JobName.TEST)
         relay = Relay(database, redis, lambda _jobs: asyncio.sleep(0), nothing_queued)
 
         assert await number_events(database, limit=10) == 2

@@ -58,7 +58,7 @@ async def test_a_broker_that_hangs_holds_up_no_event(
         database = Database.connect(url, application="tests", pool_size=4)
         redis = connect_redis(redis_url)
         async with database.unit_of_work() as unit:
-            await ask_for_job(unit, JobName.TEST)
+            ask_for_job(unit, JobName.TEST)
         relaying = asyncio.create_task(Relay(database, redis, hang, nothing_queued).run())
         async with database.unit_of_work() as unit:
             message = ChatMessage(message="still heard")

@@ -12,12 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.auth import WrongPassword, prove_password
 from app.core.permissions import Actor, PermissionDenied
 from app.core.security import password_matches
-from app.database import WAKES_RELAY, Database
+from app.database import Database
 from app.models import Event, Job, JobState, Task, TaskPriority, TaskStatus, User, UserTaskAssociation
 from app.schemas.auth import UserRegister
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.schemas.user import UserUpdate
 from app.services import AssignmentService, ChatService, TaskService, UserService
+from app.session import WAKES_RELAY
 from tests.builders.tasks import create_task
 from tests.builders.users import PASSWORD, create_user
 from tests.utils.test_utils import events_of

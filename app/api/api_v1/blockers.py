@@ -5,7 +5,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.paging import link_next_page
 from app.api.problems import WRITE_VERSION, responses
-from app.core.etags import etag_of
+from app.api.task_answers import change_answer
 from app.dependencies import BlockerServiceDep, BlockerWriterDep, PagerDep, ReaderOfTasks, WriterOfTasks
 from app.schemas.fields import PageQuery
 from app.schemas.task import TaskResponse
@@ -29,21 +29,15 @@ async def list_blockers(
     return [TaskResponse.of(task, viewer=actor.id) for task in page.items]
 
 
-@router.put("/{blocker_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
-async def add_blocker(
-    task_id: UUID, blocker_id: UUID, actor: WriterOfTasks, blockers: BlockerWriterDep, response: Response
-) -> TaskResponse:
+@router.put("/{blocker_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION, response_model=TaskResponse)
+async def add_blocker(task_id: UUID, blocker_id: UUID, actor: WriterOfTasks, blockers: BlockerWriterDep) -> Response:
     """Have the task wait for another one: it can't start before that is completed."""
-    task = await blockers.add(actor, task_id, blocker_id)
-    response.headers["ETag"] = etag_of(task.version)
-    return TaskResponse.of(task, viewer=actor.id)
+    return change_answer(await blockers.add(actor, task_id, blocker_id), actor)
 
 
-@router.delete("/{blocker_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
-async def remove_blocker(
-    task_id: UUID, blocker_id: UUID, actor: WriterOfTasks, blockers: BlockerWriterDep, response: Response
-) -> TaskResponse:
+@router.delete(
+    "/{blocker_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION, response_model=TaskResponse
+)
+async def remove_blocker(task_id: UUID, blocker_id: UUID, actor: WriterOfTasks, blockers: BlockerWriterDep) -> Response:
     """Have the task no longer wait for another one."""
-    task = await blockers.remove(actor, task_id, blocker_id)
-    response.headers["ETag"] = etag_of(task.version)
-    return TaskResponse.of(task, viewer=actor.id)
+    return change_answer(await blockers.remove(actor, task_id, blocker_id), actor)

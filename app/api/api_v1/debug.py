@@ -35,5 +35,5 @@ async def run_test_celery_task(
     _admin: CurrentAdmin, session: SessionDep, body: Annotated[TestJobRequest, Body()] = DEFAULT_REQUEST
 ) -> TestJobResponse:
     """Have a worker print a message. The answer is the id of the Celery task."""
-    job = await ask_for_job(session, JobName.TEST, message=body.message)
+    job = ask_for_job(session, JobName.TEST, message=body.message)
     return TestJobResponse(task_id=job.id)

@@ -7,9 +7,7 @@ from app.api.claiming import MAY_MAKE_READY, ClaimNext
 from app.api.once import OnceRoute
 from app.api.paging import link_next_page
 from app.api.problems import READ_VERSION, WRITE_VERSION, responses
-from app.api.task_answers import task_answer, tasks_answer
-from app.core.etags import etag_of
-from app.core.permissions import Actor
+from app.api.task_answers import change_answer, path_of, task_answer, tasks_answer
 from app.dependencies import (
     AssignmentWriterDep,
     ClaimerOfTasks,
@@ -23,13 +21,14 @@ from app.dependencies import (
     ReaderOfTasks,
     RequestIdentityOfClaimer,
     StateDep,
+    TaskMakerDep,
     TaskReadsDep,
     TaskServiceDep,
     TaskWriterDep,
     WriterOfTasks,
     hash_of_body,
 )
-from app.models import Task, TaskStatus
+from app.models import TaskStatus
 from app.schemas.event import Envelope
 from app.schemas.fields import PageQuery
 from app.schemas.task import (
@@ -54,15 +53,16 @@ router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=OnceRoute)
 
 
 @router.post(
-    "", status_code=status.HTTP_201_CREATED, responses=responses(401, 403, 409), dependencies=[OnceByWriterOfTasks]
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses=responses(401, 403, 409),
+    dependencies=[OnceByWriterOfTasks],
+    response_model=TaskResponse,
 )
-async def create_task(
-    body: TaskCreate, actor: WriterOfTasks, tasks: TaskServiceDep, response: Response
-) -> TaskResponse:
+async def create_task(body: TaskCreate, actor: WriterOfTasks, tasks: TaskMakerDep) -> Response:
     """Make a task: a draft that only its owner sees, or an available one."""
     task = await tasks.create(actor, body)
-    response.headers["Location"] = f"/api/v1/tasks/{task.id}"
-    return _tagged(task, actor, response)
+    return change_answer(task, actor, status=status.HTTP_201_CREATED, headers={"Location": path_of(task)})
 
 
 @router.get("", responses=responses(401, 403), response_model=list[TaskResponse])
@@ -107,13 +107,11 @@ async def get_task(
     return task_answer(await tasks.get(actor, task_id), if_none_match=if_none_match)
 
 
-@router.put("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
-@router.patch("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
-async def update_task(
-    task_id: UUID, body: TaskUpdate, actor: WriterOfTasks, tasks: TaskWriterDep, response: Response
-) -> TaskResponse:
+@router.put("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION, response_model=TaskResponse)
+@router.patch("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION, response_model=TaskResponse)
+async def update_task(task_id: UUID, body: TaskUpdate, actor: WriterOfTasks, tasks: TaskWriterDep) -> Response:
     """Change what is given, and nothing else."""
-    return _tagged(await tasks.update(actor, task_id, body), actor, response)
+    return change_answer(await tasks.update(actor, task_id, body), actor)
 
 
 @router.delete("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
@@ -126,58 +124,65 @@ async def delete_task(task_id: UUID, actor: WriterOfTasks, tasks: TaskWriterDep)
     "/{task_id:uuid}/assign",
     responses=responses(401, 403, 404, 409) | WRITE_VERSION,
     dependencies=[OnceByWriterOfTasks],
+    response_model=TaskResponse,
 )
 async def assign_task(
-    task_id: UUID, body: TaskAssign, actor: WriterOfTasks, assignments: AssignmentWriterDep, response: Response
-) -> TaskResponse:
+    task_id: UUID, body: TaskAssign, actor: WriterOfTasks, assignments: AssignmentWriterDep
+) -> Response:
     """Give the task to a user; it's in progress then."""
-    return _tagged(await assignments.assign(actor, task_id, body.user_id), actor, response)
+    return change_answer(await assignments.assign(actor, task_id, body.user_id), actor)
 
 
-@router.delete("/{task_id:uuid}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
-async def unassign_task(
-    task_id: UUID, actor: WriterOfTasks, assignments: AssignmentWriterDep, response: Response
-) -> TaskResponse:
+@router.delete(
+    "/{task_id:uuid}/assign", responses=responses(401, 403, 404, 409) | WRITE_VERSION, response_model=TaskResponse
+)
+async def unassign_task(task_id: UUID, actor: WriterOfTasks, assignments: AssignmentWriterDep) -> Response:
     """Take the task back from its holder; it's available again."""
-    return _tagged(await assignments.unassign(actor, task_id), actor, response)
+    return change_answer(await assignments.unassign(actor, task_id), actor)
 
 
 @router.post(
     "/{task_id:uuid}/claim",
     responses=responses(401, 403, 404, 409) | WRITE_VERSION,
     dependencies=[OnceByClaimerOfTasks],
+    response_model=TaskResponse,
 )
 async def claim_task(
     task_id: UUID,
     actor: ClaimerOfTasks,
     assignments: AssignmentWriterDep,
-    response: Response,
     body: Annotated[TaskClaim, Body()] = FOR_GOOD,
-) -> TaskResponse:
+) -> Response:
     """Take an available task for oneself, for a time or for good. One caller wins; the others learn who."""
     task = await assignments.claim(actor, task_id, lease_seconds=body.lease_seconds)
-    return _tagged(task, actor, response)
+    return change_answer(task, actor)
 
 
-@router.post("/{task_id:uuid}/lease", responses=responses(401, 403, 404, 409), dependencies=[OnceByClaimerOfTasks])
+@router.post(
+    "/{task_id:uuid}/lease",
+    responses=responses(401, 403, 404, 409),
+    dependencies=[OnceByClaimerOfTasks],
+    response_model=TaskResponse,
+)
 async def renew_lease(
     task_id: UUID,
     actor: ClaimerOfTasks,
     leases: LeaseServiceDep,
-    response: Response,
     body: Annotated[LeaseRenewal, Body()] = AS_LONG_AS_BEFORE,
-) -> TaskResponse:
+) -> Response:
     """Go on holding a task that one has claimed for a time."""
     task = await leases.renew(actor, task_id, lease_seconds=body.lease_seconds)
-    return _tagged(task, actor, response)
+    return change_answer(task, actor)
 
 
-@router.put("/{task_id:uuid}/status", responses=responses(401, 403, 404, 409) | WRITE_VERSION)
+@router.put(
+    "/{task_id:uuid}/status", responses=responses(401, 403, 404, 409) | WRITE_VERSION, response_model=TaskResponse
+)
 async def change_task_status(
-    task_id: UUID, body: TaskStatusUpdate, actor: WriterOfTasks, tasks: TaskWriterDep, response: Response
-) -> TaskResponse:
+    task_id: UUID, body: TaskStatusUpdate, actor: WriterOfTasks, tasks: TaskWriterDep
+) -> Response:
     """One step of the workflow."""
-    return _tagged(await tasks.change_status(actor, task_id, body.status), actor, response)
+    return change_answer(await tasks.change_status(actor, task_id, body.status), actor)
 
 
 @router.get("/{task_id:uuid}/history", responses=responses(401, 403, 404))
@@ -194,8 +199,3 @@ async def get_task_history(
     page = await tasks.history(actor, task_id, query, pager)
     link_next_page(request, response, page)
     return [Envelope.of(event) for event in page.items]
-
-
-def _tagged(task: Task, actor: Actor, response: Response) -> TaskResponse:
-    response.headers["ETag"] = etag_of(task.version)
-    return TaskResponse.of(task, viewer=actor.id)

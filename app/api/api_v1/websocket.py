@@ -1,6 +1,6 @@
 from fastapi import APIRouter, WebSocket
 
-from app.dependencies import get_state
+from app.dependencies import state_of
 from app.websockets.conversation import converse
 
 router = APIRouter(tags=["realtime"])
@@ -10,4 +10,4 @@ router = APIRouter(tags=["realtime"])
 @router.websocket_route("/ws")
 async def live_events(websocket: WebSocket) -> None:
     """Every event that one may see, as it happens. See docs/events.md."""
-    await converse(websocket, get_state(websocket).sockets)
+    await converse(websocket, state_of(websocket).sockets)

@@ -1,4 +1,4 @@
-"""The connections for reads: what becomes of those that break, are taken, or get no answer."""
+"""The connections past SQLAlchemy's sessions: what becomes of those that break, are taken, or get no answer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,33 +6,34 @@ from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
+from sqlalchemy import select
 
 from app.core.errors import HiveError
 from app.database import Database, driver_options
-from app.read_pool import ReadPool
+from app.driver_pool import DriverPool
 from tests.utils.databases import run_sql
 from tests.utils.test_utils import wait_until_async
 
 MY_ID = "SELECT pg_backend_pid()"
 LONG = "SELECT pg_sleep(30)"
 
-MakePool = Callable[..., ReadPool]
+MakePool = Callable[..., DriverPool]
 
 
 @pytest.fixture
 async def make(database_url: str) -> AsyncIterator[MakePool]:
     async with AsyncExitStack() as stack:
 
-        def make(*, size: int = 1, wait_seconds: float = 3, answer_seconds: float = 20) -> ReadPool:
+        def make(*, size: int = 1, wait_seconds: float = 3, answer_seconds: float = 20) -> DriverPool:
             options = driver_options(database_url, application="test pool", answer_seconds=answer_seconds)
-            pool = ReadPool(options, size=size, wait_seconds=wait_seconds)
+            pool = DriverPool(options, size=size, wait_seconds=wait_seconds)
             stack.push_async_callback(pool.close)
             return pool
 
         yield make
 
 
-async def backend(pool: ReadPool) -> int:
+async def backend(pool: DriverPool) -> int:
     row = await pool.fetch_row(MY_ID, [])
     assert row is not None
     return int(row[0])
@@ -102,6 +103,71 @@ async def test_time_outs_of_the_server_hold(make: MakePool) -> None:
 
     assert row is not None
     assert tuple(row) == ("15s", "UTC")
+
+
+async def is_in_transaction(pool: DriverPool) -> bool:
+    """Whether the pool's one connection, which is free, was left in a transaction."""
+    before = await pool.fetch_row("SELECT now()", [])
+    after = await pool.fetch_row("SELECT now()", [])
+    return before == after
+
+
+async def is_nothing_left(pool: DriverPool) -> bool:
+    row = await pool.fetch_row("SELECT to_regclass('left_behind') IS NULL", [])
+    return row is not None and bool(row[0])
+
+
+async def test_what_is_raised_within_a_transaction_ends_it_and_not_its_connection(make: MakePool) -> None:
+    pool = make()
+    before = await backend(pool)
+
+    with pytest.raises(LookupError):
+        async with pool.transaction() as connection:
+            await connection.execute("CREATE TABLE left_behind ()")
+            raise LookupError
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with pool.transaction() as connection:
+            await connection.execute("SELECT 1 / 0")
+
+    assert not await is_in_transaction(pool)
+    assert await is_nothing_left(pool)
+    assert await backend(pool) == before
+
+
+@pytest.mark.parametrize("silence", [TimeoutError, asyncio.CancelledError])
+async def test_who_gives_up_within_a_transaction_leaves_no_connection(
+    make: MakePool, silence: type[BaseException]
+) -> None:
+    pool = make()
+    before = await backend(pool)
+
+    with pytest.raises(silence):
+        async with pool.transaction() as connection:
+            await connection.execute("CREATE TABLE left_behind ()")
+            raise silence
+
+    assert await backend(pool) != before
+    assert await is_nothing_left(pool)
+
+
+@pytest.mark.parametrize("is_within_a_transaction", [True, False])
+async def test_a_connection_that_is_lost_while_it_is_used_is_a_503(
+    database_url: str, *, is_within_a_transaction: bool
+) -> None:
+    database = Database.connect(database_url, application="test losses", pool_size=1)
+    opened = database.quick_unit_of_work if is_within_a_transaction else database.quick_statement
+    for _ in range(5):
+        with pytest.raises(HiveError) as raised:
+            async with opened() as session:
+                connection = await session._connected()
+                mine = await connection.fetchval(MY_ID)
+                await run_sql(database_url, f"SELECT pg_terminate_backend({mine})")
+                await connection.execute("SELECT 1")
+
+        assert (raised.value.status_code, raised.value.error_code) == (503, "database_unavailable")
+    async with database.quick_unit_of_work() as session:
+        assert await session.scalar(select(1)) == 1
+    await database.close()
 
 
 @pytest.mark.parametrize(

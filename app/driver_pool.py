@@ -1,0 +1,142 @@
+"""Connections of the driver's own, for what goes past SQLAlchemy's sessions. See ADRs 27 and 32."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from typing import Any, Protocol
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+from asyncpg.transaction import Transaction
+
+from app.core.errors import UNAVAILABLE, ServiceUnavailable
+
+Driver = asyncpg.Connection | PoolConnectionProxy
+# What a statement ends with whose answer doesn't come, or isn't waited for.
+SILENCE = (TimeoutError, asyncio.CancelledError)
+# What the driver says of a connection that is no more, besides of one that is used in a wrong way.
+LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
+class Connections(Protocol):
+    async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
+        """The first row of what the statement answers, which is a transaction by itself."""
+
+    def connection(self) -> AbstractAsyncContextManager[Driver]:
+        """One on which each statement is a transaction by itself."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Driver]:
+        """A connection with a transaction on it: committed when the block ends, rolled back when it raises."""
+
+
+class DriverPool:
+    """It connects on first use, to `size` connections at most; `wait_seconds` is how long one waits for one of them."""
+
+    def __init__(self, options: dict[str, Any], *, size: int, wait_seconds: float) -> None:
+        self._options = options
+        self._size = size
+        self._wait_seconds = wait_seconds
+        self._made: asyncpg.Pool | None = None
+
+    async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
+        pool, connection = await self._take()
+        try:
+            with _given_up_when_silent(connection):
+                return await connection.fetchrow(sql, *arguments)
+        finally:
+            await pool.release(connection)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Driver]:
+        pool, connection = await self._take()
+        try:
+            with _given_up_when_silent(connection):
+                yield connection
+        finally:
+            await pool.release(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Driver]:
+        async with self.connection() as connection, _transaction_on(connection):
+            yield connection
+
+    async def _take(self) -> tuple[asyncpg.Pool, PoolConnectionProxy]:
+        pool = self._made or await self._make()
+        async with asyncio.timeout(self._wait_seconds):
+            return pool, await pool.acquire()
+
+    async def _make(self) -> asyncpg.Pool:
+        # Nobody else comes in between, for without a connection to make there is nothing to wait for.
+        self._made = await asyncpg.create_pool(
+            min_size=0, max_size=self._size, connection_class=_Connection, **self._options
+        )
+        return self._made
+
+    async def close(self) -> None:
+        if self._made is not None:
+            self._made.terminate()
+
+
+class _Connection(asyncpg.Connection):
+    """Nothing stays with it but a transaction, so there is nothing else to take back before its next use."""
+
+    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109  # asyncpg's own signature.
+        if self.is_in_transaction():
+            self.terminate()
+
+
+@asynccontextmanager
+async def _transaction_on(connection: Driver) -> AsyncIterator[None]:
+    transaction = connection.transaction()
+    try:
+        await transaction.start()
+    except BaseException:
+        # The driver would take it for begun.
+        _end(connection)
+        raise
+    try:
+        yield
+    except SILENCE:
+        # To ask for the end of the transaction would be to wait once more. The connection ends, and it with it.
+        raise
+    except BaseException:
+        await _roll_back(transaction, connection)
+        raise
+    else:
+        await transaction.commit()
+
+
+async def _roll_back(transaction: Transaction, connection: Driver) -> None:
+    """What it's rolled back for is what is to be told, and not that the connection is lost as well."""
+    try:
+        await transaction.rollback()
+    except (OSError, asyncpg.PostgresError, *LOST):
+        _end(connection)
+
+
+@contextmanager
+def _given_up_when_silent(connection: Driver) -> Iterator[None]:
+    try:
+        yield
+    except SILENCE:
+        # Whoever came next would wait for it as long again.
+        _end(connection)
+        raise
+    except LOST as error:
+        if not _is_lost(connection, error):
+            raise
+        _end(connection)
+        raise ServiceUnavailable(UNAVAILABLE, code="database_unavailable") from error
+
+
+def _is_lost(connection: Driver, error: Exception) -> bool:
+    try:
+        return isinstance(error, asyncpg.InternalClientError) or connection.is_closed()
+    except asyncpg.InterfaceError:
+        # The pool has taken it back already.
+        return True
+
+
+def _end(connection: Driver) -> None:
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()

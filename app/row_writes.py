@@ -1,0 +1,151 @@
+"""Writing single rows of the models: the statements that do it, one row or several rows at a time."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any, cast
+
+import sqlalchemy
+from sqlalchemy import Column, ColumnElement, Executable, FromClause, bindparam, delete, insert, select, true, update
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert, ReturningUpdate
+from sqlalchemy.sql.schema import CallableColumnDefault
+
+from app.statements import Statement, decoder
+
+Writing = ReturningInsert[Any] | ReturningUpdate[Any] | ReturningDelete[Any]
+
+
+class Table:
+    """What a model says of its table."""
+
+    def __init__(self, model: type[DeclarativeBase]) -> None:
+        self.model = model
+        self.columns: Mapping[str, Column[Any]] = {column.name: column for column in sqlalchemy.inspect(model).columns}
+        self.key = [column for column in self.columns.values() if column.primary_key]
+        self.made_by_updates = [column for column in self.columns.values() if column.onupdate or column.computed]
+        self._decoders = {name: decoder(column.type) for name, column in self.columns.items()}
+        self._defaults = {
+            name: cast("Callable[[None], object]", column.default.arg)
+            for name, column in self.columns.items()
+            if isinstance(column.default, CallableColumnDefault)
+        }
+
+    def key_of(self, row: DeclarativeBase) -> tuple[object, ...]:
+        return tuple(getattr(row, column.name) for column in self.key)
+
+    def values_of(self, row: DeclarativeBase) -> dict[str, object]:
+        present = row.__dict__
+        return {name: present[name] for name in self.columns if name in present}
+
+    def fill_in_defaults(self, row: DeclarativeBase) -> None:
+        for name, make in self._defaults.items():
+            if name not in row.__dict__:
+                setattr(row, name, make(None))
+
+    def read_into(self, row: DeclarativeBase, names: Sequence[str], values: Sequence[Any]) -> None:
+        """Have the row be what the driver has answered."""
+        # Past SQLAlchemy's attributes, which would note each value as a change.
+        present = row.__dict__
+        for name, value in zip(names, values, strict=True):
+            decode = self._decoders[name]
+            present[name] = decode(value) if decode and value is not None else value
+
+
+table_of = cache(Table)
+
+
+class Verb(StrEnum):
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Those that one statement does for all rows: the same to the same columns of the same table."""
+
+    verb: Verb
+    table: Table
+    names: frozenset[str]
+
+    def answered(self) -> list[Column[Any]]:
+        """What the database makes of the row besides what it's given."""
+        others = {
+            Verb.INSERT: [column for name, column in self.table.columns.items() if name not in self.names],
+            Verb.UPDATE: self.table.made_by_updates,
+            Verb.DELETE: [],
+        }
+        return others[self.verb] or self.table.key
+
+    def given(self, number: int) -> Iterator[tuple[str, str]]:
+        """The names of what the statement is used with, and those of the columns that they are for."""
+        for name in sorted(self.names):
+            yield f"{name}_{number}", name
+        if self.verb is not Verb.INSERT:
+            for column in self.table.key:
+                yield f"key_{column.name}_{number}", column.name
+
+    def statement(self, number: int) -> Writing:
+        """The names of what it's used with end with the number."""
+        model = self.table.model
+        values: dict[str, Any] = {name: bindparam(f"{name}_{number}") for name in sorted(self.names)}
+        is_the_row = tuple(self._is_the_row(number))
+        match self.verb:
+            case Verb.INSERT:
+                return insert(model).values(values).returning(*self.answered())
+            case Verb.UPDATE:
+                return update(model).where(*is_the_row).values(values).returning(*self.answered())
+            case Verb.DELETE:
+                return delete(model).where(*is_the_row).returning(*self.answered())
+
+    def _is_the_row(self, number: int) -> Iterator[ColumnElement[bool]]:
+        for column in self.table.key:
+            yield column == bindparam(f"key_{column.name}_{number}", type_=column.type)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    kind: Kind
+    row: DeclarativeBase
+
+
+class Together:
+    """Several kinds of writes as one statement, whose one row has what each of them has answered, one after another."""
+
+    def __init__(self, kinds: Sequence[Kind]) -> None:
+        statement = Statement.of(_statement_of(kinds))
+        columns = {name: (number, column) for number, kind in enumerate(kinds) for name, column in kind.given(number)}
+        self.sql = statement.sql
+        self._given = [(*columns[each.name], each.encode) for each in statement.parameters]
+        self._answered = [[column.name for column in kind.answered()] for kind in kinds]
+
+    def arguments(self, writes: Sequence[Write]) -> list[Any]:
+        rows = [write.row.__dict__ for write in writes]
+        return [
+            encode(rows[number][column]) if encode else rows[number][column] for number, column, encode in self._given
+        ]
+
+    def read(self, writes: Sequence[Write], answer: Sequence[Any]) -> None:
+        """Have the rows be what the database has made of them."""
+        place = 0
+        for write, names in zip(writes, self._answered, strict=True):
+            write.kind.table.read_into(write.row, names, answer[place : place + len(names)])
+            place += len(names)
+
+
+@cache
+def together(kinds: tuple[Kind, ...]) -> Together:
+    return Together(kinds)
+
+
+def _statement_of(kinds: Sequence[Kind]) -> Executable:
+    if len(kinds) == 1:
+        return kinds[0].statement(0)
+    parts = [kind.statement(number).cte(f"part_{number}") for number, kind in enumerate(kinds)]
+    all_parts: FromClause = parts[0]
+    for part in parts[1:]:
+        all_parts = all_parts.join(part, true())
+    columns = [column.label(f"{column.name}_{number}") for number, part in enumerate(parts) for column in part.c]
+    return select(*columns).select_from(all_parts)

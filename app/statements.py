@@ -1,0 +1,160 @@
+"""SQLAlchemy's statements as SQL for the driver, made once and used for all who ask in the same way."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from sqlalchemy import JSON, Executable, Select, UpdateBase
+from sqlalchemy.dialects.postgresql.asyncpg import dialect
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.types import TypeEngine
+
+DIALECT = dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects have no types.
+Convert = Callable[[Any], Any]
+AnyStatement = TypeVar("AnyStatement", bound=Executable)
+
+
+class _Given:
+    """Stands for what each use of the statement brings."""
+
+
+GIVEN = _Given()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    name: str
+    constant: object
+    encode: Convert | None
+
+    def value(self, given: Mapping[str, object]) -> object:
+        value = given[self.name] if self.constant is GIVEN else self.constant
+        return self.encode(value) if self.encode else value
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A part of each row: an object of the model, or the one column at this place."""
+
+    model: type[DeclarativeBase] | None
+    place: int
+    decode: Convert | None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL for the driver, what it's used with in the order of their places, and what its rows have."""
+
+    sql: str
+    parameters: tuple[Parameter, ...]
+    answers: tuple[Answer, ...]
+
+    @classmethod
+    def of(cls, statement: Executable) -> "Statement":
+        """For all uses. What has a name (`bindparam`) is given at each use, everything else is fixed.
+
+        Whatever a request brought must not be fixed, or it would be answered to the next one. What is fixed may
+        therefore only be a member of a closed vocabulary.
+        """
+        return cls._compiled(statement, _constant)
+
+    @classmethod
+    def for_once(cls, statement: Executable) -> "Statement":
+        """For one use, with all that it was made with."""
+        return cls._compiled(statement, _present_value)
+
+    @classmethod
+    def _compiled(cls, statement: Executable, constant: Callable[[SQLCompiler, str], object]) -> "Statement":
+        assert isinstance(statement, ClauseElement)
+        compiled = statement.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
+        assert isinstance(compiled, SQLCompiler)
+        parameters = tuple(
+            Parameter(name, constant(compiled, name), _encoder_of(compiled, name))
+            for name in compiled.positiontup or ()
+        )
+        return cls(compiled.string, parameters, tuple(_answers(statement)))
+
+    def arguments(self, given: Mapping[str, object]) -> list[Any]:
+        return [parameter.value(given) for parameter in self.parameters]
+
+
+_KEPT: dict[Executable, Statement | None] = {}
+
+
+def keep(statement: AnyStatement) -> AnyStatement:
+    """Have it made into SQL once. For those that a module has for good: they are never forgotten."""
+    _KEPT[statement] = None
+    return statement
+
+
+def sql_of(statement: Executable) -> Statement:
+    """As it's kept, or for this once."""
+    if statement not in _KEPT:
+        return Statement.for_once(statement)
+    made = _KEPT[statement] = _KEPT[statement] or Statement.of(statement)
+    return made
+
+
+def encoder(type_: TypeEngine[Any]) -> Convert | None:
+    """What makes the driver's value of one of ours."""
+    return type_.dialect_impl(DIALECT).bind_processor(DIALECT)
+
+
+def decoder(type_: TypeEngine[Any]) -> Convert | None:
+    """What makes our value of the driver's."""
+    if isinstance(type_, JSON):
+        return _read_json
+    return type_.dialect_impl(DIALECT).result_processor(DIALECT, None)
+
+
+def _read_json(value: object) -> object:
+    # SQLAlchemy has its connections read JSON themselves, others give the text. Ours are all objects and lists.
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _encoder_of(compiled: SQLCompiler, name: str) -> Convert | None:
+    # One of several values of an IN has no entry of its own, and needs none.
+    return encoder(compiled.binds[name].type) if name in compiled.binds else None
+
+
+def _constant(compiled: SQLCompiler, name: str) -> object:
+    if name in compiled.binds and not compiled.binds[name].unique:
+        return GIVEN
+    value = compiled.params[name]
+    if not isinstance(value, StrEnum):
+        raise TypeError(f"{value!r} is fixed in a statement that serves all; give it a name")
+    return value
+
+
+def _present_value(compiled: SQLCompiler, name: str) -> object:
+    is_to_be_given = name in compiled.binds and compiled.binds[name].required
+    return GIVEN if is_to_be_given else compiled.params[name]
+
+
+def _answers(statement: Executable) -> Iterator[Answer]:
+    if isinstance(statement, UpdateBase):
+        yield from _answers_of_change(statement)
+        return
+    assert isinstance(statement, Select)
+    place = 0
+    for described in statement.column_descriptions:
+        model = described.get("entity")
+        if model is not None and described["expr"] is model:
+            yield Answer(model, place, None)
+            place += len(model.__table__.columns)
+        else:
+            yield Answer(None, place, decoder(described["type"]))
+            place += 1
+
+
+def _answers_of_change(statement: UpdateBase) -> Iterator[Answer]:
+    model = statement.entity_description.get("entity") if statement.exported_columns else None
+    if model is not None and statement.exported_columns.keys() == model.__table__.columns.keys():
+        yield Answer(model, 0, None)
+        return
+    for place, column in enumerate(statement.exported_columns):
+        yield Answer(None, place, decoder(column.type))

@@ -1,0 +1,217 @@
+"""The changes that pass by the framework: the same answers, rows and events as by the declared routes."""
+
+from dataclasses import replace
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+from starlette.types import Scope as ASGIScope
+
+from app.api.quick_routes import QuickRoute
+from app.models import Scope, Task, TaskStatus, User
+from app.schemas.task import TaskResponse
+from tests.builders.tasks import create_task
+from tests.builders.tokens import create_token
+from tests.conftest import ClientWith
+from tests.utils.test_utils import events_of, problem
+
+# What the quick routes leave to the declared ones, though it says the same.
+DECLARED = {"Content-Type": "application/json; charset=utf-8"}
+PLAIN = {"Content-Type": "application/json"}
+BOTH = pytest.mark.parametrize("headers", [PLAIN, DECLARED], ids=["quick", "declared"])
+
+# Method, path, body, in this order.
+CHANGES: list[tuple[str, str, dict[str, Any]]] = [
+    ("POST", "/tasks", {"title": "Roses", "due_at": "2027-01-01T12:00:00+02:00", "status": "available"}),
+    ("PATCH", "/tasks/{task}", {"title": "Roses", "priority": "urgent"}),
+    ("PATCH", "/tasks/{task}", {}),
+    ("PUT", "/tasks/{task}/status", {"status": "in_progress"}),
+    ("POST", "/tasks/{task}/assign", {"user_id": "{other}"}),
+    ("POST", "/tasks/{task}/claim", {"lease_seconds": 60}),
+    ("POST", "/tasks/{task}/claim", {}),
+]
+OF_ONE_CALL = {"id", "created_at", "updated_at", "owner_id"}
+
+
+@pytest.fixture
+def quick_answers(monkeypatch: pytest.MonkeyPatch) -> list[QuickRoute[Any, Any]]:
+    """The quick routes that have answered. They do it as ever."""
+    answered: list[QuickRoute[Any, Any]] = []
+    respond = QuickRoute._respond
+
+    async def noting(self: QuickRoute[Any, Any], scope: ASGIScope, body: object) -> Response:
+        answered.append(self)
+        return await respond(self, scope, body)
+
+    monkeypatch.setattr(QuickRoute, "_respond", noting)
+    return answered
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES)
+async def test_both_ways_do_and_answer_the_same(
+    signed_in: httpx2.AsyncClient,
+    session: AsyncSession,
+    user: User,
+    other_user: User,
+    quick_answers: list[QuickRoute[Any, Any]],
+    method: str,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    found = []
+    for headers in (PLAIN, DECLARED):
+        task = await create_task(session, owner=user)
+        content = {
+            name: str(value).format(other=other_user.id) if name == "user_id" else value for name, value in body.items()
+        }
+
+        answer = await signed_in.request(method, path.format(task=task.id), json=content, headers=headers)
+
+        assert answer.is_success, answer.text
+        changed = await session.get_one(Task, answer.json()["id"], populate_existing=True)
+        assert answer.content.decode() == TaskResponse.of(changed, viewer=user.id).model_dump_json()
+        events = await events_of(session, changed)
+        found.append(
+            (
+                answer.status_code,
+                answer.headers["etag"],
+                answer.headers["content-type"],
+                answer.headers.get("location") == f"/api/v1/tasks/{changed.id}",
+                {name: value for name, value in answer.json().items() if name not in OF_ONE_CALL | {"lease"}},
+                [(event.type, event.task_version, event.actor_id, event.data | {"owner_id": None}) for event in events],
+                all(event.request_id == answer.headers["x-request-id"] for event in events),
+            )
+        )
+
+    assert found[0] == found[1]
+    assert len(quick_answers) == 1
+
+
+UNREADABLE = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b'"x"',
+    b"\xff",
+    b"NaN",
+    b"[" * 100_000,
+    b'{"title": 1e400}',
+    b'{"nothing": 1}',
+]
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+@pytest.mark.parametrize(("method", "path"), sorted({(method, path) for method, path, _ in CHANGES}))
+async def test_what_is_no_body_is_refused_in_the_same_words(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, method: str, path: str, content: bytes
+) -> None:
+    task = await create_task(session, owner=user)
+    path = path.format(task=task.id)
+
+    quick, declared = [
+        await signed_in.request(method, path, content=content, headers=headers) for headers in (PLAIN, DECLARED)
+    ]
+
+    assert quick.status_code == declared.status_code
+    if quick.status_code == 422:
+        assert problem(quick, 422)["errors"] == problem(declared, 422)["errors"]
+    else:
+        # A claim has no body that it needs.
+        assert (quick.status_code, path.endswith("/claim"), content) == (200, True, b"")
+
+
+@BOTH
+@pytest.mark.parametrize("token", [None, "Bearer nonsense", "Basic eDp5"])
+async def test_who_has_not_signed_in_is_told_so(
+    client: httpx2.AsyncClient, session: AsyncSession, user: User, headers: dict[str, str], token: str | None
+) -> None:
+    task = await create_task(session, owner=user)
+    signed = headers | ({"Authorization": token} if token else {})
+
+    answer = await client.patch(f"/tasks/{task.id}", json={"title": "Roses"}, headers=signed)
+
+    assert problem(answer, 401)["code"] == "unauthorized"
+    assert answer.headers["www-authenticate"] == "Bearer"
+    await session.refresh(task)
+    assert task.title == "Water the orchids"
+
+
+@BOTH
+async def test_a_program_needs_the_scope(
+    client_with: ClientWith, session: AsyncSession, user: User, headers: dict[str, str]
+) -> None:
+    task = await create_task(session, owner=user)
+    claimer = await client_with(await create_token(session, user, scopes=[Scope.TASKS_CLAIM, Scope.TASKS_READ]))
+
+    refused = [
+        await claimer.post("/tasks", json={"title": "Roses"}, headers=headers),
+        await claimer.patch(f"/tasks/{task.id}", json={"title": "Roses"}, headers=headers),
+        await claimer.put(f"/tasks/{task.id}/status", json={"status": "draft"}, headers=headers),
+        await claimer.post(f"/tasks/{task.id}/assign", json={"user_id": str(user.id)}, headers=headers),
+    ]
+
+    assert [problem(answer, 403)["needed_scope"] for answer in refused] == ["tasks:write"] * 4
+    assert (await claimer.post(f"/tasks/{task.id}/claim", json={}, headers=headers)).status_code == 200
+
+
+@BOTH
+async def test_what_one_may_not_see_is_not_there(
+    signed_in_other: httpx2.AsyncClient, session: AsyncSession, user: User, headers: dict[str, str]
+) -> None:
+    draft = await create_task(session, owner=user, status=TaskStatus.DRAFT)
+    for method, path, body in CHANGES[1:]:
+        content = {"user_id": str(user.id)} if "user_id" in body else body
+
+        answer = await signed_in_other.request(method, path.format(task=draft.id), json=content, headers=headers)
+
+        assert problem(answer, 404)["code"] == "task_not_found"
+    assert await events_of(session, draft) == []
+
+
+@pytest.mark.parametrize("name", ["If-Match", "Idempotency-Key", "Hive-Lease-Token"])
+async def test_a_condition_is_never_passed_over(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, name: str
+) -> None:
+    task = await create_task(session, owner=user)
+    wanted = {"If-Match": '"7"', "Idempotency-Key": "once", "Hive-Lease-Token": "3"}[name]
+    path = f"/tasks/{task.id}/assign"
+
+    first = await signed_in.post(path, json={"user_id": str(user.id)}, headers={name: wanted})
+    again = await signed_in.post(path, json={"user_id": str(user.id)}, headers={name: wanted})
+
+    expected = {"If-Match": (412, 412), "Idempotency-Key": (200, 200), "Hive-Lease-Token": (409, 409)}[name]
+    assert (first.status_code, again.status_code) == expected
+    if name == "Idempotency-Key":
+        assert again.headers["idempotency-replayed"] == "true"
+        assert again.content == first.content
+
+
+async def test_a_condition_that_is_required_is_asked_for(
+    app: FastAPI, signed_in: httpx2.AsyncClient, session: AsyncSession, user: User
+) -> None:
+    task = await create_task(session, owner=user)
+    strict = app.state.hive.settings.model_copy(update={"require_if_match": True})
+    app.state.hive = replace(app.state.hive, settings=strict)
+    for method, path, body in CHANGES[1:]:
+        content = {"user_id": str(user.id)} if "user_id" in body else body
+
+        answer = await signed_in.request(method, path.format(task=task.id), json=content)
+
+        assert problem(answer, 428)["code"] == "precondition_required"
+    assert (await signed_in.post("/tasks", json={"title": "Roses"})).status_code == 201
+
+
+async def test_a_parameter_that_is_unknown_is_refused(signed_in: httpx2.AsyncClient) -> None:
+    answer = await signed_in.post("/tasks?dry_run=true", json={"title": "Roses"})
+
+    assert problem(answer, 422)["errors"][0]["pointer"] == "/dry_run"
+
+
+async def test_a_body_that_is_too_large_is_refused(signed_in: httpx2.AsyncClient) -> None:
+    answer = await signed_in.post("/tasks", content=b'{"title": "' + b"x" * 2**20 + b'"}', headers=PLAIN)
+
+    assert problem(answer, 413)["code"] == "body_too_large"
