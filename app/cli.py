@@ -24,6 +24,7 @@ app = typer.Typer(
     help="HIVE: real-time task coordination.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     # Its stacks show local variables, and with them secrets.
     pretty_exceptions_enable=False,
 )
