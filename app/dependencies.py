@@ -27,7 +27,6 @@ from app.services import (
     AssignmentService,
     BatchService,
     BlockerService,
-    DashboardService,
     LeaseService,
     NotificationService,
     SessionService,
@@ -42,7 +41,6 @@ from app.services.pages import CursorCodec, Pager
 from app.services.preconditions import Precondition, precondition_of
 from app.session import Session
 from app.state import State
-from app.websockets.presence import Presence
 from app.websockets.readers import Departure
 
 bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", auto_error=False)
@@ -61,10 +59,6 @@ async def get_state(connection: HTTPConnection) -> State:
 StateDep = Annotated[State, Depends(get_state)]
 
 
-async def get_presence(state: StateDep) -> Presence:
-    return state.presence
-
-
 async def get_database(state: StateDep) -> Database:
     return state.database
 
@@ -73,7 +67,6 @@ async def get_settings(state: StateDep) -> Settings:
     return state.settings
 
 
-PresenceDep = Annotated[Presence, Depends(get_presence)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 
@@ -371,7 +364,6 @@ LeaseServiceDep = Annotated[LeaseService, Depends(get_lease_service)]
 BatchServiceDep = Annotated[BatchService, Depends(get_batch_service)]
 BlockerServiceDep = Annotated[BlockerService, _over(BlockerService)]
 BlockerWriterDep = Annotated[BlockerService, Depends(get_blocker_writer)]
-DashboardServiceDep = Annotated[DashboardService, _over(DashboardService)]
 SessionServiceDep = Annotated[SessionService, _over(SessionService)]
 AgentServiceDep = Annotated[AgentService, _over(AgentService)]
 ApiTokenServiceDep = Annotated[ApiTokenService, _over(ApiTokenService)]

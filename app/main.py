@@ -39,7 +39,9 @@ from app.events.wakeup import RelayWaker
 from app.limits import Limits
 from app.limits.requests import caller_of_user
 from app.metrics import Metrics
+from app.reads.dashboard_reads import DashboardReads
 from app.reads.task_reads import TaskReads
+from app.reads.user_reads import UserReads
 from app.services import ChatService
 from app.services.idempotency_service import Replayed
 from app.services.pages import CursorCodec
@@ -167,9 +169,20 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
 
     seats = Seats(settings.max_sockets_per_user)
     sockets = SocketServer(connections, presence, sign_in_socket, say, read, frozenset(settings.cors_origins), seats)
-    task_reads = TaskReads(database, CursorCodec(settings.signing_key))
-    metrics = Metrics(database, sockets)
-    return State(settings, database, redis, sign_ins, presence, sockets, metrics, limits, task_reads)
+    cursors = CursorCodec(settings.signing_key)
+    return State(
+        settings=settings,
+        database=database,
+        redis=redis,
+        sign_ins=sign_ins,
+        presence=presence,
+        sockets=sockets,
+        metrics=Metrics(database, sockets),
+        limits=limits,
+        task_reads=TaskReads(database, cursors),
+        user_reads=UserReads(database, cursors),
+        dashboard_reads=DashboardReads(database),
+    )
 
 
 async def _fan_out(stream: EventStream, connections: ConnectionManager) -> None:

@@ -7,7 +7,9 @@ from app.core.sign_ins import SignIns
 from app.database import Database
 from app.limits import Limits
 from app.metrics import Metrics
+from app.reads.dashboard_reads import DashboardReads
 from app.reads.task_reads import TaskReads
+from app.reads.user_reads import UserReads
 from app.websockets.conversation import SocketServer
 from app.websockets.presence import Presence
 
@@ -25,3 +27,5 @@ class State:
     metrics: Metrics
     limits: Limits
     task_reads: TaskReads
+    user_reads: UserReads
+    dashboard_reads: DashboardReads

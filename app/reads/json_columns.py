@@ -11,7 +11,7 @@ from app.models import Base
 
 
 def columns_of(
-    response: type[BaseModel], model: type[Base], computed: Mapping[str, ColumnElement[object]]
+    response: type[BaseModel], model: type[Base], computed: Mapping[str, ColumnElement[Any]]
 ) -> Iterator[Label[Any]]:
     """The fields of the response: those that are computed, and for the others the columns of the same name."""
     for name in response.model_fields:

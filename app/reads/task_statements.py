@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from functools import lru_cache
 
-from sqlalchemy import CTE, ColumnElement, Integer, Subquery, and_, bindparam, case, func, literal_column, select, true
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, case, func, literal_column, select, true
 
 from app.core.permissions import Actor, select_visible_tasks, viewer_id
 from app.models import EventLog, Task, TaskStatus
-from app.reads.json_columns import as_json, as_json_list, columns_of, moment
+from app.reads.json_columns import as_json, columns_of, moment
+from app.reads.page_parts import page_parts
 from app.schemas.task import TaskFilter, TaskListQuery, TaskResponse
 from app.services.pages import Position
 from app.services.task_filter import filter_tasks
@@ -25,23 +26,13 @@ def one_task(actor: Actor) -> Statement:
 
 def page_of_tasks(actor: Actor, query: TaskListQuery, position: Position | None) -> Statement:
     """One statement, and so one state of the database: the page, the log's end, and the place after which to go on."""
-    order = ORDERS[query.sort]
-    listed = filter_tasks(select_visible_tasks(actor), query, actor).order_by(*order.columns())
-    if position:
-        listed = listed.where(order.after(position))
     fixed = fixed_limit(query)
     limit = literal_column(str(fixed), Integer()) if fixed else bindparam("limit", type_=Integer())
-    columns = [*columns_of(TaskResponse, Task, _computed(actor)), order.key.label("sort_key")]
-    # One row more than asked for tells whether there is a next page.
-    rows = listed.with_only_columns(*columns).limit(limit + literal_column("1")).cte("page")
-    item = select(*(rows.c[name] for name in TaskResponse.model_fields)).limit(limit).subquery("item")
-    statement = select(
-        select(as_json_list(item)).scalar_subquery(),
-        EventLog.last_seq,
-        EventLog.epoch,
-        *(last := _last_of(rows, limit)).c,
-    )
-    return Statement.of(statement.select_from(EventLog).outerjoin(last, true()))
+    listed = filter_tasks(select_visible_tasks(actor), query, actor)
+    columns = columns_of(TaskResponse, Task, _computed(actor))
+    page = page_parts(listed, ORDERS[query.sort], position, columns, limit=limit)
+    statement = select(page.items, EventLog.last_seq, EventLog.epoch, *page.last.c)
+    return Statement.of(statement.select_from(EventLog).outerjoin(page.last, true()))
 
 
 @lru_cache(maxsize=1024)
@@ -54,13 +45,6 @@ def fixed_limit(query: TaskListQuery) -> int | None:
     """
     is_filtered = any(getattr(query, name) not in {(), None} for name in TaskFilter.model_fields)
     return query.limit if query.limit in USUAL_LIMITS and not is_filtered else None
-
-
-def _last_of(rows: CTE, limit: ColumnElement[int]) -> Subquery:
-    """Key and id of the last row of the page, if there is one after it."""
-    has_more = select(func.count() > limit).select_from(rows).scalar_subquery()
-    last = select(rows.c.sort_key, rows.c.id).offset(limit - literal_column("1")).limit(literal_column("1"))
-    return last.where(has_more).subquery("last")
 
 
 def _computed(actor: Actor) -> Mapping[str, ColumnElement[object]]:

@@ -4,7 +4,6 @@ from app.services.assignment_service import AssignmentService
 from app.services.batch_service import BatchService
 from app.services.blocker_service import BlockerService
 from app.services.chat_service import ChatService
-from app.services.dashboard_service import DashboardService
 from app.services.lease_service import LeaseService
 from app.services.notification_service import NotificationService
 from app.services.notifier import Notifier
@@ -17,7 +16,6 @@ __all__ = [
     "BatchService",
     "BlockerService",
     "ChatService",
-    "DashboardService",
     "LeaseService",
     "NotificationService",
     "Notifier",

@@ -1,7 +1,6 @@
-from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, cast, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import PasswordProof, WrongPassword
@@ -9,11 +8,9 @@ from app.core.permissions import Actor
 from app.core.security import hash_password
 from app.models import Task, TaskStatus, User
 from app.schemas.auth import UserRegister
-from app.schemas.fields import PageQuery
 from app.schemas.user import UserUpdate
 from app.services.account_endings import end_accounts
 from app.services.assignment_service import UserNotFound
-from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition
 from app.services.session_service import SessionService
 
@@ -23,7 +20,7 @@ NO_KEY_UPDATE = {"key_share": True}
 
 
 class UserService:
-    """Accounts: making them, changing one's own, the directory."""
+    """Accounts: making them, and changing one's own. Those of others are read by `UserReads`."""
 
     def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
@@ -45,7 +42,6 @@ class UserService:
         return user
 
     async def get(self, user_id: UUID) -> User:
-        """Deactivated accounts too: finished tasks and events go on naming them."""
         user = await self._session.get(User, user_id)
         if user is None:
             raise UserNotFound
@@ -81,19 +77,6 @@ class UserService:
         # All accounts are locked before any task, as whoever changes a holder does it.
         agents = (await self._session.scalars(own.with_for_update(key_share=True))).all()
         await end_accounts(self._session, [*agents, user], by=actor)
-
-    async def list_active(self, query: PageQuery, pager: Pager) -> Page[User]:
-        """The directory, by name."""
-        order = Order(key=User.display_name, id=User.id)
-        return await pager.fetch(select(User).where(User.is_active), order, query, scope=scope_of("users"))
-
-    async def list_by_ids(self, user_ids: frozenset[UUID]) -> Sequence[User]:
-        statement = (
-            select(User)
-            .where(User.id == any_(cast(list(user_ids), ARRAY(Uuid))), User.is_active)
-            .order_by(User.display_name, User.id)
-        )
-        return (await self._session.scalars(statement)).all()
 
     async def recompute_impact_score(self, user_id: UUID) -> int | None:
         """Set the score to the points of the tasks that the user completed; None if there is no such user.

@@ -1,12 +1,12 @@
 from fastapi import APIRouter
 
-from app.dependencies import DashboardServiceDep, PresenceDep
+from app.dependencies import StateDep
 from app.schemas.dashboard import DashboardSummary
 
 router = APIRouter(prefix="/dashboard", tags=["dashboard"])
 
 
 @router.get("/summary")
-async def get_summary(dashboard: DashboardServiceDep, presence: PresenceDep) -> DashboardSummary:
-    """How many tasks and users there are. Anyone may ask."""
-    return await dashboard.summarize(online=len(presence.online()))
+async def get_summary(state: StateDep) -> DashboardSummary:
+    """How many tasks and users there are. Anyone may ask. Of very many tasks the numbers may be some seconds old."""
+    return await state.dashboard_reads.summarize(online=len(state.presence.online()))

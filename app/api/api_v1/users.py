@@ -3,8 +3,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.paging import link_next_page
+from app.api.paging import next_page
 from app.api.problems import READ_VERSION, WRITE_VERSION, responses
+from app.api.task_answers import JSON
 from app.core.auth import prove_password
 from app.core.etags import etag_of, refuse_known
 from app.dependencies import (
@@ -13,15 +14,13 @@ from app.dependencies import (
     CurrentUserSignIn,
     DatabaseDep,
     IfNoneMatch,
-    PagerDep,
-    PresenceDep,
+    StateDep,
     UserServiceDep,
     UserWriterDep,
 )
 from app.models import User
 from app.schemas.fields import PageQuery
 from app.schemas.user import DeactivatedResponse, UserProfile, UserResponse, UserUpdate
-from app.websockets.presence import Presence
 
 router = APIRouter(prefix="/users", tags=["users"])
 
@@ -63,45 +62,26 @@ async def deactivate_me(actor: CurrentUser, users: UserWriterDep) -> Deactivated
     return DeactivatedResponse()
 
 
-@router.get("", responses=responses(401, 403))
+@router.get("", responses=responses(401, 403), response_model=list[UserProfile])
 async def list_users(
-    query: Annotated[PageQuery, Query()],
-    _actor: CurrentUser,
-    users: UserServiceDep,
-    pager: PagerDep,
-    presence: PresenceDep,
-    request: Request,
-    response: Response,
-) -> list[UserProfile]:
+    query: Annotated[PageQuery, Query()], _actor: CurrentUser, state: StateDep, request: Request
+) -> Response:
     """The directory, by name. Further pages are in the `Link` header."""
-    page = await users.list_active(query, pager)
-    link_next_page(request, response, page)
-    return [_profile(user, presence) for user in page.items]
+    found = await state.user_reads.page(query, online=state.presence.online())
+    headers = {"Link": next_page(request.scope, found.next_cursor)} if found.next_cursor else {}
+    return Response(found.json, media_type=JSON, headers=headers)
 
 
-@router.get("/online", responses=responses(401, 403))
-async def list_online_users(_actor: CurrentUser, users: UserServiceDep, presence: PresenceDep) -> list[UserProfile]:
+@router.get("/online", responses=responses(401, 403), response_model=list[UserProfile])
+async def list_online_users(_actor: CurrentUser, state: StateDep) -> Response:
     """Who is online now."""
-    return [_profile(user, presence) for user in await users.list_by_ids(presence.online())]
+    return Response(await state.user_reads.online(state.presence.online()), media_type=JSON)
 
 
-@router.get("/{user_id:uuid}", responses=responses(401, 403, 404))
-async def get_user(user_id: UUID, _actor: CurrentUser, users: UserServiceDep, presence: PresenceDep) -> UserProfile:
+@router.get("/{user_id:uuid}", responses=responses(401, 403, 404), response_model=UserProfile)
+async def get_user(user_id: UUID, _actor: CurrentUser, state: StateDep) -> Response:
     """One entry of the directory."""
-    return _profile(await users.get(user_id), presence)
-
-
-def _profile(user: User, presence: Presence) -> UserProfile:
-    return UserProfile(
-        id=user.id,
-        display_name=user.display_name,
-        role=user.role,
-        skills=user.skills,
-        impact_score=user.impact_score,
-        online=user.id in presence.online(),
-        type="agent" if user.is_agent else "user",
-        owner_id=user.owner_id,
-    )
+    return Response(await state.user_reads.get(user_id, online=state.presence.online()), media_type=JSON)
 
 
 def _tagged(user: User, response: Response) -> UserResponse:

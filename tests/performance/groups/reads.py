@@ -72,6 +72,7 @@ class Reads:
             **{f"task of {site.tasks}": self._tasks(site) for site in ends},
             **{f"list of {site.tasks}": self._lists("/api/v1/tasks", site) for site in ends},
             **{f"available of {site.tasks}": self._lists(AVAILABLE, site) for site in ends},
+            **{f"dashboard of {site.tasks}": self._dashboard(site) for site in ends},
         }
 
     def _tasks(self, site: Site) -> Measure:
@@ -80,6 +81,10 @@ class Reads:
         return self._calls(
             site.api, [get(f"/api/v1/tasks/{id_}", token=next(tokens), marker=f'"{id_}"') for id_ in ids]
         )
+
+    def _dashboard(self, site: Site) -> Measure:
+        """Few tasks are counted each time, a million not oftener than the database can bear."""
+        return self._calls(site.api, [get("/api/v1/dashboard/summary", marker=f'"total":{site.tasks},"by_status"')])
 
     def _after_updates(self, path: str, site: Site) -> Measure:
         """Each turn has changes just before: what they leave in the indexes is cleared away by and by."""
@@ -145,7 +150,12 @@ class Reads:
 
     def _of_sizes(self, rates: dict[str, Rate]) -> list[Figure]:
         small, large = self._extent.small, self._extent.large
-        kinds = {"task": "task by id", "list": "list of 50", "available": "list of 50 available"}
+        kinds = {
+            "task": "task by id",
+            "list": "list of 50",
+            "available": "list of 50 available",
+            "dashboard": "dashboard",
+        }
         figures = []
         for kind, name in kinds.items():
             fewest = rates[f"{kind} of {small}"]
