@@ -27,6 +27,7 @@ from app.services import (
     AssignmentService,
     BatchService,
     BlockerService,
+    ClaimService,
     LeaseService,
     NotificationService,
     SessionService,
@@ -332,6 +333,10 @@ async def get_assignment_writer(session: TaskSession, precondition: Precondition
     return AssignmentService(session, precondition)
 
 
+async def get_claim_service(session: TaskSession, precondition: PreconditionDep) -> ClaimService:
+    return ClaimService(session, precondition)
+
+
 async def get_blocker_writer(session: TaskSession, precondition: PreconditionDep) -> BlockerService:
     return BlockerService(session, precondition)
 
@@ -360,6 +365,7 @@ TaskMakerDep = Annotated[TaskService, _over(TaskService, get_task_session)]
 UserWriterDep = Annotated[UserService, Depends(get_user_writer)]
 TaskWriterDep = Annotated[TaskService, Depends(get_task_writer)]
 AssignmentWriterDep = Annotated[AssignmentService, Depends(get_assignment_writer)]
+ClaimServiceDep = Annotated[ClaimService, Depends(get_claim_service)]
 LeaseServiceDep = Annotated[LeaseService, Depends(get_lease_service)]
 BatchServiceDep = Annotated[BatchService, Depends(get_batch_service)]
 BlockerServiceDep = Annotated[BlockerService, _over(BlockerService)]

@@ -10,7 +10,7 @@ from app.core.permissions import Actor
 from app.database import Database
 from app.models import EventType
 from app.schemas.task import TaskClaimNext
-from app.services import AssignmentService
+from app.services import ClaimService
 from app.services.idempotency_service import IdempotencyService, RequestIdentity
 
 # After which of them a task may be ready that was not before.
@@ -43,7 +43,7 @@ class ClaimNext:
         """
         async with self.database.unit_of_work() as session:
             one_try = await IdempotencyService(session).begin(self.identity, self.body_hash) if self.identity else None
-            task = await AssignmentService(session).claim_next(self.actor, self.wanted)
+            task = await ClaimService(session).claim_next(self.actor, self.wanted)
             if task is None:
                 return None
             response = change_answer(task, self.actor)

@@ -17,7 +17,7 @@ from app.core.permissions import Actor
 from app.models import Scope as TokenScope
 from app.models import Task
 from app.schemas.task import TaskAssign, TaskClaim, TaskCreate, TaskStatusUpdate, TaskUpdate
-from app.services import AssignmentService, TaskService
+from app.services import AssignmentService, ClaimService, TaskService
 from app.session import Session
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -93,7 +93,7 @@ def _assign(session: Session, actor: Actor, task_id: UUID, body: TaskAssign) -> 
 
 
 def _claim(session: Session, actor: Actor, task_id: UUID, body: TaskClaim) -> Awaitable[Task]:
-    return AssignmentService(session).claim(actor, task_id, lease_seconds=body.lease_seconds)
+    return ClaimService(session).claim(actor, task_id, lease_seconds=body.lease_seconds)
 
 
 QUICK_WRITES: tuple[QuickRoute[Any, Any], ...] = (

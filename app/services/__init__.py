@@ -4,6 +4,7 @@ from app.services.assignment_service import AssignmentService
 from app.services.batch_service import BatchService
 from app.services.blocker_service import BlockerService
 from app.services.chat_service import ChatService
+from app.services.claim_service import ClaimService
 from app.services.lease_service import LeaseService
 from app.services.notification_service import NotificationService
 from app.services.notifier import Notifier
@@ -16,6 +17,7 @@ __all__ = [
     "BatchService",
     "BlockerService",
     "ChatService",
+    "ClaimService",
     "LeaseService",
     "NotificationService",
     "Notifier",

@@ -25,7 +25,7 @@ from app.models import (
     User,
 )
 from app.schemas.task import TaskCreate
-from app.services import AssignmentService, Notifier, TaskService
+from app.services import ClaimService, Notifier, TaskService
 from app.services.agent_service import MOST_AGENTS
 from tests.builders.agents import create_agent
 from tests.builders.tasks import create_task
@@ -399,6 +399,6 @@ async def test_services_know_an_agent_by_its_account(session: AsyncSession, user
     agent = Actor.of(await create_agent(session, owner=user))
 
     task = await TaskService(session).create(agent, TaskCreate(title="Own", status=TaskStatus.AVAILABLE))
-    await AssignmentService(session).claim(agent, task.id)
+    await ClaimService(session).claim(agent, task.id)
 
     assert {event.actor_type for event in await events_of(session, task)} == {"agent"}

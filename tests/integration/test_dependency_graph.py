@@ -14,7 +14,7 @@ from app.core.errors import HiveError
 from app.core.permissions import Actor, select_visible_tasks
 from app.models import Event, EventType, Task, TaskBlocker, TaskStatus, User
 from app.schemas.task import TaskFilter
-from app.services import AssignmentService, BlockerService, TaskService
+from app.services import BlockerService, ClaimService, TaskService
 from app.services.task_filter import filter_tasks
 from app.services.workflow import TRANSITIONS
 from tests.builders.tasks import create_task
@@ -125,7 +125,7 @@ class System:
             case ("step", task, TaskStatus() as wanted):
                 await TaskService(self._session).change_status(self._actor, self._tasks[task], wanted)
             case ("claim", task, _):
-                await AssignmentService(self._session).claim(self._actor, self._tasks[task])
+                await ClaimService(self._session).claim(self._actor, self._tasks[task])
             case (_, task, _):
                 await TaskService(self._session).delete(self._actor, self._tasks[task])
 

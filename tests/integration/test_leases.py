@@ -25,7 +25,7 @@ from app.models import (
     UserTaskAssociation,
 )
 from app.schemas.task import TaskClaimNext
-from app.services import AssignmentService, LeaseService
+from app.services import ClaimService, LeaseService
 from app.services.job_service import Postponed, perform
 from tests.builders.tasks import create_task
 from tests.builders.users import create_user
@@ -405,7 +405,7 @@ async def test_two_hundred_claimers_of_a_hundred_tasks_get_one_each(
     async def claim(person: User) -> Task | None:
         async with connections, database.unit_of_work() as unit:
             await unit.execute(text("SET LOCAL lock_timeout = '1s'"))
-            return await AssignmentService(unit).claim_next(Actor.of(person), TaskClaimNext(lease_seconds=60))
+            return await ClaimService(unit).claim_next(Actor.of(person), TaskClaimNext(lease_seconds=60))
 
     taken = [task for task in await asyncio.gather(*map(claim, people)) if task is not None]
 

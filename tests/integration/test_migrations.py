@@ -18,7 +18,7 @@ from app.migrate import MigrationError, alembic_config, create_missing_database,
 from app.models import TaskStatus
 from app.revisions import is_at_newest_revision, newest_revision
 from app.schemas.task import TaskCreate
-from app.services import AssignmentService, BlockerService, TaskService
+from app.services import BlockerService, ClaimService, TaskService
 from tests.builders.agents import create_agent
 from tests.builders.tokens import create_token
 from tests.builders.users import create_user
@@ -44,7 +44,7 @@ async def fill(url: str) -> None:
     async with database.unit_of_work() as session:
         actor = Actor.of(user)
         task = await TaskService(session).create(actor, TaskCreate(title="Kept", status=TaskStatus.AVAILABLE))
-        await AssignmentService(session).claim(actor, task.id)
+        await ClaimService(session).claim(actor, task.id)
         await TaskService(session).change_status(actor, task.id, TaskStatus.COMPLETED)
         waiting = await TaskService(session).create(actor, TaskCreate(title="Waits"))
         await BlockerService(session).add(actor, waiting.id, task.id)

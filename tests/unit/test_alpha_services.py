@@ -17,7 +17,7 @@ from app.models import Event, Job, JobState, Task, TaskPriority, TaskStatus, Use
 from app.schemas.auth import UserRegister
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.schemas.user import UserUpdate
-from app.services import AssignmentService, ChatService, TaskService, UserService
+from app.services import AssignmentService, ChatService, ClaimService, TaskService, UserService
 from app.session import WAKES_RELAY
 from tests.builders.tasks import create_task
 from tests.builders.users import PASSWORD, create_user
@@ -233,7 +233,7 @@ async def test_the_versions_of_a_task_rise_by_one_with_each_event(
     task = await tasks.create(actor, TaskCreate(title="Orchids"))
 
     await tasks.change_status(actor, task.id, AVAILABLE)
-    await assignments.claim(Actor.of(other_user), task.id)
+    await ClaimService(session).claim(Actor.of(other_user), task.id)
     await tasks.update(actor, task.id, TaskUpdate(title="Roses", impact_points=2))
     await assignments.assign(actor, task.id, user.id)
     await tasks.change_status(actor, task.id, COMPLETED)

@@ -9,14 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Actor, PermissionDenied, TaskNotFound
 from app.models import Task, TaskStatus, User, UserTaskAssociation
-from app.services import AssignmentService, TaskService
+from app.services import AssignmentService, ClaimService, TaskService
 from app.services.assignment_service import (
-    AlreadyClaimed,
     AlreadyCompleted,
     NotAssigned,
-    NotAvailable,
     UserNotFound,
 )
+from app.services.claim_service import AlreadyClaimed, NotAvailable
 from tests.builders.tasks import create_task
 from tests.builders.users import create_user
 from tests.utils.test_utils import events_of
@@ -137,7 +136,7 @@ async def test_what_nobody_works_on_cannot_be_taken_back(session: AsyncSession, 
 async def test_claim_makes_the_actor_the_holder(session: AsyncSession, user: User, other_user: User) -> None:
     task = await create_task(session, owner=user)
 
-    claimed = await AssignmentService(session).claim(Actor.of(other_user), task.id)
+    claimed = await ClaimService(session).claim(Actor.of(other_user), task.id)
 
     assert (claimed.status, claimed.assignee_id, claimed.version) == (IN_PROGRESS, other_user.id, 2)
     [hold] = await holds_of(session, task)
@@ -149,7 +148,7 @@ async def test_claim_makes_the_actor_the_holder(session: AsyncSession, user: Use
 async def test_claiming_again_what_one_holds_changes_nothing(session: AsyncSession, user: User) -> None:
     task = await create_task(session, owner=user, assignee=user, status=IN_PROGRESS)
 
-    assert (await AssignmentService(session).claim(Actor.of(user), task.id)).version == 1
+    assert (await ClaimService(session).claim(Actor.of(user), task.id)).version == 1
     assert await events_of(session, task) == []
 
 
@@ -157,7 +156,7 @@ async def test_what_somebody_holds_cannot_be_claimed(session: AsyncSession, user
     task = await create_task(session, owner=user, assignee=user, status=IN_PROGRESS)
 
     with pytest.raises(AlreadyClaimed) as refused:
-        await AssignmentService(session).claim(Actor.of(other_user), task.id)
+        await ClaimService(session).claim(Actor.of(other_user), task.id)
 
     assert (refused.value.status_code, refused.value.extra) == (409, {"holder": user.id})
 
@@ -166,7 +165,7 @@ async def test_neither_a_draft_nor_a_completed_task_can_be_claimed(session: Asyn
     for status in (TaskStatus.DRAFT, COMPLETED):
         task = await create_task(session, owner=user, status=status)
         with pytest.raises(NotAvailable) as refused:
-            await AssignmentService(session).claim(Actor.of(user), task.id)
+            await ClaimService(session).claim(Actor.of(user), task.id)
         assert refused.value.extra["current"] is status
 
 
@@ -174,7 +173,7 @@ async def test_a_draft_of_somebody_else_cannot_be_claimed(session: AsyncSession,
     task = await create_task(session, owner=user, status=TaskStatus.DRAFT)
 
     with pytest.raises(TaskNotFound):
-        await AssignmentService(session).claim(Actor.of(other_user), task.id)
+        await ClaimService(session).claim(Actor.of(other_user), task.id)
 
 
 async def test_completing_ends_the_hold_and_keeps_the_name(session: AsyncSession, user: User, other_user: User) -> None:

@@ -12,6 +12,7 @@ from app.dependencies import (
     AssignmentWriterDep,
     ClaimerOfTasks,
     ClaimerSignIn,
+    ClaimServiceDep,
     ClientDeparture,
     IfNoneMatch,
     LeaseServiceDep,
@@ -150,11 +151,11 @@ async def unassign_task(task_id: UUID, actor: WriterOfTasks, assignments: Assign
 async def claim_task(
     task_id: UUID,
     actor: ClaimerOfTasks,
-    assignments: AssignmentWriterDep,
+    claims: ClaimServiceDep,
     body: Annotated[TaskClaim, Body()] = FOR_GOOD,
 ) -> Response:
     """Take an available task for oneself, for a time or for good. One caller wins; the others learn who."""
-    task = await assignments.claim(actor, task_id, lease_seconds=body.lease_seconds)
+    task = await claims.claim(actor, task_id, lease_seconds=body.lease_seconds)
     return change_answer(task, actor)
 
 
