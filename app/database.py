@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: engine, sessions, transactions. No other module says "commit"."""
+"""The way to PostgreSQL: engine, sessions, transactions. No service commits."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
@@ -156,7 +156,7 @@ class Database:
 
         Raises:
             HiveError: as `unit_of_work` does.
-            RuntimeError: it would be two. Then none of them is sent.
+            RuntimeError: there is a second one, which isn't sent.
         """
         assert self._writes is not None
         async with self._quick_session_on(self._writes.connection(), is_one_statement=True) as session:

@@ -11,6 +11,8 @@ from asyncpg.transaction import Transaction
 
 from app.core.errors import UNAVAILABLE, ServiceUnavailable
 
+# To close a connection after so many queries would be to do it, and maybe to fail, when a request is just done.
+NO_END = 2**62
 Driver = asyncpg.Connection | PoolConnectionProxy
 # What a statement ends with whose answer doesn't come, or isn't waited for.
 SILENCE = (TimeoutError, asyncio.CancelledError)
@@ -68,7 +70,7 @@ class DriverPool:
     async def _make(self) -> asyncpg.Pool:
         # Nobody else comes in between, for without a connection to make there is nothing to wait for.
         self._made = await asyncpg.create_pool(
-            min_size=0, max_size=self._size, connection_class=_Connection, **self._options
+            min_size=0, max_size=self._size, max_queries=NO_END, connection_class=_Connection, **self._options
         )
         return self._made
 

@@ -1,14 +1,14 @@
 """A session for the few things that changes of tasks need, at a tenth of the cost of SQLAlchemy's. See ADR 32."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import asyncpg
 from asyncpg.transaction import Transaction
-from sqlalchemy import Executable
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy import Executable, inspect
+from sqlalchemy.orm import DeclarativeBase, InstanceState
 
 from app.driver_pool import Driver
 from app.row_writes import Kind, Table, Verb, Write, table_of, together
@@ -25,7 +25,8 @@ class QuickSession:
 
     Like SQLAlchemy's session it has one object for each row, writes what was added, changed and deleted before the next
     statement, and fills in what the database has made of it. Unlike it, it knows no relations between objects, no
-    lazy loading, and no selects of several models: the statement says all.
+    lazy loading, and no selects of several models: the statement says all. What an UPDATE or DELETE does, objects that
+    are known learn only if it returns them.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Driver]], *, is_one_statement: bool = False) -> None:
@@ -85,7 +86,7 @@ class QuickSession:
         return _Savepoint(self, savepoint)
 
     def forget_rows(self) -> None:
-        """Whatever is known of rows may be so no longer."""
+        """Whatever is known of rows may be so no longer. Objects that somebody has are looked after no more."""
         self._known.clear()
         self._added.clear()
         self._deleted.clear()
@@ -104,7 +105,7 @@ class QuickSession:
 
     def _updates(self) -> Iterator[Write]:
         for (table, _), known in self._known.items():
-            if changed := known.changed():
+            if known.state.committed_state and (changed := known.changed()):
                 yield Write(Kind(Verb.UPDATE, table, changed), known.row)
 
     def _insertions(self) -> Iterator[Write]:
@@ -123,8 +124,10 @@ class QuickSession:
         """One statement for all of them."""
         way = together(tuple(write.kind for write in writes))
         connection = await self._connected()
-        [answer] = await connection.fetch(way.sql, *way.arguments(writes))
-        way.read(writes, tuple(answer))
+        answers = await connection.fetch(way.sql, *way.arguments(writes))
+        if not answers:
+            raise RuntimeError(f"One of these rows is gone: {[write.row for write in writes]}")
+        way.read(writes, tuple(answers[0]))
         self._note(writes)
 
     async def _write_alike(self, writes: Sequence[Write]) -> None:
@@ -142,7 +145,7 @@ class QuickSession:
             if write.kind.verb is Verb.DELETE:
                 self._known.pop(key, None)
             else:
-                self._known[key] = _Known(write.row, write.kind.table.values_of(write.row))
+                self._known[key] = _Known.of(write.row)
 
     def _value(self, answer: Answer, row: asyncpg.Record) -> Any:
         if answer.model is not None:
@@ -155,7 +158,7 @@ class QuickSession:
         known = self._known.get(key)
         row = known.row if known else table.model()
         table.read_into(row, tuple(table.columns), record[place : place + len(table.columns)])
-        self._known[key] = _Known(row, table.values_of(row))
+        self._known[key] = _Known.of(row)
         return row
 
 
@@ -178,11 +181,18 @@ class _Savepoint:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """An object, and what its row has as far as the session knows."""
+    """An object whose row is known, and what SQLAlchemy notes of it: the values that were replaced since."""
 
     row: DeclarativeBase
-    values: Mapping[str, object]
+    state: InstanceState[Any]
+
+    @classmethod
+    def of(cls, row: DeclarativeBase) -> "_Known":
+        """The object is now what its row is."""
+        state: InstanceState[Any] = inspect(row)
+        state.committed_state.clear()
+        return cls(row, state)
 
     def changed(self) -> frozenset[str]:
         present = self.row.__dict__
-        return frozenset(name for name, value in self.values.items() if present[name] != value)
+        return frozenset(name for name, before in self.state.committed_state.items() if present[name] != before)

@@ -82,15 +82,15 @@ class Kind:
     def given(self, number: int) -> Iterator[tuple[str, str]]:
         """The names of what the statement is used with, and those of the columns that they are for."""
         for name in sorted(self.names):
-            yield f"{name}_{number}", name
+            yield _value_name(name, number), name
         if self.verb is not Verb.INSERT:
             for column in self.table.key:
-                yield f"key_{column.name}_{number}", column.name
+                yield _key_name(column, number), column.name
 
     def statement(self, number: int) -> Writing:
         """The names of what it's used with end with the number."""
         model = self.table.model
-        values: dict[str, Any] = {name: bindparam(f"{name}_{number}") for name in sorted(self.names)}
+        values: dict[str, Any] = {name: bindparam(_value_name(name, number)) for name in sorted(self.names)}
         is_the_row = tuple(self._is_the_row(number))
         match self.verb:
             case Verb.INSERT:
@@ -102,7 +102,15 @@ class Kind:
 
     def _is_the_row(self, number: int) -> Iterator[ColumnElement[bool]]:
         for column in self.table.key:
-            yield column == bindparam(f"key_{column.name}_{number}", type_=column.type)
+            yield column == bindparam(_key_name(column, number), type_=column.type)
+
+
+def _value_name(column: str, number: int) -> str:
+    return f"{column}_{number}"
+
+
+def _key_name(column: Column[Any], number: int) -> str:
+    return f"key_{column.name}_{number}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a service asks of a session: SQLAlchemy's has it, and `QuickSession`, which has nothing else."""
+"""What a service asks of a session: SQLAlchemy's has it, and `QuickSession`, which has hardly more."""
 
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ ENDED_SIGN_INS = "ended_sign_ins"
 
 
 class Nested(Protocol):
-    """A part of a transaction that can be undone without the rest."""
+    """What stands behind a `Savepoint`."""
 
     @property
     def is_active(self) -> bool:

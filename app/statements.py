@@ -144,6 +144,8 @@ def _answers(statement: Executable) -> Iterator[Answer]:
     for described in statement.column_descriptions:
         model = described.get("entity")
         if model is not None and described["expr"] is model:
+            if place:
+                raise TypeError("an object comes first in a statement's columns, and there is one at most")
             yield Answer(model, place, None)
             place += len(model.__table__.columns)
         else:

@@ -10,13 +10,12 @@ from pydantic import ValidationError
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.api.quick_routes import Call, QuickRoute
+from app.api.quick_routes import AN_ID, TASKS, Call, QuickRoute
 from app.api.task_answers import task_answer, tasks_answer
 from app.models import Scope as TokenScope
 from app.schemas.task import TaskListQuery
 
-TASKS = "/api/v1/tasks"
-_TASK = re.compile(rf"{TASKS}/([0-9a-f]{{8}}-(?:[0-9a-f]{{4}}-){{3}}[0-9a-f]{{12}})")
+_TASK = re.compile(f"{TASKS}/{AN_ID}")
 LONGEST_QUERY = 500
 REPEATABLE = frozenset({"status", "priority", "category"})
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope, Send
@@ -21,6 +22,9 @@ from app.state import State
 
 Asked = TypeVar("Asked")
 Body = TypeVar("Body")
+TASKS = "/api/v1/tasks"
+# An id as HIVE writes it; other spellings are for the declared routes.
+AN_ID = "([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"
 _IS_ODD = "hive_is_odd"
 
 
@@ -67,7 +71,7 @@ class QuickRoute(BaseRoute, Generic[Asked, Body]):
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        content = b"" if self._method == "GET" else await Request(scope, receive).body()
+        content = b"" if self._method == "GET" else await _body(scope, receive)
         try:
             body = self._read(content)
         except (ValueError, RecursionError):
@@ -85,6 +89,14 @@ class QuickRoute(BaseRoute, Generic[Asked, Body]):
         signed_in = await state.sign_ins.sign_in(token)
         signed_in.require(self._needs)
         return await self._answer(Call(state, signed_in.actor, scope["asked"], body, scope))
+
+
+async def _body(scope: Scope, receive: Receive) -> bytes:
+    try:
+        return await Request(scope, receive).body()
+    except ClientDisconnect:
+        # As the framework has it. Nobody reads the answer, but it's counted, and it's no fault of ours.
+        raise HTTPException(400) from None
 
 
 def _again(content: bytes, receive: Receive) -> Receive:

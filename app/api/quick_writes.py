@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.api.quick_routes import Call, QuickRoute
+from app.api.quick_routes import AN_ID, TASKS, Call, QuickRoute
 from app.api.task_answers import change_answer, path_of
 from app.core.permissions import Actor
 from app.models import Scope as TokenScope
@@ -22,16 +22,16 @@ from app.session import Session
 
 Model = TypeVar("Model", bound=BaseModel)
 
-TASKS = "/api/v1/tasks"
-_CHANGE = re.compile(rf"{TASKS}/([0-9a-f]{{8}}-(?:[0-9a-f]{{4}}-){{3}}[0-9a-f]{{12}})(/[a-z]+|)")
-JSON = (b"content-type", b"application/json")
+_CHANGE = re.compile(f"{TASKS}/{AN_ID}(/[a-z]+|)")
+JSON = b"application/json"
 # What asks for more than the change itself: that it's made once, or of this version alone, or by this hold.
 CONDITIONS = frozenset({b"idempotency-key", b"if-match", b"hive-lease-token"})
 
 
 def _is_plain(scope: Scope) -> bool:
-    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
-    return not scope["query_string"] and JSON in headers and all(name not in CONDITIONS for name, _ in headers)
+    given = dict(reversed(scope["headers"]))
+    # Of a header that comes twice the first counts, as elsewhere.
+    return not scope["query_string"] and given.get(b"content-type") == JSON and CONDITIONS.isdisjoint(given)
 
 
 def _recognize_creation(scope: Scope) -> bool | None:
@@ -54,7 +54,7 @@ async def _create(call: Call[bool, TaskCreate]) -> Response:
     # The task, its event and what follows from it are written together, and nothing was read before.
     async with call.state.database.quick_statement() as session:
         task = await TaskService(session).create(call.actor, call.body)
-        return change_answer(task, call.actor, status=201, headers={"Location": path_of(task)})
+    return change_answer(task, call.actor, status=201, headers={"Location": path_of(task)})
 
 
 def _change(

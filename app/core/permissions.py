@@ -78,7 +78,7 @@ def permissions_on(actor: Actor, task: Task) -> frozenset[Permission]:
 
 
 def viewer_id(actor: Actor) -> BindParameter[UUID]:
-    """The actor in a statement. It has a name, so that a statement made for one actor serves all (see `app/reads`)."""
+    """The actor in a statement. It has a name, so that one made for one actor serves all (see `app/statements.py`)."""
     return bindparam("viewer_id", actor.id, Uuid())
 
 

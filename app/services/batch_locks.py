@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from app.core.permissions import Actor
 from app.models import Task, TaskStatus, User
 from app.schemas.batch import AssignItem, BatchItem, ChangeItem, DeleteItem, StatusItem
-from app.services.readiness import lock_with_waiting
+from app.services.readiness import NAMED, lock_with_waiting
 from app.session import Session
 from app.statements import keep
 
@@ -34,9 +34,8 @@ def _led_to(items: Sequence[BatchItem], status: TaskStatus) -> Iterator[UUID]:
     return (item.id for item in items if isinstance(item, StatusItem) and item.body.status is status)
 
 
-_NAMED = select(func.unnest(bindparam("named", type_=ARRAY(Uuid()))))
 _HOLDERS = select(Task.assignee_id).where(Task.id == any_(bindparam("held", type_=ARRAY(Uuid()))))
-_PEOPLE = User.id == any_(func.array(union_all(_NAMED, _HOLDERS).scalar_subquery()))
+_PEOPLE = User.id == any_(func.array(union_all(NAMED, _HOLDERS).scalar_subquery()))
 _LOCK_PEOPLE = keep(select(User.id).where(_PEOPLE).order_by(User.id).with_for_update(read=True))
 
 

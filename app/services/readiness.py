@@ -56,10 +56,11 @@ def name_for_readers(blocker: Task, task: Task) -> UUID | None:
     return blocker.id if is_for_its_owner or not is_hidden else None
 
 
-_NAMED = select(func.unnest(bindparam("named", type_=ARRAY(Uuid()))))
+# The ids that a statement is given by this name.
+NAMED = select(func.unnest(bindparam("named", type_=ARRAY(Uuid()))))
 _WAITING = select(TaskBlocker.task_id).where(TaskBlocker.blocker_id == any_(bindparam("ended", type_=ARRAY(Uuid()))))
 # As an array it's looked up by the primary key, whatever the planner takes the table for.
-_WITH_WAITING = Task.id == any_(func.array(union_all(_NAMED, _WAITING).scalar_subquery()))
+_WITH_WAITING = Task.id == any_(func.array(union_all(NAMED, _WAITING).scalar_subquery()))
 _LOCK_WITH_WAITING = keep(select(Task.id).where(_WITH_WAITING).order_by(Task.id).with_for_update())
 
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import HiveError
@@ -266,3 +266,32 @@ async def test_a_lock_is_held_until_the_end(database: Database, session: AsyncSe
 
     await session.refresh(task)
     assert task.title == "Lilies and roses"
+
+
+async def test_several_models_in_one_select_are_refused(database: Database) -> None:
+    with pytest.raises(TypeError, match="one at most"):
+        async with database.quick_unit_of_work() as quick:
+            await quick.execute(select(User, Task).join(Task, Task.owner_id == User.id))
+
+
+async def test_a_row_that_is_gone_is_not_taken_for_written(
+    database: Database, session: AsyncSession, user: User
+) -> None:
+    task = await create_task(session, owner=user)
+    with pytest.raises(RuntimeError, match="gone"):
+        async with database.quick_unit_of_work() as quick:
+            found = await find(quick, task)
+            await quick.execute(delete(Task).where(Task.id == task.id))
+            found.title = "Roses"
+
+
+async def test_what_was_set_back_is_no_change(
+    database: Database, session: AsyncSession, user: User, sent: list[str]
+) -> None:
+    task = await create_task(session, owner=user)
+    async with database.quick_unit_of_work() as quick:
+        found = await find(quick, task)
+        found.title = "Roses"
+        found.title = "Water the orchids"
+
+    assert len(sent) == 1

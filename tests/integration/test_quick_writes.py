@@ -6,8 +6,10 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
+from starlette.types import Message
 from starlette.types import Scope as ASGIScope
 
 from app.api.quick_routes import QuickRoute
@@ -215,3 +217,78 @@ async def test_a_body_that_is_too_large_is_refused(signed_in: httpx2.AsyncClient
     answer = await signed_in.post("/tasks", content=b'{"title": "' + b"x" * 2**20 + b'"}', headers=PLAIN)
 
     assert problem(answer, 413)["code"] == "body_too_large"
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_who_hangs_up_in_the_middle_of_a_body_is_no_fault_of_ours(app: FastAPI, user: User, method: str) -> None:
+    path = "/api/v1/tasks" if method == "POST" else f"/api/v1/tasks/{user.id}"
+    statuses = []
+    for content_type in (PLAIN["Content-Type"], DECLARED["Content-Type"]):
+        coming: list[Message] = [
+            {"type": "http.disconnect"},
+            {"type": "http.request", "body": b'{"title"', "more_body": True},
+        ]
+
+        async def receive(coming: list[Message] = coming) -> Message:
+            return coming.pop()
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(b"content-type", content_type.encode())],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+        }
+        await app(scope, receive, send)
+
+    assert statuses == [422, 422]
+
+
+@pytest.mark.parametrize(
+    ("types", "status"),
+    [
+        ([b"application/json", b"text/plain"], 201),
+        ([b"text/plain", b"application/json"], 422),
+        ([b"text/plain", b"application/json; charset=utf-8"], 422),
+    ],
+)
+async def test_of_two_kinds_of_content_the_first_counts(
+    signed_in: httpx2.AsyncClient, types: list[bytes], status: int
+) -> None:
+    headers = [(b"authorization", signed_in.headers["authorization"].encode())]
+    headers += [(b"content-type", each) for each in types]
+
+    answer = await signed_in.post("/tasks", content=b'{"title": "Roses"}', headers=headers)
+
+    assert answer.status_code == status
+
+
+async def test_a_task_whose_answer_can_not_be_built_is_there_and_told_of(
+    app: FastAPI, signed_in: httpx2.AsyncClient, session: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was one statement, which is a transaction by itself."""
+    woken: list[bool] = []
+    app.state.hive.database.wake_relay = lambda: woken.append(True)
+
+    def fail(*_: object, **__: object) -> Response:
+        raise LookupError
+
+    monkeypatch.setattr("app.api.quick_writes.change_answer", fail)
+
+    answer = await signed_in.post("/tasks", json={"title": "Roses"})
+
+    assert problem(answer, 500)["code"] == "internal_error"
+    [task] = await session.scalars(select(Task))
+    assert [event.type for event in await events_of(session, task)] == ["task.created"]
+    assert woken == [True]
