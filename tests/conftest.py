@@ -43,7 +43,7 @@ from app.core.logging import configure_logging
 from app.core.redis import connect_redis
 from app.core.security import issue_token
 from app.database import POOL_SECONDS, Database, create_engine, driver_options
-from app.driver_pool import Connections, DriverPool
+from app.driver_pool import Connections, Driver, DriverPool
 from app.events.published import read_log
 from app.main import build_state, create_app
 from app.models import Base, EventLog, User
@@ -219,29 +219,56 @@ class ConnectionOfTest:
         return driver
 
 
+class NotingConnections:
+    """Tells what is sent by quick sessions on the connections of a committed test."""
+
+    def __init__(self, connections: Connections, note: Callable[[str, Sequence[object]], None]) -> None:
+        self._connections = connections
+        self._note = note
+        self.fetch_row = connections.fetch_row
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Driver]:
+        async with self._connections.connection() as driver:
+            yield cast("Driver", NotingDriver(driver, self._note))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Driver]:
+        async with self._connections.transaction() as driver:
+            yield cast("Driver", NotingDriver(driver, self._note))
+
+
 class NotingDriver:
     """Tells what is sent by a quick session."""
 
-    def __init__(self, driver: asyncpg.Connection, note: Callable[[str, Sequence[object]], None]) -> None:
+    def __init__(self, driver: Driver, note: Callable[[str, Sequence[object]], None]) -> None:
         self._driver = driver
         self._note = note
         self.transaction = driver.transaction
 
     async def fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
         self._note(sql, arguments)
-        return await self._driver.fetch(sql, *arguments)
+        rows: list[asyncpg.Record] = await self._driver.fetch(sql, *arguments)
+        return rows
 
     async def fetchmany(self, sql: str, arguments: Sequence[Sequence[object]]) -> list[asyncpg.Record]:
         self._note(sql, arguments)
-        return await self._driver.fetchmany(sql, arguments)
+        rows: list[asyncpg.Record] = await self._driver.fetchmany(sql, arguments)
+        return rows
 
 
 @pytest.fixture
-async def driver_connections(connection: AsyncConnection | None, database_url: str) -> AsyncIterator[Connections]:
+def driver_url(database_url: str) -> str:
+    """The database of `engine`, for what goes past it. Who makes another engine makes another one of these."""
+    return database_url
+
+
+@pytest.fixture
+async def driver_connections(connection: AsyncConnection | None, driver_url: str) -> AsyncIterator[Connections]:
     if connection is not None:
         yield ConnectionOfTest(connection)
         return
-    pool = DriverPool(driver_options(database_url, application="tests"), size=5, wait_seconds=POOL_SECONDS)
+    pool = DriverPool(driver_options(driver_url, application="tests"), size=5, wait_seconds=POOL_SECONDS)
     yield pool
     await pool.close()
 

@@ -20,6 +20,7 @@ from app.database import Database
 from app.events.due_jobs import DueJob, may_have_due_jobs, put_back, take_due_jobs
 from app.events.history import is_restored, renew_if_restored
 from app.events.published import PublishedEvent, stream_key
+from app.events.queue_length import CountQueued, QueueLength
 from app.events.wakeup import WAKE_CHANNEL
 from app.models import Event, EventLog
 
@@ -38,7 +39,6 @@ class HistoryEnded(Exception):
 
 
 SendJobs = Callable[[Sequence[DueJob]], Awaitable[None]]
-CountQueued = Callable[[], Awaitable[int]]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -53,7 +53,7 @@ class Relay:
         self._database = database
         self._redis = redis
         self._send_jobs = send_jobs
-        self._count_queued = count_queued
+        self._queue = QueueLength(count_queued, holds_seconds=POLL_SECONDS)
         self._events_wanted = asyncio.Event()
         self._jobs_wanted = asyncio.Event()
 
@@ -81,10 +81,11 @@ class Relay:
 
     async def _lead(self, database: Database) -> None:
         await renew_if_restored(database, self._redis)
-        # Side by side, so that a broker that hangs holds up no event.
+        # Side by side, so that a broker that hangs holds up no event. The jobs ask first, for they are quick at it, and
+        # have the longer way to go.
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._repeat(lambda: self.relay_events(database), self._events_wanted))
             group.create_task(self._repeat(self.relay_jobs, self._jobs_wanted))
+            group.create_task(self._repeat(lambda: self.relay_events(database), self._events_wanted))
 
     async def _repeat(self, relay_batch: Callable[[], Awaitable[bool]], wanted: asyncio.Event) -> None:
         while True:
@@ -109,10 +110,12 @@ class Relay:
         """Send one batch of jobs; whether there may be more at once."""
         due: Sequence[DueJob] = ()
         try:
-            due = await self._take_jobs(queued=await self._count_queued())
+            due = await self._take_jobs()
             if due:
                 await self._send_jobs(due)
         except REDIS_FAILURES as error:
+            # Before more are taken, the broker has to say that it's there again.
+            self._queue.forget()
             async with self._database.unit_of_work() as session:
                 # Nothing waits for a broker that is away while nothing is to be sent.
                 if due or await may_have_due_jobs(session):
@@ -122,13 +125,19 @@ class Relay:
             return False
         return len(due) == BATCH
 
-    async def _take_jobs(self, *, queued: int) -> Sequence[DueJob]:
+    async def _take_jobs(self) -> Sequence[DueJob]:
         """As many due jobs as the queue has room for."""
+        queued = self._queue.at_most()
+        is_known_empty = False
+        if queued is None or queued >= MOST_QUEUED_JOBS:
+            queued = await self._queue.count()
+            is_known_empty = queued == 0
         room = min(MOST_QUEUED_JOBS - queued, BATCH)
         if room <= 0:
             return ()
-        async with self._database.unit_of_work() as session:
-            due = await take_due_jobs(session, limit=room, is_queue_empty=queued == 0)
+        async with self._database.quick_statement() as session:
+            due = await take_due_jobs(session, limit=room, is_queue_empty=is_known_empty)
+        self._queue.note_sent(len(due))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("sending jobs", requests={str(job.id): job.request_id for job in due})
         return due
@@ -140,8 +149,8 @@ class Relay:
                     await subscription.subscribe(WAKE_CHANNEL)
                     while True:
                         if await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0):
-                            self._events_wanted.set()
                             self._jobs_wanted.set()
+                            self._events_wanted.set()
             except REDIS_FAILURES:
                 await asyncio.sleep(STANDBY_SECONDS)
 

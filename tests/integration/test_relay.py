@@ -30,12 +30,22 @@ pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
 
 
 @pytest.fixture(scope="module")
-async def engine(servers: str) -> AsyncIterator[AsyncEngine]:
+async def own_database(servers: str) -> AsyncIterator[str]:
     """A database in which no relay is at work but those of these tests."""
     async with new_database(servers, is_migrated=True) as url:
-        engine = create_engine(url, application="tests", pool_size=10)
-        yield engine
-        await engine.dispose()
+        yield url
+
+
+@pytest.fixture(scope="module")
+async def engine(own_database: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(own_database, application="tests", pool_size=10)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def driver_url(own_database: str) -> str:
+    return own_database
 
 
 @pytest.fixture

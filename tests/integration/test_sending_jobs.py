@@ -1,5 +1,6 @@
 """Which jobs the relay sends, and when again: what may have been lost, and no more than a queue has room for."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,17 +11,19 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import event, func, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app import embedded
 from app.config import Settings
 from app.core.redis import connect_redis
 from app.database import Database, create_engine
+from app.driver_pool import Connections
 from app.events.due_jobs import PATIENCE, PATIENCE_WITH_EMPTY_QUEUE, DueJob
-from app.events.relay import MOST_QUEUED_JOBS, Relay
+from app.events.relay import MOST_QUEUED_JOBS, POLL_SECONDS, Relay
 from app.models import Job, JobName, JobState
 from app.services.job_service import perform
 from app.workers.carrier import CeleryCarrier
+from tests.conftest import NotingConnections
 from tests.utils.databases import new_database
 
 pytestmark = pytest.mark.committed
@@ -40,12 +43,22 @@ class Queue:
 
 
 @pytest.fixture(scope="module")
-async def engine(servers: str) -> AsyncIterator[AsyncEngine]:
+async def own_database(servers: str) -> AsyncIterator[str]:
     """A database in which no relay is at work but those of these tests."""
     async with new_database(servers, is_migrated=True) as url:
-        engine = create_engine(url, application="tests", pool_size=10)
-        yield engine
-        await engine.dispose()
+        yield url
+
+
+@pytest.fixture(scope="module")
+async def engine(own_database: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(own_database, application="tests", pool_size=10)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def driver_url(own_database: str) -> str:
+    return own_database
 
 
 @pytest.fixture
@@ -201,7 +214,12 @@ async def test_jobs_are_left_as_they_are_when_the_broker_can_not_say_how_many_it
 
 
 async def test_sending_jobs_costs_one_statement_however_many_there_are(
-    session: AsyncSession, relay: Relay, queue: Queue, engine: AsyncEngine
+    session: AsyncSession,
+    sessions: async_sessionmaker[AsyncSession],
+    driver_connections: Connections,
+    redis: Redis,
+    queue: Queue,
+    engine: AsyncEngine,
 ) -> None:
     jobs = [await create_job(session) for _ in range(3)]
     sent: list[str] = []
@@ -209,12 +227,66 @@ async def test_sending_jobs_costs_one_statement_however_many_there_are(
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         sent.append(statement)
 
+    noting = NotingConnections(driver_connections, lambda sql, _: sent.append(sql))
     event.listen(engine.sync_engine, "before_cursor_execute", note)
-    await relay.relay_jobs()
+    await Relay(Database(sessions, writes=noting), redis, queue.send, queue.count).relay_jobs()
     event.remove(engine.sync_engine, "before_cursor_execute", note)
 
     assert set(queue.messages) == {job.id for job in jobs}
     assert len(sent) == 1, "\n".join(sent)
+
+
+async def test_the_broker_is_not_asked_for_each_job_and_asked_again_in_time(
+    session: AsyncSession, database: Database, redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times_counted = 0
+
+    async def count() -> int:
+        nonlocal times_counted
+        times_counted += 1
+        return len(queue.messages)
+
+    relay = Relay(database, redis, queue.send, count)
+    jobs = []
+    for _ in range(3):
+        jobs.append(await create_job(session))
+        await relay.relay_jobs()
+    assert (queue.messages, times_counted) == ([job.id for job in jobs], 1)
+
+    later = time.monotonic() + POLL_SECONDS
+    monkeypatch.setattr("app.events.queue_length.monotonic", lambda: later)
+    await relay.relay_jobs()
+
+    assert times_counted == 2
+
+
+async def test_after_a_failure_the_broker_is_asked_before_any_more_jobs_are_taken(
+    session: AsyncSession, database: Database, redis: Redis, queue: Queue
+) -> None:
+    is_away = False
+
+    async def send(jobs: Sequence[DueJob]) -> None:
+        if is_away:
+            raise RedisConnectionError("away")
+        await queue.send(jobs)
+
+    async def count() -> int:
+        if is_away:
+            raise RedisConnectionError("away")
+        return await queue.count()
+
+    relay = Relay(database, redis, send, count)
+    await relay.relay_jobs()
+    is_away = True
+    taken = await create_job(session)
+    await relay.relay_jobs()
+    spared = await create_job(session)
+    await relay.relay_jobs()
+
+    await session.refresh(taken)
+    await session.refresh(spared)
+    assert (taken.state, taken.sends, taken.run_after > taken.created_at) == (JobState.WAITING, 0, True)
+    assert (spared.state, spared.run_after) == (JobState.WAITING, spared.created_at)
 
 
 @pytest.mark.parametrize("is_due", [True, False])
