@@ -115,12 +115,20 @@ class Database:
         self.forget_sign_ins: Callable[[Iterable[UUID]], None] = lambda _: None
 
     @classmethod
-    def connect(cls, url: str, *, application: str, pool_size: int | None = None, pre_ping: bool = False) -> "Database":
-        engine = create_engine(url, application=application, pool_size=pool_size, pre_ping=pre_ping)
+    def connect(
+        cls, url: str, *, application: str, pool_size: int | None = None, stands_still: bool = False
+    ) -> "Database":
+        """`stands_still` is for a process whose event loop runs only now and then, so that each connection has to be
+        looked at before it's used.
+        """
+        engine = create_engine(url, application=application, pool_size=pool_size, pre_ping=stands_still)
         # Of their own each, so that reads don't wait for changes that wait for one another.
         reads, writes = (
             DriverPool(
-                driver_options(url, application=f"{application} {use}"), size=pool_size or 1, wait_seconds=POOL_SECONDS
+                driver_options(url, application=f"{application} {use}"),
+                size=pool_size or 1,
+                wait_seconds=POOL_SECONDS,
+                stands_still=stands_still,
             )
             for use in ("reads", "writes")
         )
@@ -141,7 +149,7 @@ class Database:
 
     @asynccontextmanager
     async def quick_unit_of_work(self) -> AsyncIterator[QuickSession]:
-        """The same for changes of tasks, which need little of a session and come often.
+        """The same for changes of tasks and for jobs, which need little of a session and come often.
 
         Raises:
             HiveError: as `unit_of_work` does.

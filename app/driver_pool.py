@@ -1,9 +1,10 @@
 """Connections of the driver's own, for what goes past SQLAlchemy's sessions. See ADRs 27 and 32."""
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -32,12 +33,17 @@ class Connections(Protocol):
 
 
 class DriverPool:
-    """It connects on first use, to `size` connections at most; `wait_seconds` is how long one waits for one of them."""
+    """It connects on first use, to `size` connections at most; `wait_seconds` is how long one waits for one of them.
 
-    def __init__(self, options: dict[str, Any], *, size: int, wait_seconds: float) -> None:
+    `stands_still` is for a process whose event loop doesn't run between uses, and so doesn't learn that the server hung
+    up.
+    """
+
+    def __init__(self, options: dict[str, Any], *, size: int, wait_seconds: float, stands_still: bool = False) -> None:
         self._options = options
         self._size = size
         self._wait_seconds = wait_seconds
+        self._stands_still = stands_still
         self._made: asyncpg.Pool | None = None
 
     async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
@@ -65,7 +71,13 @@ class DriverPool:
     async def _take(self) -> tuple[asyncpg.Pool, PoolConnectionProxy]:
         pool = self._made or await self._make()
         async with asyncio.timeout(self._wait_seconds):
-            return pool, await pool.acquire()
+            connection = await pool.acquire()
+            while self._stands_still and cast("_Connection", connection).has_unread():
+                # One that is closed is made anew when it's acquired the next time.
+                connection.terminate()
+                await pool.release(connection)
+                connection = await pool.acquire()
+            return pool, connection
 
     async def _make(self) -> asyncpg.Pool:
         # Nobody else comes in between, for without a connection to make there is nothing to wait for.
@@ -85,6 +97,16 @@ class _Connection(asyncpg.Connection):
     async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109  # asyncpg's own signature.
         if self.is_in_transaction():
             self.terminate()
+
+    def has_unread(self) -> bool:
+        """Whether the server has said something without being asked. It does when it hangs up, and hardly ever else.
+
+        To look costs nothing, unlike a ping. The system knows of it also while the event loop stands still.
+        """
+        looking = select.poll()
+        transport: asyncio.Transport = self._transport  # type: ignore[attr-defined]  # The types leave it out.
+        looking.register(transport.get_extra_info("socket"), select.POLLIN)
+        return bool(looking.poll(0))
 
 
 @asynccontextmanager

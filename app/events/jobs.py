@@ -1,17 +1,30 @@
 """The background jobs there are, and asking for one: a row in the transaction that needs it."""
 
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
 from pydantic import JsonValue
+from sqlalchemy import Table, bindparam
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils.compat import uuid7
 
+from app.core.logging import current_request_id
 from app.core.permissions import Actor
 from app.events.notices import mentions_in, notices_of, text_with_mentions
 from app.events.types import EventData, TaskDeleted, TaskStatusChanged, TaskUpdated
 from app.models import Job, JobName, Task, TaskStatus
 from app.session import WAKES_RELAY, Rows, Session
+from app.statements import keep
+
+_JOBS = cast("Table", Job.__table__)
+_ASKED = ("id", "name", "arguments", "unique_key", "request_id")
+_ASK_ONCE = keep(
+    insert(_JOBS)
+    .values({name: bindparam(f"new_{name}") for name in _ASKED})
+    .on_conflict_do_nothing()
+    .returning(_JOBS.c.id)
+)
 
 
 def ask_for_job(rows: Rows, name: JobName, *, run_after: datetime | None = None, **arguments: JsonValue) -> Job:
@@ -26,8 +39,14 @@ def ask_for_job(rows: Rows, name: JobName, *, run_after: datetime | None = None,
 
 async def ask_once(session: Session, name: JobName, *, key: str, **arguments: JsonValue) -> bool:
     """Ask for a job unless one with this key was asked for already, by whomever; whether it's a new one."""
-    row = insert(Job).values(id=uuid7(), name=name, arguments=arguments, unique_key=f"{name}/{key}")
-    is_new = await session.scalar(row.on_conflict_do_nothing().returning(Job.id)) is not None
+    given = {
+        "new_id": uuid7(),
+        "new_name": name,
+        "new_arguments": arguments,
+        "new_unique_key": f"{name}/{key}",
+        "new_request_id": current_request_id(),
+    }
+    is_new = await session.scalar(_ASK_ONCE, given) is not None
     if is_new:
         session.info[WAKES_RELAY] = True
     return is_new

@@ -1,16 +1,20 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Interval, bindparam, case, delete, func, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
-from app.models import Job, JobName, JobState
+from app.models import IS_UNFINISHED, Job, JobName, JobState
+from app.session import Session
+from app.statements import keep
 
 MAX_ATTEMPTS = 8
 KEEP_DONE = timedelta(days=7)
@@ -22,10 +26,11 @@ OUTSIDE_SECONDS = 120.0
 HOLD = timedelta(seconds=2 * OUTSIDE_SECONDS)
 # A mail server may be away for a day.
 MOST_UNKNOWN_OUTCOMES = 2
-ATTEMPTS = {JobName.SEND_MAIL.value: 100}
-IS_UNFINISHED = Job.state.in_((JobState.WAITING, JobState.SENT))
+ATTEMPTS = {JobName.SEND_MAIL: 100}
 
-Effect = Callable[[AsyncSession], Awaitable[None]]
+AnySession = TypeVar("AnySession", bound=Session)
+UnitOfWork = Callable[[], AbstractAsyncContextManager[AnySession]]
+Effect = Callable[[AnySession], Awaitable[None]]
 
 
 class OutcomeUnknown(Exception):
@@ -47,16 +52,35 @@ class Hopeless(Exception):
 log = structlog.stdlib.get_logger(__name__)
 
 
-async def perform(database: Database, job_id: UUID, effect: Effect) -> None:
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What is said of a job while it's being done."""
+
+    name: str
+    request_id: str | None
+
+
+async def perform(database: Database, job_id: UUID, effect: Effect[AsyncSession]) -> None:
     """Do a job that came from the carrier, once, however often it comes.
 
     The effect and the mark that it's done are one transaction, and the row is locked meanwhile. Each attempt is
     counted beforehand in a transaction of its own, so that a job which kills its worker can't go on doing so.
     """
+    await _perform(database, job_id, effect, database.unit_of_work)
+
+
+async def perform_quickly(database: Database, job_id: UUID, effect: Effect[Session]) -> None:
+    """The same for an effect that needs no more of a session than all have, and that somebody waits for."""
+    await _perform(database, job_id, effect, database.quick_unit_of_work)
+
+
+async def _perform(
+    database: Database, job_id: UUID, effect: Effect[AnySession], unit_of_work: UnitOfWork[AnySession]
+) -> None:
     async with _attempt(database, job_id) as is_ours:
         if not is_ours:
             return
-        async with database.unit_of_work() as session:
+        async with unit_of_work() as session:
             # Marked first, which locks the row; should the effect fail, the mark goes with it.
             if await mark_done(session, job_id):
                 await effect(session)
@@ -86,7 +110,7 @@ async def _attempt(database: Database, job_id: UUID, *, hold: timedelta | None =
         yield False
         return
     started = time.perf_counter()
-    with _named_in_logs(job):
+    with _named_in_logs(job_id, job):
         try:
             yield True
         except Postponed as postponed:
@@ -99,19 +123,43 @@ async def _attempt(database: Database, job_id: UUID, *, hold: timedelta | None =
 
 
 @contextmanager
-def _named_in_logs(job: Job) -> Iterator[None]:
+def _named_in_logs(job_id: UUID, job: Begun) -> Iterator[None]:
     """Have each line of the log say which job it is about, and from which request it came; so do the rows of what
     follows.
     """
-    said = {"job": job.name, "job_id": str(job.id), "request_id": job.request_id}
+    said = {"job": job.name, "job_id": str(job_id), "request_id": job.request_id}
     with structlog.contextvars.bound_contextvars(**{name: value for name, value in said.items() if value is not None}):
         yield
 
 
-async def mark_done(session: AsyncSession, job_id: UUID) -> bool:
+def _is_free() -> ColumnElement[bool]:
+    return or_(Job.held_until.is_(None), Job.held_until <= func.now())
+
+
+_ONE: ColumnElement[int] = literal_column("1")
+_MOST = case(
+    {name: literal_column(str(most)) for name, most in ATTEMPTS.items()},
+    value=Job.name,
+    else_=literal_column(str(MAX_ATTEMPTS)),
+)
+_IS_READY = (Job.id == bindparam("job_id"), IS_UNFINISHED, _is_free())
+_BEGIN = keep(
+    update(Job)
+    .where(*_IS_READY, Job.attempts < _MOST)
+    .values(attempts=Job.attempts + _ONE, held_until=func.now() + bindparam("hold", type_=Interval()))
+    .returning(Job.name, Job.request_id)
+)
+_MARK_DONE = keep(
+    update(Job)
+    .where(Job.id == bindparam("job_id"), IS_UNFINISHED)
+    .values(state=JobState.DONE, done_at=func.now())
+    .returning(Job.id)
+)
+
+
+async def mark_done(session: Session, job_id: UUID) -> bool:
     """Whether it was unfinished until now."""
-    marked = update(Job).where(Job.id == job_id, IS_UNFINISHED).values(state=JobState.DONE, done_at=func.now())
-    return await session.scalar(marked.returning(Job.id)) is not None
+    return await session.scalar(_MARK_DONE, {"job_id": job_id}) is not None
 
 
 async def purge_done_jobs(session: AsyncSession) -> None:
@@ -119,30 +167,30 @@ async def purge_done_jobs(session: AsyncSession) -> None:
     await session.execute(delete(Job).where(Job.state == JobState.DONE, Job.done_at < func.now() - KEEP_DONE))
 
 
-async def _begin_attempt(database: Database, job_id: UUID, hold: timedelta | None) -> Job | None:
-    """Count an attempt, unless the job is finished, held, or has none left.
+async def _begin_attempt(database: Database, job_id: UUID, hold: timedelta | None) -> Begun | None:
+    """Count an attempt, unless the job is finished, held, or has none left. The statement is a transaction by itself.
 
     A row that is locked is waited for and not skipped: a quick worker has the message before the relay has marked the
     row as sent, and would leave the job lying because of the relay's lock.
     """
-    held_until = func.now() + hold if hold else None
-    most = case(ATTEMPTS, value=Job.name, else_=MAX_ATTEMPTS)
-    ready = update(Job).where(Job.id == job_id, IS_UNFINISHED, _is_free())
-    begun = ready.where(Job.attempts < most).values(attempts=Job.attempts + 1, held_until=held_until)
+    async with database.quick_statement() as session:
+        begun = await session.execute(_BEGIN, {"job_id": job_id, "hold": hold})
+    if begun:
+        return Begun(*begun[0])
+    await _lay_aside_if_used_up(database, job_id)
+    return None
+
+
+async def _lay_aside_if_used_up(database: Database, job_id: UUID) -> None:
+    """Have a job that has no attempt left be dead."""
+    said = func.coalesce(Job.last_error, "The job's worker was gone each time before it was done.")
+    used_up = update(Job).where(*_IS_READY, Job.attempts >= _MOST).values(state=JobState.DEAD, last_error=said)
     async with database.unit_of_work() as session:
-        job = await session.scalar(begun.returning(Job))
-        if job is None:
-            said = func.coalesce(Job.last_error, "The job's worker was gone each time before it was done.")
-            await session.execute(ready.where(Job.attempts >= most).values(state=JobState.DEAD, last_error=said))
-        return job
-
-
-def _is_free() -> ColumnElement[bool]:
-    return or_(Job.held_until.is_(None), Job.held_until <= func.now())
+        await session.execute(used_up, {"job_id": job_id})
 
 
 def _attempts_of(job: Job) -> int:
-    return ATTEMPTS.get(job.name, MAX_ATTEMPTS)
+    return ATTEMPTS.get(JobName(job.name), MAX_ATTEMPTS)
 
 
 async def _lock_unfinished(session: AsyncSession, job_id: UUID) -> Job | None:

@@ -1,13 +1,13 @@
 """Telling people in person: of what happened to their tasks, of mentions, of due times that come near."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, literal, or_, select, union_all
+from sqlalchemy import ARRAY, ColumnElement, Table, Uuid, any_, bindparam, case, func, literal, or_, select, union_all
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from app.core.permissions import SYSTEM, Actor, ActorType, permissions_on
@@ -16,6 +16,8 @@ from app.events.jobs import ask_once
 from app.events.notices import mentions_in, notices_of, text_with_mentions
 from app.events.types import NotificationCreated, read_event_data
 from app.models import Event, JobName, Notification, NotificationKind, Task, TaskStatus, User
+from app.session import Session
+from app.statements import keep
 
 # Reminders for one run; what is more comes with the next one.
 BATCH = 500
@@ -39,17 +41,34 @@ class Notice:
     due_at: datetime | None = None
 
 
+_EVENT = keep(select(Event).where(Event.id == bindparam("event_id")))
+_TASK = keep(select(Task).where(Task.id == bindparam("task_id")))
+_ACTIVE = keep(
+    select(User).where(User.id == any_(bindparam("user_ids", type_=ARRAY(Uuid()))), User.is_active).order_by(User.id)
+)
+_COLUMNS = [field.name for field in fields(Notice)]
+_NOTIFICATIONS = cast("Table", Notification.__table__)
+_WRITE_ONCE = keep(
+    insert(_NOTIFICATIONS)
+    .values({name: bindparam(f"new_{name}") for name in ("id", *_COLUMNS)})
+    .on_conflict_do_nothing()
+    .returning(_NOTIFICATIONS.c.id)
+)
+
+
 class Notifier:
     """Writes notifications, each once, however often it's asked to. With `sends_mail`, each is mailed as well."""
 
-    def __init__(self, session: AsyncSession, *, sends_mail: bool = False) -> None:
+    def __init__(self, session: Session, *, sends_mail: bool = False) -> None:
         self._session = session
         self._sends_mail = sends_mail
 
     async def tell_of(self, event_id: UUID) -> None:
         """Notify those whom an event of the log concerns, as far as they may see its task now."""
-        event = await self._session.get(Event, event_id)
-        task = await self._session.get(Task, event.task_id) if event and event.task_id else None
+        event: Event | None = await self._session.scalar(_EVENT, {"event_id": event_id})
+        task: Task | None = None
+        if event is not None and event.task_id is not None:
+            task = await self._session.scalar(_TASK, {"task_id": event.task_id})
         if event is None or (event.task_id is not None and task is None):
             # The task is gone, and with it the reason to look at it.
             return
@@ -107,17 +126,18 @@ class Notifier:
             .order_by(Task.due_at)
             .limit(BATCH)
         )
-        rows = (await self._session.execute(statement)).mappings()
-        return [Notice(**{**row, "kind": NotificationKind(row["kind"])}) for row in rows]
+        return [
+            Notice(user_id, NotificationKind(kind), task_id, title, due_at=due_at)
+            for user_id, kind, task_id, title, due_at in await self._session.execute(statement)
+        ]
 
-    async def _active(self, user_ids: Iterable[UUID]) -> Sequence[User]:
-        active = select(User).where(User.id.in_(set(user_ids)), User.is_active).order_by(User.id)
-        return (await self._session.scalars(active)).all()
+    async def _active(self, user_ids: Iterable[UUID]) -> Iterable[User]:
+        return await self._session.scalars(_ACTIVE, {"user_ids": sorted(set(user_ids))})
 
     async def _tell(self, user: User, notice: Notice, *, by: Actor) -> None:
         """Write the notification, its event and its mail, unless the person has been told already."""
-        row = insert(Notification).values(id=uuid7(), **asdict(notice))
-        written = await self._session.scalar(row.on_conflict_do_nothing().returning(Notification.id))
+        row = {f"new_{name}": getattr(notice, name) for name in _COLUMNS}
+        written: UUID | None = await self._session.scalar(_WRITE_ONCE, {"new_id": uuid7(), **row})
         if written is None:
             return
         event = NotificationCreated(

@@ -1,16 +1,17 @@
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import PasswordProof, WrongPassword
 from app.core.permissions import Actor
 from app.core.security import hash_password
-from app.models import Task, TaskStatus, User
+from app.models import User
 from app.schemas.auth import UserRegister
 from app.schemas.user import UserUpdate
 from app.services.account_endings import end_accounts
 from app.services.assignment_service import UserNotFound
+from app.services.impact_score import recompute_impact_score
 from app.services.preconditions import UNCONDITIONAL, Precondition
 from app.services.session_service import SessionService
 
@@ -79,21 +80,7 @@ class UserService:
         await end_accounts(self._session, [*agents, user], by=actor)
 
     async def recompute_impact_score(self, user_id: UUID) -> int | None:
-        """Set the score to the points of the tasks that the user completed; None if there is no such user.
-
-        The account is locked first: of two at once, the later one counts all that the earlier one did.
-        """
-        user = await self._session.get(User, user_id, with_for_update=NO_KEY_UPDATE)
-        if user is None:
-            return None
-        completed = select(func.coalesce(func.sum(Task.impact_points), 0)).where(
-            Task.assignee_id == user_id, Task.status == TaskStatus.COMPLETED
-        )
-        user.impact_score = int(await self._session.scalar(completed) or 0)
-        if self._session.is_modified(user):
-            user.version += 1
-        await self._session.flush()
-        return user.impact_score
+        return await recompute_impact_score(self._session, user_id)
 
     async def _lock(self, actor: Actor) -> User:
         user = await self._session.get_one(User, actor.id, with_for_update=NO_KEY_UPDATE)

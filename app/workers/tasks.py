@@ -21,9 +21,10 @@ from app.models import JobName
 from app.services import LeaseService, NotificationService, Notifier, SessionService
 from app.services.api_token_service import ApiTokenService
 from app.services.idempotency_service import IdempotencyService
-from app.services.job_service import Postponed, perform, perform_outside, purge_done_jobs
+from app.services.impact_score import recompute_impact_score as recompute
+from app.services.job_service import Postponed, perform, perform_outside, perform_quickly, purge_done_jobs
 from app.services.notification_mail import NotificationMailer
-from app.services.user_service import UserService
+from app.session import Session
 from app.workers.celery_app import celery_app
 from app.workers.process import process
 
@@ -40,6 +41,21 @@ def job(name: JobName) -> Callable[[JobBody], Any]:
                 await body(session, **arguments)
 
             await perform(process.database, job_id, effect)
+
+        return _celery_task(name, work, body.__doc__)
+
+    return decorate
+
+
+def quick_job(name: JobName) -> Callable[[JobBody], Any]:
+    """The same for one that somebody waits for. Its session can do what `app/session.py` says, and nothing else."""
+
+    def decorate(body: JobBody) -> Any:
+        async def work(job_id: UUID, arguments: dict[str, Any]) -> None:
+            async def effect(session: Session) -> None:
+                await body(session, **arguments)
+
+            await perform_quickly(process.database, job_id, effect)
 
         return _celery_task(name, work, body.__doc__)
 
@@ -77,7 +93,7 @@ def test_celery_task(message: str = "HIVE's worker is alive") -> str:
     """
     print(message)
     if test_celery_task.request.id is not None:
-        process.run(perform(process.database, UUID(test_celery_task.request.id), _nothing_more))
+        process.run(perform_quickly(process.database, UUID(test_celery_task.request.id), _nothing_more))
     return message
 
 
@@ -85,17 +101,17 @@ def test_celery_task(message: str = "HIVE's worker is alive") -> str:
 test_celery_task.__test__ = False  # type: ignore[attr-defined]
 
 
-async def _nothing_more(_session: AsyncSession) -> None:
+async def _nothing_more(_session: Session) -> None:
     """It's printed already, whatever becomes of the row."""
 
 
-@job(JobName.RECOMPUTE_IMPACT_SCORE)
-async def recompute_impact_score(session: AsyncSession, *, user_id: str) -> None:
-    await UserService(session).recompute_impact_score(UUID(user_id))
+@quick_job(JobName.RECOMPUTE_IMPACT_SCORE)
+async def recompute_impact_score(session: Session, *, user_id: str) -> None:
+    await recompute(session, UUID(user_id))
 
 
-@job(JobName.NOTIFY)
-async def notify(session: AsyncSession, *, event_id: str) -> None:
+@quick_job(JobName.NOTIFY)
+async def notify(session: Session, *, event_id: str) -> None:
     await Notifier(session, sends_mail=process.settings.smtp_url is not None).tell_of(UUID(event_id))
 
 
@@ -105,8 +121,8 @@ async def send_mail(*, notification_id: str) -> None:
     await mailer.send(UUID(notification_id))
 
 
-@job(JobName.EXPIRE_LEASE)
-async def expire_lease(session: AsyncSession, *, task_id: str, token: int) -> None:
+@quick_job(JobName.EXPIRE_LEASE)
+async def expire_lease(session: Session, *, task_id: str, token: int) -> None:
     holds_until = await LeaseService(session).expire(UUID(task_id), token=token)
     if holds_until is not None:
         raise Postponed(holds_until)

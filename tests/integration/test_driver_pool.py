@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 import asyncpg
@@ -24,9 +25,11 @@ MakePool = Callable[..., DriverPool]
 async def make(database_url: str) -> AsyncIterator[MakePool]:
     async with AsyncExitStack() as stack:
 
-        def make(*, size: int = 1, wait_seconds: float = 3, answer_seconds: float = 20) -> DriverPool:
+        def make(
+            *, size: int = 1, wait_seconds: float = 3, answer_seconds: float = 20, stands_still: bool = False
+        ) -> DriverPool:
             options = driver_options(database_url, application="test pool", answer_seconds=answer_seconds)
-            pool = DriverPool(options, size=size, wait_seconds=wait_seconds)
+            pool = DriverPool(options, size=size, wait_seconds=wait_seconds, stands_still=stands_still)
             stack.push_async_callback(pool.close)
             return pool
 
@@ -64,6 +67,22 @@ async def test_a_connection_that_the_server_has_closed_meets_nobody(make: MakePo
     await wait_until_async(is_noticed, what="the end of the connection")
 
     assert await backend(pool) != before
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_what_the_server_closed_while_the_loop_stood_still_meets_nobody(
+    make: MakePool, database_url: str, size: int
+) -> None:
+    pool = make(size=size, stands_still=True)
+    before = set(await asyncio.gather(*(backend(pool) for _ in range(size))))
+    assert await backend(pool) in before
+    ended = f"SELECT count(pg_terminate_backend(pid, 5000)) FROM unnest(ARRAY{sorted(before)}) AS pid"
+
+    with ThreadPoolExecutor() as threads:
+        # The loop waits for the thread, and reads nothing meanwhile.
+        threads.submit(asyncio.run, run_sql(database_url, ended)).result()
+
+    assert await backend(pool) not in before
 
 
 async def test_whoever_finds_all_taken_waits_for_a_while(make: MakePool, database_url: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from celery.result import AsyncResult
 from pydantic import SecretStr
-from sqlalchemy import text, update
+from sqlalchemy import literal_column, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
@@ -162,18 +162,19 @@ def is_running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.parametrize("is_quick", [False, True])
 async def test_a_workers_database_that_was_restarted_meanwhile_is_found_again(
-    database_url: str, session: AsyncSession
+    database_url: str, session: AsyncSession, *, is_quick: bool
 ) -> None:
     """A worker's loop stands still between jobs, and sees only with the next one that its connection is gone."""
-    ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hive gone'"
+    ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'hive gone%'"
 
     def work_twice(kill: Callable[[], None]) -> list[object]:
-        database = Database.connect(database_url, application="gone", pool_size=1, pre_ping=True)
+        database = Database.connect(database_url, application="gone", pool_size=1, stands_still=True)
 
         async def work() -> object:
-            async with database.unit_of_work() as unit:
-                return await unit.scalar(text("SELECT 1"))
+            async with database.quick_unit_of_work() if is_quick else database.unit_of_work() as unit:
+                return await unit.scalar(select(literal_column("1")))
 
         with asyncio.Runner() as runner:
             first = runner.run(work())
