@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from app.core.dsn import asyncpg_dsn
 from app.core.errors import from_database
-from app.driver_pool import Connections, Driver, DriverPool
+from app.driver_pool import Connections, Driver, DriverPool, HeldConnection
 from app.quick_session import QuickSession
 from app.session import ENDED_SIGN_INS, WAKES_RELAY, Nested, Session
 
@@ -223,7 +223,10 @@ class Database:
                     yield None
                     return
                 try:
-                    yield Database(async_sessionmaker(connection, expire_on_commit=False))
+                    driver = (await connection.get_raw_connection()).driver_connection
+                    assert isinstance(driver, asyncpg.Connection)
+                    held = HeldConnection(driver)
+                    yield Database(async_sessionmaker(connection, expire_on_commit=False), reads=held, writes=held)
                 finally:
                     # The lock goes with the connection, which must not return to the pool with it.
                     await connection.invalidate()

@@ -87,8 +87,31 @@ class DriverPool:
         return self._made
 
     async def close(self) -> None:
-        if self._made is not None:
-            self._made.terminate()
+        """Like an engine, it connects again should it be used again."""
+        made, self._made = self._made, None
+        if made is not None:
+            made.terminate()
+
+
+class HeldConnection:
+    """The same on one connection that is somebody's already, for one thing after the other."""
+
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
+
+    async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *arguments)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Driver]:
+        with _given_up_when_silent(self._driver):
+            yield self._driver
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Driver]:
+        async with self.connection() as connection, _transaction_on(connection):
+            yield connection
 
 
 class _Connection(asyncpg.Connection):

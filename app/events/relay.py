@@ -12,7 +12,7 @@ from contextlib import suppress
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import ARRAY, BigInteger, Uuid, bindparam, column, func, select, update
 
 from app.core.errors import HiveError
 from app.core.redis import REDIS_FAILURES
@@ -23,6 +23,7 @@ from app.events.published import PublishedEvent, stream_key
 from app.events.queue_length import CountQueued, QueueLength
 from app.events.wakeup import WAKE_CHANNEL
 from app.models import Event, EventLog
+from app.statements import keep
 
 RELAY_LOCK = 4_183_002
 BATCH = 500
@@ -163,6 +164,35 @@ def _leaves(group: BaseExceptionGroup[HiveError]) -> Iterator[HiveError]:
             yield error
 
 
+_WAITING = keep(
+    select(Event.id, Event.request_id)
+    .where(Event.seq.is_(None))
+    .order_by(Event.position)
+    .limit(bindparam("most", type_=BigInteger()))
+)
+_LOCK_LOG = keep(select(EventLog.last_seq).where(_WAITING.exists()).with_for_update())
+_NUMBERED = (
+    func.unnest(bindparam("rows", type_=ARRAY(Uuid())), bindparam("numbers", type_=ARRAY(BigInteger())))
+    .table_valued(column("row", Uuid()), column("number", BigInteger()))
+    .render_derived(name="numbered")
+)
+_NUMBER = keep(update(Event).where(Event.id == _NUMBERED.c.row).values(seq=_NUMBERED.c.number))
+_COUNT_ON = keep(update(EventLog).values(last_seq=bindparam("reached")))
+
+_EPOCH, _PUBLISHED_SEQ = (select(part).scalar_subquery() for part in (EventLog.epoch, EventLog.published_seq))
+_UNPUBLISHED = keep(
+    select(_EPOCH, Event)
+    .where(Event.seq > _PUBLISHED_SEQ)
+    .order_by(Event.seq)
+    .limit(bindparam("most", type_=BigInteger()))
+)
+_NOTE_PUBLISHED = keep(
+    update(EventLog).values(
+        published_seq=func.greatest(EventLog.published_seq, bindparam("reached", type_=BigInteger()))
+    )
+)
+
+
 async def number_events(database: Database, *, limit: int) -> int:
     """Give the next numbers to rows that have none, in the order in which they were written; how many there were.
 
@@ -170,37 +200,32 @@ async def number_events(database: Database, *, limit: int) -> int:
     reader can have passed it. The row of the log is locked first: should two relays ever be at it, the second one
     looks for rows only after the first has committed.
     """
-    waiting = select(Event.id, Event.request_id).where(Event.seq.is_(None)).order_by(Event.position).limit(limit)
-    async with database.unit_of_work() as session:
-        last_seq = await session.scalar(select(EventLog.last_seq).where(waiting.exists()).with_for_update())
+    async with database.quick_unit_of_work() as session:
+        last_seq = await session.scalar(_LOCK_LOG, {"most": limit})
         if last_seq is None:
             return 0
-        rows = (await session.execute(waiting)).all()
-        numbers = [{"row": row.id, "number": last_seq + n} for n, row in enumerate(rows, start=1)]
-        connection = await session.connection()
-        numbering = update(Event).where(Event.id == bindparam("row")).values(seq=bindparam("number"))
-        if numbers:
-            await connection.execute(numbering, numbers)
-            await session.execute(update(EventLog).values(last_seq=last_seq + len(rows)))
+        rows = dict(await session.execute(_WAITING, {"most": limit}))
+        reached = last_seq + len(rows)
+        numbers = range(last_seq + 1, reached + 1)
+        if rows:
+            await session.execute(_NUMBER, {"rows": list(rows), "numbers": list(numbers)})
+            await session.execute(_COUNT_ON, {"reached": reached})
     if log.isEnabledFor(logging.DEBUG):
-        log.debug("numbered events", requests={last_seq + n: row.request_id for n, row in enumerate(rows, start=1)})
+        log.debug("numbered events", requests=dict(zip(numbers, rows.values(), strict=True)))
     return len(rows)
 
 
 async def publish_events(database: Database, redis: Redis, *, limit: int) -> int:
     """Put numbered events into the stream and note how far it came; how many there were."""
-    epoch, published_seq = (select(column).scalar_subquery() for column in (EventLog.epoch, EventLog.published_seq))
-    unpublished = select(epoch, Event).where(Event.seq > published_seq).order_by(Event.seq).limit(limit)
-    async with database.unit_of_work() as session:
-        rows = (await session.execute(unpublished)).all()
+    async with database.quick_statement() as session:
+        rows = await session.execute(_UNPUBLISHED, {"most": limit})
     events = [PublishedEvent.of(event) for _, event in rows]
     if events:
         is_repeated = await _add_to_stream(redis, stream_key(rows[0][0]), events)
         if is_repeated and await is_restored(database, redis):
             raise HistoryEnded
-        async with database.unit_of_work() as session:
-            reached = func.greatest(EventLog.published_seq, events[-1].seq)
-            await session.execute(update(EventLog).values(published_seq=reached))
+        async with database.quick_statement() as session:
+            await session.execute(_NOTE_PUBLISHED, {"reached": events[-1].seq})
     return len(events)
 
 

@@ -10,11 +10,12 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import event, func, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app.core.permissions import Actor
 from app.core.redis import connect_redis
 from app.database import Database, create_engine
+from app.driver_pool import Connections
 from app.events import outbox
 from app.events.due_jobs import DueJob
 from app.events.jobs import ask_for_job
@@ -23,6 +24,7 @@ from app.events.relay import Relay, number_events, publish_events
 from app.events.stream import EventStream
 from app.events.types import ChatMessage
 from app.models import Event, EventLog, Job, JobName, JobState, User
+from tests.conftest import NotingConnections
 from tests.utils.databases import new_database
 from tests.utils.test_utils import nothing_queued
 
@@ -129,9 +131,14 @@ async def test_two_relays_at_once_give_each_number_once(database: Database, user
 
 
 async def test_an_event_takes_few_statements_and_none_waiting_fewer(
-    database: Database, engine: AsyncEngine, redis: Redis, user: User
+    sessions: async_sessionmaker[AsyncSession],
+    driver_connections: Connections,
+    engine: AsyncEngine,
+    redis: Redis,
+    user: User,
 ) -> None:
     sent: list[str] = []
+    database = Database(sessions, writes=NotingConnections(driver_connections, lambda sql, _: sent.append(sql)))
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         sent.append(statement)

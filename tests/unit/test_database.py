@@ -193,19 +193,27 @@ async def test_a_lock_ends_with_an_error_too(connected: Database) -> None:
         assert again is not None
 
 
-async def test_whoever_lost_the_lock_can_write_nothing_more(connected: Database) -> None:
+@pytest.mark.parametrize("is_quick", [False, True])
+async def test_whoever_lost_the_lock_can_write_nothing_more(connected: Database, *, is_quick: bool) -> None:
+    whose = select(func.pg_backend_pid())
     async with connected.exclusively(LOCK) as holder:
         assert holder is not None
         async with holder.unit_of_work() as work:
-            pid = await work.scalar(text("SELECT pg_backend_pid()"))
+            pid = await work.scalar(whose)
+        async with holder.quick_unit_of_work() as quick:
+            assert await quick.scalar(whose) == pid
+        async with holder.quick_statement() as quick:
+            assert await quick.scalar(whose) == pid
         async with connected.unit_of_work() as other:
             await other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
 
         with pytest.raises(HiveError) as refused:
-            async with holder.unit_of_work() as work:
-                await work.execute(text("SELECT 1"))
+            async with holder.quick_unit_of_work() if is_quick else holder.unit_of_work() as work:
+                await work.scalar(whose)
 
     assert refused.value.status_code == 503
+    async with connected.exclusively(LOCK) as again:
+        assert again is not None
 
 
 async def test_a_session_shows_what_was_committed_by_another(database: Database, session: AsyncSession) -> None:
