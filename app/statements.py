@@ -140,12 +140,13 @@ def _answers(statement: Executable) -> Iterator[Answer]:
         yield from _answers_of_change(statement)
         return
     assert isinstance(statement, Select)
-    place = 0
+    place, has_object = 0, False
     for described in statement.column_descriptions:
         model = described.get("entity")
         if model is not None and described["expr"] is model:
-            if place:
-                raise TypeError("an object comes first in a statement's columns, and there is one at most")
+            if has_object:
+                raise TypeError("the rows of a statement have one object at most")
+            has_object = True
             yield Answer(model, place, None)
             place += len(model.__table__.columns)
         else:

@@ -1,4 +1,4 @@
-"""The points of what somebody has completed. A module of its own, for jobs ask for it with whichever session."""
+"""The points of what somebody has completed."""
 
 from uuid import UUID
 

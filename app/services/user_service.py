@@ -11,7 +11,6 @@ from app.schemas.auth import UserRegister
 from app.schemas.user import UserUpdate
 from app.services.account_endings import end_accounts
 from app.services.assignment_service import UserNotFound
-from app.services.impact_score import recompute_impact_score
 from app.services.preconditions import UNCONDITIONAL, Precondition
 from app.services.session_service import SessionService
 
@@ -78,9 +77,6 @@ class UserService:
         # All accounts are locked before any task, as whoever changes a holder does it.
         agents = (await self._session.scalars(own.with_for_update(key_share=True))).all()
         await end_accounts(self._session, [*agents, user], by=actor)
-
-    async def recompute_impact_score(self, user_id: UUID) -> int | None:
-        return await recompute_impact_score(self._session, user_id)
 
     async def _lock(self, actor: Actor) -> User:
         user = await self._session.get_one(User, actor.id, with_for_update=NO_KEY_UPDATE)

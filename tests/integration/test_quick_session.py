@@ -269,7 +269,7 @@ async def test_a_lock_is_held_until_the_end(database: Database, session: AsyncSe
 
 
 async def test_several_models_in_one_select_are_refused(database: Database) -> None:
-    with pytest.raises(TypeError, match="one at most"):
+    with pytest.raises(TypeError, match="one object at most"):
         async with database.quick_unit_of_work() as quick:
             await quick.execute(select(User, Task).join(Task, Task.owner_id == User.id))
 

@@ -20,6 +20,7 @@ from app.events.relay import Relay
 from app.events.types import ChatMessage
 from app.main import _begin_again_after_faults
 from app.models import JobName, Task, TaskStatus, User
+from app.reads.dashboard_reads import DashboardReads
 from app.websockets.connection import Connection
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.presence import Presence
@@ -121,7 +122,7 @@ async def test_an_unmigrated_database_is_told_as_one(servers: str, client_as: Cl
         database = Database.connect(url, application="tests", pool_size=4)
         client = await client_as(user)
         app = client._transport.app  # type: ignore[attr-defined]
-        app.state.hive = replace(app.state.hive, database=database)
+        app.state.hive = replace(app.state.hive, database=database, dashboard_reads=DashboardReads(database))
 
         ready = await client.get("http://hive.test/health/ready")
         summary = await client.get("/dashboard/summary")

@@ -18,6 +18,7 @@ from app.schemas.auth import UserRegister
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.schemas.user import UserUpdate
 from app.services import AssignmentService, ChatService, ClaimService, TaskService, UserService
+from app.services.impact_score import recompute_impact_score
 from app.session import WAKES_RELAY
 from tests.builders.tasks import create_task
 from tests.builders.users import PASSWORD, create_user
@@ -169,9 +170,9 @@ async def test_the_impact_score_is_the_sum_of_the_completed_tasks_that_one_holds
         await create_task(session, owner=other_user, assignee=user, status=status, impact_points=points)
     await create_task(session, owner=user, assignee=other_user, status=COMPLETED, impact_points=10_000)
 
-    assert await UserService(session).recompute_impact_score(user.id) == 13
+    assert await recompute_impact_score(session, user.id) == 13
     # Computed anew and not added to: a second time changes nothing.
-    assert await UserService(session).recompute_impact_score(user.id) == 13
+    assert await recompute_impact_score(session, user.id) == 13
     await session.refresh(user)
     assert user.impact_score == 13
 
@@ -179,11 +180,11 @@ async def test_the_impact_score_is_the_sum_of_the_completed_tasks_that_one_holds
 async def test_the_impact_score_of_who_completed_nothing_is_zero(session: AsyncSession) -> None:
     user = await create_user(session, impact_score=7)
 
-    assert await UserService(session).recompute_impact_score(user.id) == 0
+    assert await recompute_impact_score(session, user.id) == 0
 
 
 async def test_nobody_has_no_impact_score(session: AsyncSession) -> None:
-    assert await UserService(session).recompute_impact_score(uuid4()) is None
+    assert await recompute_impact_score(session, uuid4()) is None
 
 
 async def test_create_stores_the_task_with_its_event(session: AsyncSession, user: User) -> None:
