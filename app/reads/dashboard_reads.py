@@ -36,7 +36,8 @@ class DashboardReads:
         self._clock = clock
         self._kept: _Counts | None = None
         self._kept_until = 0.0
-        self._is_costly = False
+        # Until it's known. Many counts of a million tasks at once would take all connections for seconds.
+        self._is_costly = True
         self._counting: asyncio.Task[_Counts] | None = None
 
     async def summarize(self, *, online: int) -> DashboardSummary:

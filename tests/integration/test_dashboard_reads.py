@@ -101,6 +101,15 @@ async def test_all_who_ask_while_many_are_counted_get_the_same_count(slow: SlowD
     assert slow.readings == 2
 
 
+async def test_whoever_comes_first_does_not_come_alone(slow: SlowDatabase, clock: Clock) -> None:
+    """How long it takes is not known yet, and many counts of a million at once would take all connections."""
+    reads = DashboardReads(slow, clock=clock)
+    clock.reading_takes = 1
+
+    assert await asyncio.gather(*(total(reads) for _ in range(40))) == [0] * 40
+    assert slow.readings == 1
+
+
 async def test_what_has_become_few_is_counted_each_time_again(
     slow: SlowDatabase, clock: Clock, session: AsyncSession, user: User
 ) -> None:
