@@ -19,6 +19,7 @@ Driver = asyncpg.Connection | PoolConnectionProxy
 SILENCE = (TimeoutError, asyncio.CancelledError)
 # What the driver says of a connection that is no more, besides of one that is used in a wrong way.
 LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+FAULTS = (*SILENCE, *LOST)
 
 
 class Connections(Protocol):
@@ -48,9 +49,11 @@ class DriverPool:
 
     async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
         pool, connection = await self._take()
+        # Without a block of its own for faults: it's what reads do, and nothing else is.
         try:
-            with _given_up_when_silent(connection):
-                return await connection.fetchrow(sql, *arguments)
+            return await connection.fetchrow(sql, *arguments)
+        except FAULTS as error:
+            raise _given_up(connection, error) from error.__cause__
         finally:
             await pool.release(connection)
 
@@ -165,15 +168,20 @@ async def _roll_back(transaction: Transaction, connection: Driver) -> None:
 def _given_up_when_silent(connection: Driver) -> Iterator[None]:
     try:
         yield
-    except SILENCE:
-        # Whoever came next would wait for it as long again.
-        _end(connection)
-        raise
-    except LOST as error:
+    except FAULTS as error:
+        raise _given_up(connection, error) from error.__cause__
+
+
+def _given_up(connection: Driver, error: BaseException) -> BaseException:
+    """What the fault is to be told as. A connection that is silent or lost is ended."""
+    if isinstance(error, LOST):
         if not _is_lost(connection, error):
-            raise
+            return error
         _end(connection)
-        raise ServiceUnavailable(UNAVAILABLE, code="database_unavailable") from error
+        return ServiceUnavailable(UNAVAILABLE, code="database_unavailable")
+    # Whoever came next would wait for it as long again.
+    _end(connection)
+    return error
 
 
 def _is_lost(connection: Driver, error: Exception) -> bool:

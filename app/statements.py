@@ -31,10 +31,6 @@ class Parameter:
     constant: object
     encode: Convert | None
 
-    def value(self, given: Mapping[str, object]) -> object:
-        value = given[self.name] if self.constant is GIVEN else self.constant
-        return self.encode(value) if self.encode else value
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -79,7 +75,11 @@ class Statement:
         return cls(compiled.string, parameters, tuple(_answers(statement)))
 
     def arguments(self, given: Mapping[str, object]) -> list[Any]:
-        return [parameter.value(given) for parameter in self.parameters]
+        return [
+            parameter.encode(value) if parameter.encode else value
+            for parameter in self.parameters
+            for value in (given[parameter.name] if parameter.constant is GIVEN else parameter.constant,)
+        ]
 
 
 _KEPT: dict[Executable, Statement | None] = {}
