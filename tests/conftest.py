@@ -18,14 +18,12 @@ Nobody is signed in by a back door: `client_as(user)` carries a real token.
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
 
-import asyncpg
 import httpx2
 import pytest
 from asyncpg.exceptions import DeadlockDetectedError, ForeignKeyViolationError
@@ -43,12 +41,13 @@ from app.core.logging import configure_logging
 from app.core.redis import connect_redis
 from app.core.security import issue_token
 from app.database import POOL_SECONDS, Database, create_engine, driver_options
-from app.driver_pool import Connections, Driver, DriverPool
+from app.driver_pool import Connections, DriverPool
 from app.events.published import read_log
 from app.main import build_state, create_app
 from app.models import Base, EventLog, User
 from tests.builders.users import create_user
 from tests.utils.databases import new_database
+from tests.utils.driver_connections import ConnectionOfTest
 from tests.utils.mail_server import MailServer
 from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.test_utils import wait_until
@@ -190,71 +189,6 @@ async def _delete_rows(engine: AsyncEngine) -> None:
         # As when they are purged. Otherwise the stream would tell a new process of events that the log lacks, and it
         # would take the database for a restored one.
         await connection.execute(update(EventLog).values(purged_seq=EventLog.last_seq))
-
-
-class ConnectionOfTest:
-    """Has what goes past SQLAlchemy answered by the test's connection, within its transaction."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-        self.note: Callable[[str, Sequence[object]], None] = lambda *_: None
-
-    async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
-        self.note(sql, arguments)
-        row: asyncpg.Record | None = await (await self._driver()).fetchrow(sql, *arguments)
-        return row
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
-        driver = await self._driver()
-        async with driver.transaction():
-            yield cast("asyncpg.Connection", NotingDriver(driver, self.note))
-
-    # Within the test's transaction, which what fails must not end.
-    connection = transaction
-
-    async def _driver(self) -> asyncpg.Connection:
-        driver = (await self._connection.get_raw_connection()).driver_connection
-        assert isinstance(driver, asyncpg.Connection)
-        return driver
-
-
-class NotingConnections:
-    """Tells what is sent by quick sessions on the connections of a committed test."""
-
-    def __init__(self, connections: Connections, note: Callable[[str, Sequence[object]], None]) -> None:
-        self._connections = connections
-        self._note = note
-        self.fetch_row = connections.fetch_row
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Driver]:
-        async with self._connections.connection() as driver:
-            yield cast("Driver", NotingDriver(driver, self._note))
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Driver]:
-        async with self._connections.transaction() as driver:
-            yield cast("Driver", NotingDriver(driver, self._note))
-
-
-class NotingDriver:
-    """Tells what is sent by a quick session."""
-
-    def __init__(self, driver: Driver, note: Callable[[str, Sequence[object]], None]) -> None:
-        self._driver = driver
-        self._note = note
-        self.transaction = driver.transaction
-
-    async def fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        self._note(sql, arguments)
-        rows: list[asyncpg.Record] = await self._driver.fetch(sql, *arguments)
-        return rows
-
-    async def fetchmany(self, sql: str, arguments: Sequence[Sequence[object]]) -> list[asyncpg.Record]:
-        self._note(sql, arguments)
-        rows: list[asyncpg.Record] = await self._driver.fetchmany(sql, arguments)
-        return rows
 
 
 @pytest.fixture

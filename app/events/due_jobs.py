@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Interval, and_, bindparam, func, literal_c
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from app.models import IS_UNFINISHED, Job, JobState
+from app.models import IS_FREE, IS_UNFINISHED, Job, JobState
 from app.session import Session
 from app.statements import keep
 
@@ -34,11 +34,10 @@ class DueJob:
 
 
 def _is_due(*, is_queue_empty: bool) -> ColumnElement[bool]:
-    is_free = or_(Job.held_until.is_(None), Job.held_until <= func.now())
     is_late = Job.run_after <= func.now()
     left = bindparam("patience_left", PATIENCE - PATIENCE_WITH_EMPTY_QUEUE, Interval())
     is_lost = and_(Job.state == JobState.SENT, Job.run_after <= func.now() + left)
-    return and_(IS_UNFINISHED, is_free, or_(is_late, is_lost) if is_queue_empty else is_late)
+    return and_(IS_UNFINISHED, IS_FREE, or_(is_late, is_lost) if is_queue_empty else is_late)
 
 
 def _take(*, is_queue_empty: bool) -> ReturningUpdate[Any]:

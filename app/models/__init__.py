@@ -4,7 +4,7 @@ from app.models.api_token import ApiToken, Scope
 from app.models.base import Base
 from app.models.event import PERSONAL_TYPES, Event, EventLog, EventType
 from app.models.idempotent_request import IdempotentRequest
-from app.models.job import IS_UNFINISHED, Job, JobName, JobState
+from app.models.job import IS_FREE, IS_UNFINISHED, Job, JobName, JobState
 from app.models.notification import Notification, NotificationKind
 from app.models.sign_in_change import SignInChange
 from app.models.task import HELD_STATUSES, Task, TaskPriority, TaskStatus
@@ -15,6 +15,7 @@ from app.models.user_task_association import UserTaskAssociation
 
 __all__ = [
     "HELD_STATUSES",
+    "IS_FREE",
     "IS_UNFINISHED",
     "PERSONAL_TYPES",
     "ApiToken",

@@ -2,7 +2,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Boolean, CheckConstraint, ColumnElement, Index, func, literal_column, text
+from sqlalchemy import Boolean, CheckConstraint, ColumnElement, Index, func, literal_column, or_, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.logging import current_request_id
@@ -70,3 +70,5 @@ class Job(Identified, Base):
 
 # With its values in the text, so that PostgreSQL knows the index of such rows to serve, and plans a statement once.
 IS_UNFINISHED: ColumnElement[bool] = literal_column(f"jobs.{_UNFINISHED}", Boolean())
+# Nobody is at its effect outside of the database.
+IS_FREE: ColumnElement[bool] = or_(Job.held_until.is_(None), Job.held_until <= func.now())

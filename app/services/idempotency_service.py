@@ -1,7 +1,7 @@
 """Requests that have one effect however often they come."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from uuid import UUID
 
@@ -98,9 +98,7 @@ class OneTry:
 _TRY_LOCK = keep(
     select(func.pg_try_advisory_xact_lock(func.hashtextextended(bindparam("identity"), literal_column("0"))))
 )
-_SAME = [
-    getattr(IdempotentRequest, name) == bindparam(f"{name}_asked") for name in ("user_id", "method", "path", "key")
-]
+_SAME = [getattr(IdempotentRequest, part.name) == bindparam(f"{part.name}_asked") for part in fields(RequestIdentity)]
 _FIND = keep(select(IdempotentRequest).where(*_SAME))
 _FORGET_OLD = keep(
     delete(IdempotentRequest).where(

@@ -8,11 +8,11 @@ from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Interval, bindparam, case, delete, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Interval, bindparam, case, delete, func, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
-from app.models import IS_UNFINISHED, Job, JobName, JobState
+from app.models import IS_FREE, IS_UNFINISHED, Job, JobName, JobState
 from app.session import Session
 from app.statements import keep
 
@@ -132,17 +132,13 @@ def _named_in_logs(job_id: UUID, job: Begun) -> Iterator[None]:
         yield
 
 
-def _is_free() -> ColumnElement[bool]:
-    return or_(Job.held_until.is_(None), Job.held_until <= func.now())
-
-
 _ONE: ColumnElement[int] = literal_column("1")
 _MOST = case(
     {name: literal_column(str(most)) for name, most in ATTEMPTS.items()},
     value=Job.name,
     else_=literal_column(str(MAX_ATTEMPTS)),
 )
-_IS_READY = (Job.id == bindparam("job_id"), IS_UNFINISHED, _is_free())
+_IS_READY = (Job.id == bindparam("job_id"), IS_UNFINISHED, IS_FREE)
 _BEGIN = keep(
     update(Job)
     .where(*_IS_READY, Job.attempts < _MOST)

@@ -16,7 +16,8 @@ from app.models import TaskStatus, User
 from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD, create_user
-from tests.conftest import ClientWith, ConnectionOfTest
+from tests.conftest import ClientWith
+from tests.utils.driver_connections import ConnectionOfTest
 
 Statement = tuple[str, Any]
 SAVEPOINTS = ("SAVEPOINT", "RELEASE", "ROLLBACK TO")

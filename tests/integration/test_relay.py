@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app.core.permissions import Actor
 from app.core.redis import connect_redis
-from app.database import Database, create_engine
+from app.database import Database
 from app.driver_pool import Connections
 from app.events import outbox
 from app.events.due_jobs import DueJob
@@ -24,30 +24,11 @@ from app.events.relay import Relay, number_events, publish_events
 from app.events.stream import EventStream
 from app.events.types import ChatMessage
 from app.models import Event, EventLog, Job, JobName, JobState, User
-from tests.conftest import NotingConnections
-from tests.utils.databases import new_database
+from tests.utils.driver_connections import NotingConnections
+from tests.utils.own_database import driver_url, engine, own_database  # noqa: F401  # Fixtures.
 from tests.utils.test_utils import nothing_queued
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
-
-
-@pytest.fixture(scope="module")
-async def own_database(servers: str) -> AsyncIterator[str]:
-    """A database in which no relay is at work but those of these tests."""
-    async with new_database(servers, is_migrated=True) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-async def engine(own_database: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(own_database, application="tests", pool_size=10)
-    yield engine
-    await engine.dispose()
-
-
-@pytest.fixture
-def driver_url(own_database: str) -> str:
-    return own_database
 
 
 @pytest.fixture
@@ -133,7 +114,7 @@ async def test_two_relays_at_once_give_each_number_once(database: Database, user
 async def test_an_event_takes_few_statements_and_none_waiting_fewer(
     sessions: async_sessionmaker[AsyncSession],
     driver_connections: Connections,
-    engine: AsyncEngine,
+    engine: AsyncEngine,  # noqa: F811  # The fixture.
     redis: Redis,
     user: User,
 ) -> None:

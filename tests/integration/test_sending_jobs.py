@@ -16,15 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from app import embedded
 from app.config import Settings
 from app.core.redis import connect_redis
-from app.database import Database, create_engine
+from app.database import Database
 from app.driver_pool import Connections
 from app.events.due_jobs import PATIENCE, PATIENCE_WITH_EMPTY_QUEUE, DueJob
 from app.events.relay import MOST_QUEUED_JOBS, POLL_SECONDS, Relay
 from app.models import Job, JobName, JobState
 from app.services.job_service import perform
 from app.workers.carrier import CeleryCarrier
-from tests.conftest import NotingConnections
-from tests.utils.databases import new_database
+from tests.utils.driver_connections import NotingConnections
+from tests.utils.own_database import driver_url, engine, own_database  # noqa: F401  # Fixtures.
 
 pytestmark = pytest.mark.committed
 
@@ -40,25 +40,6 @@ class Queue:
 
     async def count(self) -> int:
         return len(self.messages)
-
-
-@pytest.fixture(scope="module")
-async def own_database(servers: str) -> AsyncIterator[str]:
-    """A database in which no relay is at work but those of these tests."""
-    async with new_database(servers, is_migrated=True) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-async def engine(own_database: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(own_database, application="tests", pool_size=10)
-    yield engine
-    await engine.dispose()
-
-
-@pytest.fixture
-def driver_url(own_database: str) -> str:
-    return own_database
 
 
 @pytest.fixture
@@ -219,7 +200,7 @@ async def test_sending_jobs_costs_one_statement_however_many_there_are(
     driver_connections: Connections,
     redis: Redis,
     queue: Queue,
-    engine: AsyncEngine,
+    engine: AsyncEngine,  # noqa: F811  # The fixture.
 ) -> None:
     jobs = [await create_job(session) for _ in range(3)]
     sent: list[str] = []

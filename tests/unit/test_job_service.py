@@ -26,7 +26,7 @@ from app.services.job_service import (
     purge_done_jobs,
 )
 from app.session import Session
-from tests.conftest import NotingConnections
+from tests.utils.driver_connections import NotingConnections
 from tests.utils.test_utils import wait_for_lock_waiter
 
 pytestmark = pytest.mark.committed
