@@ -23,6 +23,8 @@ T = TypeVar("T")
 ALGORITHM = "HS256"
 AUDIENCE = "hive:access"
 REQUIRED_CLAIMS = ["exp", "iat", "sub", "sid", "jti", "aud"]
+# How far the clocks of two machines may differ before one refuses the tokens of the other.
+LEEWAY = timedelta(seconds=60)
 
 # OWASP's parameters for argon2id: about 20 ms and 19 MiB a hash.
 _passwords = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19456, parallelism=1),))
@@ -59,7 +61,7 @@ async def _in_hashing_thread(work: Callable[[], T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """What a valid token says: whose it is, of which session, and until when it holds."""
+    """What a valid token says: whose it is, of which session, and until when it holds by this machine's clock."""
 
     user_id: UUID
     session_id: UUID
@@ -86,14 +88,29 @@ def issue_token(user_id: UUID, session_id: UUID, *, key: str, lifetime: timedelt
 def read_token(token: str, *, key: str) -> AccessToken:
     """The token's content, if its signature, audience, algorithm and time are right.
 
+    Its times may be off by `LEEWAY`, since the machine that issued it has a clock of its own.
+
     Raises:
         InvalidToken: anything is wrong with it; the caller need not know what.
     """
     try:
-        claims = jwt.decode(token, key, algorithms=[ALGORITHM], audience=AUDIENCE, options={"require": REQUIRED_CLAIMS})
-        return AccessToken(UUID(claims["sub"]), UUID(claims["sid"]), datetime.fromtimestamp(claims["exp"], UTC))
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            audience=AUDIENCE,
+            leeway=LEEWAY,
+            options={"require": REQUIRED_CLAIMS},
+        )
+        expires_at = datetime.fromtimestamp(claims["exp"], UTC)
+        return AccessToken(UUID(claims["sub"]), UUID(claims["sid"]), _with_leeway(expires_at))
     except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise InvalidToken from error
+
+
+def _with_leeway(expires_at: datetime) -> datetime:
+    """When a token ends that was accepted. One that is past its end was accepted for the leeway alone."""
+    return expires_at if expires_at > datetime.now(UTC) else expires_at + LEEWAY
 
 
 def new_secret() -> str:

@@ -4,17 +4,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+import jwt
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.config import Settings
-from app.core.security import issue_token
+from app.core.security import ALGORITHM, issue_token
 from app.models import User
 from tests.builders.users import create_user
 from tests.conftest import RunningSystem, token_of
@@ -211,6 +212,25 @@ async def test_the_socket_closes_when_its_token_runs_out(
 
     async with opened(f"{running_system.sockets}?token={token}") as socket:
         assert await close_code_of(socket) == 4401
+
+
+@pytest.mark.parametrize("seconds", [-50, 50])
+async def test_a_socket_with_a_token_of_another_clock_stays_open(
+    http: httpx2.AsyncClient, running_system: RunningSystem, settings: Settings, user: User, seconds: int
+) -> None:
+    """The token was issued by a machine whose clock is off by so much, and is at its end or its beginning."""
+    now = datetime.now(UTC) + timedelta(seconds=seconds)
+    claims = jwt.decode(token_of(user, settings), options={"verify_signature": False})
+    times = {"iat": now, "nbf": now, "exp": now + timedelta(seconds=1)}
+    token = jwt.encode(claims | times, settings.jwt_key, algorithm=ALGORITHM)
+
+    async with opened(f"{running_system.sockets}?token={token}") as socket:
+        await send(socket, {"type": "ping", "data": 1})
+        assert await receive_until(socket, lambda message: message["type"] == "pong")
+    for _ in range(2):
+        # The second one is answered from memory.
+        answer = await http.get("/users/me", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 200
 
 
 async def test_the_sockets_of_a_deactivated_user_close(

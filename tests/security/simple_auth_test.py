@@ -126,7 +126,7 @@ async def test_whatever_is_wrong_with_a_token_the_answer_is_the_same(
         "another audience": signed(aud="hive:refresh"),
         "no audience": signed(aud=None),
         "no expiry": signed(exp=None),
-        "expired": issue_token(user.id, user.id, key=settings.jwt_key, lifetime=timedelta(seconds=-1)),
+        "expired": issue_token(user.id, user.id, key=settings.jwt_key, lifetime=timedelta(seconds=-61)),
         "of nobody": signed(sub=str(uuid4())),
         "of no session": signed(sid=str(uuid4())),
         "a refresh token": (await login(client, user.email, PASSWORD)).json()["refresh_token"],

@@ -14,6 +14,7 @@ import pytest
 from app.core.security import (
     ALGORITHM,
     AUDIENCE,
+    LEEWAY,
     REQUIRED_CLAIMS,
     InvalidToken,
     hash_password,
@@ -187,10 +188,32 @@ def test_what_is_no_token_is_refused(text: str) -> None:
 
 
 def test_a_token_that_runs_out_is_refused_from_then_on() -> None:
-    token = issue_token(uuid4(), uuid4(), key=KEY, lifetime=timedelta(seconds=-1))
+    token = issue_token(uuid4(), uuid4(), key=KEY, lifetime=timedelta(seconds=-61))
 
     with pytest.raises(InvalidToken):
         read_token(token, key=KEY)
+
+
+def by_a_clock_that_is_off(seconds: int) -> str:
+    now = datetime.now(UTC) + timedelta(seconds=seconds)
+    return signed(claims() | {"iat": now, "nbf": now, "exp": now + MINUTE})
+
+
+@pytest.mark.parametrize("seconds", [-110, -55, -1, 1, 55])
+def test_a_token_of_a_machine_whose_clock_differs_is_read(seconds: int) -> None:
+    assert read_token(by_a_clock_that_is_off(seconds), key=KEY).expires_at > datetime.now(UTC)
+
+
+@pytest.mark.parametrize("seconds", [-125, 70])
+def test_a_token_of_a_clock_that_is_far_off_is_refused(seconds: int) -> None:
+    with pytest.raises(InvalidToken):
+        read_token(by_a_clock_that_is_off(seconds), key=KEY)
+
+
+def test_a_token_past_its_end_holds_for_the_leeway_alone() -> None:
+    ended = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=5)
+
+    assert read_token(signed(claims() | {"exp": ended}), key=KEY).expires_at == ended + LEEWAY
 
 
 async def test_a_hash_is_argon2id_with_the_parameters_that_are_meant() -> None:
