@@ -12,7 +12,7 @@ async def create_account(database_url: str, *, email: str, name: str, password: 
     """Raises ValueError with a sentence when the account can't be made."""
     database = Database.connect(database_url, application="user create")
     try:
-        new = UserRegister(email=email, display_name=name or ("Admin" if is_admin else "New user"), password=password)
+        new = UserRegister(email=email, display_name=name or None, password=password)
         async with database.unit_of_work() as session:
             await UserService(session).register(new, is_admin=is_admin)
     except ValidationError as error:

@@ -172,7 +172,7 @@ def restored() -> None:
 @user_app.command("create")
 def create_user(
     email: Annotated[str, typer.Argument(help="The address to sign in with.")],
-    name: Annotated[str, typer.Option(help="The name that others see.")] = "",
+    name: Annotated[str, typer.Option(help="The name that others see; the part before the @ unless given.")] = "",
     admin: Annotated[bool, typer.Option("--admin", help="May do everything.")] = False,  # noqa: FBT002  # typer's flags.
 ) -> None:
     """Make an account. The password is asked for, or read from standard input."""

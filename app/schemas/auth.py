@@ -4,16 +4,23 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from app.schemas.fields import DisplayName, Email, Password, Role, Skills, Strict
+from app.schemas.fields import DisplayName, Email, Password, Role, Skills, Strict, name_in
 from app.schemas.user import UserResponse
 
 
 class UserRegister(Strict):
     email: Email = Field(examples=["ada@example.org"])
     password: Password = Field(examples=["correct horse battery"])
-    display_name: DisplayName = Field(examples=["Ada Lovelace"])
+    display_name: DisplayName | None = Field(
+        default=None, examples=["Ada Lovelace"], description="The part of the address before the @ unless given."
+    )
     role: Role = Field(default="", examples=["Ecosystem Designer"])
     skills: Skills = Field(default=[], examples=[["analysis"]])
+
+    @property
+    def shown_name(self) -> str:
+        """The given name, or one that is made from the address."""
+        return self.display_name or name_in(self.email)
 
 
 class RegisteredResponse(BaseModel):

@@ -32,6 +32,7 @@ _BLANK = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 # HIVE runs in internal networks, where names such as `corp.local` or `team.test` are real. This is the library's own
 # way to allow them.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+LONGEST_NAME = 100
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 
@@ -141,6 +142,14 @@ def normalize_email(address: str) -> str:
     return found.ascii_email or found.normalized
 
 
+def name_in(address: str) -> str:
+    """Make a display name from a normalized address: the part before the @.
+
+    It has no spaces and no control characters, since `normalize_email` takes no quoted and no international ones.
+    """
+    return address.rpartition("@")[0][:LONGEST_NAME]
+
+
 # Lengths come first, while pydantic still knows that it measures a text and says "characters".
 CLEAN = _Without(_CONTROL, "Control characters and lone surrogates are not allowed.")
 _LINE = "Line breaks, control characters and marks of direction are not allowed here."
@@ -162,7 +171,7 @@ Email = Annotated[
     WithJsonSchema({"type": "string", "format": "email", "maxLength": 254}),
 ]
 Password = Annotated[str, StringConstraints(min_length=8, max_length=128), CLEAN]
-DisplayName = Annotated[str, _at_most(100), NAME]
+DisplayName = Annotated[str, _at_most(LONGEST_NAME), NAME]
 Role = Annotated[str, _at_most(100), ONE_LINE]
 Skill = Annotated[str, _at_most(50), NAME]
 Skills = Annotated[list[Skill], Field(max_length=50)]

@@ -31,7 +31,7 @@ class UserService:
         password_hash = await hash_password(new.password)
         user = User(
             email=new.email,
-            display_name=new.display_name,
+            display_name=new.shown_name,
             role=new.role,
             skills=new.skills,
             password_hash=password_hash,

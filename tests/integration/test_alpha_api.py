@@ -47,6 +47,34 @@ async def test_an_address_is_taken_whatever_its_case(client: httpx2.AsyncClient,
     assert await session.scalar(select(func.count()).select_from(User)) == 1
 
 
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("grace.hopper@example.org", "grace.hopper"),
+        ("Grace+hive@Example.ORG", "Grace+hive"),
+        ("o'brien@b\u00fccher.example", "o'brien"),
+        (f"{'g' * 64}@example.org", "g" * 64),
+    ],
+)
+@pytest.mark.parametrize("optional", [{}, {"display_name": None}], ids=["left out", "null"])
+async def test_register_takes_the_name_from_the_address(
+    client: httpx2.AsyncClient, session: AsyncSession, address: str, expected: str, optional: dict[str, None]
+) -> None:
+    answer = await client.post("/auth/register", json={"email": address, "password": ADA["password"]} | optional)
+
+    assert answer.status_code == 201
+    assert answer.json()["user"]["display_name"] == expected
+    stored = await session.get_one(User, UUID(answer.json()["user"]["id"]))
+    assert stored.display_name == expected
+
+
+@pytest.mark.parametrize("name", ["", " \t ", "x" * 101, "a\nb"])
+async def test_register_refuses_a_name_that_is_given_and_none(client: httpx2.AsyncClient, name: str) -> None:
+    answer = await client.post("/auth/register", json=ADA | {"display_name": name})
+
+    assert [error["pointer"] for error in problem(answer, 422)["errors"]] == ["/display_name"]
+
+
 @pytest.mark.parametrize("field", ["id", "admin", "is_admin", "active", "impact_score", "created_at"])
 async def test_register_refuses_what_its_subject_cannot_set(client: httpx2.AsyncClient, field: str) -> None:
     answer = await client.post("/auth/register", json=ADA | {field: True})
