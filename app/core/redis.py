@@ -1,16 +1,32 @@
-"""The one way to a Redis client, so that time-outs and decoding are the same everywhere."""
+"""The one way to a Redis client, so that time-outs, decoding and the care for dead connections are the same everywhere.
+
+A peer that is gone without a word (a machine that died, a firewall that forgot the connection) sends no refusal.
+Four things find it out: the kernel's probes, a time-out for each reply, a pool that trusts no idle connection after
+one has failed, and for subscriptions, which wait for no reply, a ping of their own (`app/events/wakeup.py`).
+"""
 
 import asyncio
+import socket
 from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection, Connection, DefaultParser
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
 # What an absent, refusing, stalled or broken Redis raises.
 REDIS_FAILURES = (RedisError, OSError)
+# An idle peer is asked for a sign of life every five seconds. One that acknowledges nothing for 15 is given up.
+TCP_PROBES = {
+    socket.TCP_KEEPIDLE: 5,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 15_000,
+}
 
 
 def connect_redis(url: str, *, reply_seconds: float = 2.0) -> Redis:
@@ -18,26 +34,54 @@ def connect_redis(url: str, *, reply_seconds: float = 2.0) -> Redis:
 
     A blocking read has to ask for less time than that, or the client gives up first.
     """
-    redis = Redis.from_url(
+    pool = WaryPool.from_url(
         url,
         decode_responses=True,
         socket_connect_timeout=1.0,
         socket_timeout=reply_seconds,
         retry=Retry(NoBackoff(), 0),
+        parser_class=FaultTellingParser,
     )
-    pool = redis.connection_pool
-    pool.connection_class = _cancellable(pool.connection_class)
-    return redis
+    if issubclass(pool.connection_class, Connection):
+        pool.connection_kwargs.update(socket_keepalive=True, socket_keepalive_options=TCP_PROBES)
+    pool.connection_class = _wary(pool.connection_class)
+    return Redis.from_pool(pool)
 
 
-class Cancellable(AbstractConnection):
-    """Sends within the time-out, but not by `asyncio.wait_for`, as redis-py does when there is one.
+class WaryPool(ConnectionPool):
+    """Trusts no idle connection after another one has failed: they lead to the same peer."""
 
-    In Python 3.11 `wait_for` loses a cancellation that comes at the moment when it's done, so a task that is at a
-    command could not be relied on to end when it's told to.
+    async def release(self, connection: AbstractConnection) -> None:
+        has_failed = not connection.is_connected
+        await super().release(connection)
+        if has_failed:
+            with suppress(*REDIS_FAILURES):
+                await self.disconnect(inuse_connections=False)
+
+
+class FaultTellingParser(DefaultParser):  # type: ignore[misc, valid-type]  # It's chosen when redis-py is imported.
+    """Tells a connection that the kernel gave up from one on which nothing came yet.
+
+    The kernel's ETIMEDOUT is a `TimeoutError`. redis-py takes it for the end of a wait with a time limit, answers that
+    nothing came, and does so at once and for ever.
     """
 
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().read_response(*args, **kwargs)
+        except TimeoutError as error:
+            raise RedisConnectionError(f"the connection was given up: {error}") from error
+
+
+class WaryConnection(AbstractConnection):
+    """Ends when its task is cancelled, and knows when it is closed."""
+
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:  # noqa: FBT001, FBT002  # redis-py's own signature.
+        """Send within the time-out, but not by `asyncio.wait_for`, as redis-py does when there is one.
+
+        In Python 3.11 `wait_for` loses a cancellation that comes at the moment when it's done, so a task that is at a
+        command could not be relied on to end when it's told to.
+        """
         seconds, self.socket_timeout = self.socket_timeout, None
         try:
             async with asyncio.timeout(seconds):
@@ -45,7 +89,14 @@ class Cancellable(AbstractConnection):
         finally:
             self.socket_timeout = seconds
 
+    async def can_read(self) -> bool:
+        """Whether the connection has unread data or was closed, so that the pool must not hand it out.
 
-def _cancellable(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
-    """The class for TCP, TLS or Unix sockets, made cancellable."""
-    return type(f"Cancellable{connection_class.__name__}", (Cancellable, connection_class), {})
+        redis-py looks at the end of the stream alone, which a connection that broke does not come to.
+        """
+        return (self._writer is not None and self._writer.is_closing()) or await super().can_read()
+
+
+def _wary(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
+    """The class for TCP, TLS or Unix sockets, made wary."""
+    return type(f"Wary{connection_class.__name__}", (WaryConnection, connection_class), {})

@@ -21,7 +21,7 @@ from app.events.due_jobs import DueJob, may_have_due_jobs, put_back, take_due_jo
 from app.events.history import is_restored, renew_if_restored
 from app.events.published import PublishedEvent, stream_key
 from app.events.queue_length import CountQueued, QueueLength
-from app.events.wakeup import WAKE_CHANNEL
+from app.events.wakeup import hear_wake_ups
 from app.models import Event, EventLog
 from app.statements import keep
 
@@ -60,13 +60,11 @@ class Relay:
 
     async def run(self) -> None:
         """Relay for ever, when it's this one's turn."""
-        listening = asyncio.create_task(self._listen())
-        try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(hear_wake_ups(self._redis, self._wake))
             while True:
                 await self._stand_by_or_lead()
                 await asyncio.sleep(STANDBY_SECONDS)
-        finally:
-            listening.cancel()
 
     async def _stand_by_or_lead(self) -> None:
         try:
@@ -143,17 +141,9 @@ class Relay:
             log.debug("sending jobs", requests={str(job.id): job.request_id for job in due})
         return due
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async with self._redis.pubsub() as subscription:
-                    await subscription.subscribe(WAKE_CHANNEL)
-                    while True:
-                        if await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0):
-                            self._jobs_wanted.set()
-                            self._events_wanted.set()
-            except REDIS_FAILURES:
-                await asyncio.sleep(STANDBY_SECONDS)
+    def _wake(self) -> None:
+        self._jobs_wanted.set()
+        self._events_wanted.set()
 
 
 def _leaves(group: BaseExceptionGroup[HiveError]) -> Iterator[HiveError]:

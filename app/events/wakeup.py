@@ -5,14 +5,20 @@ commits wait for one another.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from app.core.redis import REDIS_FAILURES
 
 WAKE_CHANNEL = "hive:wake-relay"
 # What is written within this time is one wake-up: by the thousand they would cost as much as the writing.
 PAUSE_SECONDS = 0.002
+# A subscription on which nothing came for so long is asked for a sign of life, and given up after as long again.
+QUIET_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 
 
 class RelayWaker:
@@ -36,3 +42,30 @@ class RelayWaker:
                 await asyncio.sleep(1)
             else:
                 await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def hear_wake_ups(redis: Redis, wake: Callable[[], None]) -> None:
+    """Call `wake` for each wake-up, until cancelled. A subscription that fails or goes silent is replaced."""
+    while True:
+        try:
+            async with redis.pubsub() as subscription:
+                await subscription.subscribe(WAKE_CHANNEL)
+                await _hear(subscription, wake)
+        except REDIS_FAILURES:
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _hear(subscription: PubSub, wake: Callable[[], None]) -> None:
+    """Raises `RedisTimeout` when a ping brings no answer. A subscription sends nothing else that could get none."""
+    is_asked = False
+    while True:
+        message = await subscription.get_message(timeout=QUIET_SECONDS)
+        if message is None:
+            if is_asked:
+                raise RedisTimeout("the subscription is silent")
+            await subscription.ping()
+            is_asked = True
+            continue
+        is_asked = False
+        if message["type"] == "message":
+            wake()

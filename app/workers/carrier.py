@@ -22,8 +22,6 @@ class CeleryCarrier:
         conf = configuration(settings, redis_url)
         # Nobody here waits for results, and with a backend each send would subscribe to one of its own.
         conf["result_backend"] = "disabled://"
-        # A worker blocks on its queue for longer, so it goes without; a sender must not hang on a broker that does.
-        conf["broker_transport_options"] |= {"socket_timeout": 3, "socket_connect_timeout": 2}
         self._celery.conf.update(conf)
 
     def send(self, jobs: Sequence[DueJob]) -> None:

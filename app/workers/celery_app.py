@@ -6,6 +6,7 @@ from celery import Celery
 
 from app.backing import locate_backing
 from app.config import Settings, load_settings
+from app.core.redis import TCP_PROBES
 
 
 def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
@@ -15,9 +16,21 @@ def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
         "broker_url": broker,
         "result_backend": backend,
         # HIVE's events and presence live in the same Redis.
-        "broker_transport_options": {"global_keyprefix": "hive:celery:", "visibility_timeout": 600},
+        "broker_transport_options": {
+            "global_keyprefix": "hive:celery:",
+            "visibility_timeout": 600,
+            # A broker can be gone without a word. A worker waits for its queue beyond these time-outs, and kombu
+            # drops that connection when no reply has come for twice the interval.
+            "socket_timeout": 3,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "socket_keepalive_options": TCP_PROBES,
+            "health_check_interval": 10,
+        },
         "result_backend_transport_options": {"global_keyprefix": "hive:celery:"},
         "result_expires": 3600,
+        "redis_socket_timeout": 3,
+        "redis_socket_connect_timeout": 2,
         # Pickle would let whoever can write to Redis run code in the worker.
         "task_serializer": "json",
         "result_serializer": "json",

@@ -1,13 +1,23 @@
 """The client of Redis: what HIVE relies on beyond its commands."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pytest
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 
-from app.core.redis import REDIS_FAILURES, connect_redis
+from app.core.redis import REDIS_FAILURES, TCP_PROBES, connect_redis
+from app.events import wakeup
+from app.events.wakeup import WAKE_CHANNEL, hear_wake_ups
+from tests.utils.test_utils import wait_until_async
+
+GIVEN_UP = TimeoutError(errno.ETIMEDOUT, "Connection timed out")
 
 
 @pytest.mark.parametrize("turns", range(12))
@@ -36,10 +46,10 @@ async def test_a_command_that_the_server_does_not_take_fails_in_time(
     redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = str(tmp_path_factory.mktemp("redis") / "relay.sock")
-    async with frozen_way(to=urlsplit(redis_url).path, by=path) as is_frozen:
+    async with way(to=urlsplit(redis_url).path, by=path) as taken:
         redis = connect_redis(f"unix://{path}", reply_seconds=0.3)
         await redis.ping()
-        is_frozen.set()
+        taken.is_frozen.set()
 
         with pytest.raises(REDIS_FAILURES):
             async with asyncio.timeout(10):
@@ -48,9 +58,138 @@ async def test_a_command_that_the_server_does_not_take_fails_in_time(
         await redis.aclose()
 
 
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    redis = connect_redis(redis_url)
+    yield redis
+    await redis.aclose()
+
+
+async def taken(redis: Redis) -> AbstractConnection:
+    """A connection of the pool."""
+    connection: AbstractConnection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's decorator hides its types.
+    return connection
+
+
+def give_up(connection: AbstractConnection) -> None:
+    """Do to the connection what the kernel does when its peer has acknowledged nothing for too long."""
+    assert connection._reader is not None
+    assert connection._writer is not None
+    connection._reader.set_exception(GIVEN_UP)
+    connection._writer.transport.abort()
+
+
+async def test_a_subscription_that_the_kernel_gave_up_is_a_failure(redis: Redis) -> None:
+    async with redis.pubsub() as subscription:
+        await subscription.subscribe("channel")
+        await subscription.get_message(timeout=5)
+        assert subscription.connection is not None
+        give_up(subscription.connection)
+
+        with pytest.raises(REDIS_FAILURES):
+            await subscription.get_message(timeout=5)
+
+
+async def test_a_pool_hands_out_no_connection_that_was_given_up(redis: Redis) -> None:
+    connection = await taken(redis)
+    await redis.connection_pool.release(connection)
+    give_up(connection)
+
+    assert await redis.ping()
+
+
+async def test_a_failed_connection_takes_the_idle_ones_with_it(redis: Redis) -> None:
+    pool, first, second = redis.connection_pool, await taken(redis), await taken(redis)
+    await pool.release(second)
+    give_up(first)
+    with pytest.raises(REDIS_FAILURES):
+        await first.read_response()
+    assert second.is_connected
+
+    await pool.release(first)
+
+    assert not second.is_connected
+    assert await redis.ping()
+
+
+async def test_a_connection_over_tcp_is_probed_by_the_kernel(redis_url: str) -> None:
+    async with way(to=urlsplit(redis_url).path, by=None) as taken:
+        redis = connect_redis(f"redis://127.0.0.1:{taken.port}")
+        connection = await taken(redis)
+        assert connection._writer is not None
+        kept: socket.socket = connection._writer.get_extra_info("socket")
+
+        assert kept.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert {option: kept.getsockopt(socket.IPPROTO_TCP, option) for option in TCP_PROBES} == TCP_PROBES
+        await redis.connection_pool.release(connection)
+        await redis.aclose()
+
+
+async def test_wake_ups_are_heard_again_after_the_kernel_gave_up(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakeup, "RETRY_SECONDS", 0.01)
+    woken = asyncio.Event()
+    hearing = asyncio.create_task(hear_wake_ups(redis, woken.set))
+    await until_subscribed(redis)
+    (listener,) = redis.connection_pool._in_use_connections
+    give_up(listener)
+
+    await until_woken(redis, woken)
+
+    hearing.cancel()
+    await asyncio.gather(hearing, return_exceptions=True)
+
+
+async def test_a_silent_subscription_is_replaced(
+    redis_url: str, redis: Redis, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeup, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(wakeup, "QUIET_SECONDS", 0.2)
+    path = str(tmp_path_factory.mktemp("redis") / "relay.sock")
+    async with way(to=urlsplit(redis_url).path, by=path) as taken:
+        distant = connect_redis(f"unix://{path}")
+        woken = asyncio.Event()
+        hearing = asyncio.create_task(hear_wake_ups(distant, woken.set))
+        await until_subscribed(redis)
+        taken.is_frozen.set()
+        (listener,) = distant.connection_pool._in_use_connections
+        await wait_until_async(lambda: was_given_up(listener), what="the end of the silent subscription")
+
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+        await distant.aclose()
+
+
+async def was_given_up(connection: AbstractConnection) -> bool:
+    return not connection.is_connected
+
+
+async def until_subscribed(redis: Redis) -> None:
+    async def is_heard() -> bool:
+        return bool(await redis.publish(WAKE_CHANNEL, ""))
+
+    await wait_until_async(is_heard, what="a subscriber")
+
+
+async def until_woken(redis: Redis, woken: asyncio.Event) -> None:
+    async def is_woken() -> bool:
+        await redis.publish(WAKE_CHANNEL, "")
+        return woken.is_set()
+
+    woken.clear()
+    await wait_until_async(is_woken, what="a wake-up")
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to the server. Nothing more moves on it once the event is set; `port` is None where it's a socket file."""
+
+    port: int | None
+    is_frozen: asyncio.Event
+
+
 @asynccontextmanager
-async def frozen_way(*, to: str, by: str) -> AsyncIterator[asyncio.Event]:
-    """A way to the server, on which nothing moves once the event is set."""
+async def way(*, to: str, by: str | None) -> AsyncIterator[Way]:
+    """Lead to the server at the socket file `to`, by another socket file or by a port."""
     is_frozen = asyncio.Event()
     connections: list[asyncio.Task[None]] = []
 
@@ -69,8 +208,9 @@ async def frozen_way(*, to: str, by: str) -> AsyncIterator[asyncio.Event]:
     def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(asyncio.create_task(serve(reader, writer)))
 
-    async with await asyncio.start_unix_server(connect, by):
-        yield is_frozen
+    serving = asyncio.start_unix_server(connect, by) if by else asyncio.start_server(connect, "127.0.0.1", 0)
+    async with await serving as server:
+        yield Way(None if by else server.sockets[0].getsockname()[1], is_frozen)
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
