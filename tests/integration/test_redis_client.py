@@ -65,7 +65,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     await redis.aclose()
 
 
-async def taken(redis: Redis) -> AbstractConnection:
+async def taken_from(redis: Redis) -> AbstractConnection:
     """A connection of the pool."""
     connection: AbstractConnection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's decorator hides its types.
     return connection
@@ -91,7 +91,7 @@ async def test_a_subscription_that_the_kernel_gave_up_is_a_failure(redis: Redis)
 
 
 async def test_a_pool_hands_out_no_connection_that_was_given_up(redis: Redis) -> None:
-    connection = await taken(redis)
+    connection = await taken_from(redis)
     await redis.connection_pool.release(connection)
     give_up(connection)
 
@@ -99,7 +99,7 @@ async def test_a_pool_hands_out_no_connection_that_was_given_up(redis: Redis) ->
 
 
 async def test_a_failed_connection_takes_the_idle_ones_with_it(redis: Redis) -> None:
-    pool, first, second = redis.connection_pool, await taken(redis), await taken(redis)
+    pool, first, second = redis.connection_pool, await taken_from(redis), await taken_from(redis)
     await pool.release(second)
     give_up(first)
     with pytest.raises(REDIS_FAILURES):
@@ -115,7 +115,7 @@ async def test_a_failed_connection_takes_the_idle_ones_with_it(redis: Redis) -> 
 async def test_a_connection_over_tcp_is_probed_by_the_kernel(redis_url: str) -> None:
     async with way(to=urlsplit(redis_url).path, by=None) as taken:
         redis = connect_redis(f"redis://127.0.0.1:{taken.port}")
-        connection = await taken(redis)
+        connection = await taken_from(redis)
         assert connection._writer is not None
         kept: socket.socket = connection._writer.get_extra_info("socket")
 
