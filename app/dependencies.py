@@ -44,7 +44,8 @@ from app.session import Session
 from app.state import State
 from app.websockets.readers import Departure
 
-bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", auto_error=False)
+TOKEN_URL = "/api/v1/auth/token"  # noqa: S105  # Where tokens are got, which is no secret.
+bearer = OAuth2PasswordBearer(tokenUrl=TOKEN_URL, refreshUrl=TOKEN_URL, auto_error=False)
 
 
 def state_of(connection: HTTPConnection) -> State:

@@ -53,6 +53,10 @@ class Problem(BaseModel):
     code: str
     request_id: str | None = None
     errors: list[FieldError] | None = None
+    error: str | None = Field(
+        default=None, description="At `/auth/token` alone: the error in OAuth's words (RFC 6749)."
+    )
+    error_description: str | None = Field(default=None, description="At `/auth/token` alone: `detail` in ASCII.")
 
 
 def problem_response(
@@ -117,13 +121,13 @@ def _answer_not_modified(_request: Request, error: Exception) -> Response:
 def _answer_validation_error(request: Request, error: Exception) -> Response:
     """Name each fault and its place, and never echo the input: it may be a password."""
     assert isinstance(error, RequestValidationError)
+    return answer_to(request, validation_error_of(error))
+
+
+def validation_error_of(error: RequestValidationError) -> HiveError:
     faults = [_field_error(fault, error.body).model_dump(by_alias=True) for fault in error.errors()]
-    return problem_response(
-        422,
-        "invalid_request",
-        "The request is not valid; `errors` says where.",
-        request_id=_request_id(request),
-        extra={"errors": faults},
+    return HiveError(
+        "The request is not valid; `errors` says where.", status=422, code="invalid_request", errors=faults
     )
 
 

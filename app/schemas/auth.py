@@ -1,8 +1,9 @@
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
 from app.schemas.fields import DisplayName, Email, Password, Role, Skills, Strict, name_in
 from app.schemas.user import UserResponse
@@ -35,6 +36,21 @@ Credential = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 class Login(Strict):
     email: Credential = Field(examples=["ada@example.org"])
     password: Credential = Field(examples=["correct horse battery"])
+
+
+class GrantType(StrEnum):
+    PASSWORD = "password"  # noqa: S105  # OAuth's name of the grant, which is no secret.
+    REFRESH_TOKEN = "refresh_token"  # noqa: S105  # As above.
+
+
+class TokenForm(BaseModel):
+    """What OAuth 2 asks the token endpoint for (RFC 6749, sections 4.3.2 and 6). It ignores further parameters."""
+
+    # A text, since an unknown one is an error of its own there.
+    grant_type: Annotated[str, WithJsonSchema({"type": "string", "enum": list(GrantType)})] = GrantType.PASSWORD
+    username: str | None = Field(default=None, description="The e-mail address, for the grant `password`.")
+    password: str | None = Field(default=None, json_schema_extra={"format": "password"})
+    refresh_token: str | None = Field(default=None, description="The last one, for the grant `refresh_token`.")
 
 
 class TokenResponse(BaseModel):

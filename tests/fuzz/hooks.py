@@ -28,6 +28,7 @@ LAST_CALLS = (
 BEYOND_SCHEMAS = frozenset(
     {
         "current_password_required",  # One field asks for another.
+        "missing_for_grant",
         "idempotency_key_reused",  # It was free the first time.
         "invalid_cursor",  # Only a server makes cursors.
         "invalid_email",  # Formats are told, and each library has its own opinion of them.

@@ -78,7 +78,14 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", f"{API}/debug/run_test_celery_task"): {"message": "Orchids"},
 }
-FORMS = {("POST", f"{API}/auth/token"): {"grant_type": "password", "username": "ada@example.org", "password": PASSWORD}}
+FORMS = {
+    ("POST", f"{API}/auth/token"): {
+        "grant_type": "password",
+        "username": "ada@example.org",
+        "password": PASSWORD,
+        "refresh_token": "x" * 86,
+    }
+}
 # A stream that is asked to go on in another history tells that it can't, and ends.
 QUERIES = {("GET", f"{API}/events/stream"): {"after": "0", "epoch": "00000000-0000-0000-0000-000000000001"}}
 NEEDS_PASSWORD = CREDENTIALS.keys() | {"current_password"}

@@ -129,7 +129,8 @@ def test_bodies_say_that_they_take_nothing_unknown(document: dict[str, Any]) -> 
 def test_the_token_is_got_from_the_form(document: dict[str, Any]) -> None:
     [scheme] = document["components"]["securitySchemes"].values()
 
-    assert scheme["flows"]["password"]["tokenUrl"] == "/api/v1/auth/token"
+    flow = scheme["flows"]["password"]
+    assert (flow["tokenUrl"], flow["refreshUrl"]) == ("/api/v1/auth/token", "/api/v1/auth/token")
 
 
 async def test_docs_work_without_any_other_host(client: httpx2.AsyncClient) -> None:

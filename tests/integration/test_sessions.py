@@ -112,6 +112,66 @@ async def test_the_form_of_oauth_gives_the_same(client: httpx2.AsyncClient, user
     assert (await refresh(client, held.refresh)).status_code == 200
 
 
+async def refresh_by_oauth(client: httpx2.AsyncClient, token: str) -> httpx2.Response:
+    return await client.post("/auth/token", data={"grant_type": "refresh_token", "refresh_token": token})
+
+
+async def test_the_refresh_grant_of_oauth_gives_the_same(
+    client: httpx2.AsyncClient, user: User, sign_in: SignIn
+) -> None:
+    held = await sign_in(user)
+
+    answer = await refresh_by_oauth(client, held.refresh)
+
+    assert set(answer.json()) == {"access_token", "token_type", "expires_in", "refresh_token"}
+    assert answer.headers["Cache-Control"] == "no-store"
+    following = Held.of(answer)
+    assert following.session_id == held.session_id
+    assert following.refresh != held.refresh
+    assert await is_in(client, following)
+
+
+async def test_a_refresh_token_comes_twice_by_oauth_and_ends_its_session(
+    client: httpx2.AsyncClient, session: AsyncSession, user: User, sign_in: SignIn
+) -> None:
+    held = await sign_in(user)
+    following = Held.of(await refresh_by_oauth(client, held.refresh))
+    await refresh_by_oauth(client, following.refresh)
+
+    answer = await refresh_by_oauth(client, held.refresh)
+
+    assert problem(answer, 400)["error"] == "invalid_grant"
+    assert await ended(session) == [held.session_id]
+    assert not await is_in(client, following)
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "code", "error"),
+    [
+        ({"username": "x@example.org", "password": "wrong"}, 401, "invalid_credentials", "invalid_grant"),
+        ({"grant_type": "refresh_token", "refresh_token": "x"}, 400, "invalid_refresh_token", "invalid_grant"),
+        ({"grant_type": "refresh_token"}, 422, "invalid_request", "invalid_request"),
+        ({"grant_type": "password", "username": "x@example.org"}, 422, "invalid_request", "invalid_request"),
+        ({"grant_type": "client_credentials"}, 400, "unsupported_grant_type", "unsupported_grant_type"),
+        ({}, 422, "invalid_request", "invalid_request"),
+    ],
+)
+async def test_an_error_of_the_token_endpoint_is_in_oauths_words_too(
+    client: httpx2.AsyncClient, form: dict[str, str], status: int, code: str, error: str
+) -> None:
+    found = problem(await client.post("/auth/token", data=form), status)
+
+    assert (found["code"], found["error"], found["error_description"]) == (code, error, found["detail"])
+
+
+async def test_too_many_wrong_passwords_are_in_oauths_words_too(client: httpx2.AsyncClient, user: User) -> None:
+    form = {"username": user.email, "password": "wrong"}
+    answers = [await client.post("/auth/token", data=form) for _ in range(6)]
+
+    assert problem(answers[-1], 429)["error"] == "temporarily_unavailable"
+    assert "Retry-After" in answers[-1].headers
+
+
 async def test_nothing_that_is_stored_lets_anybody_in(
     client: httpx2.AsyncClient, session: AsyncSession, user: User, sign_in: SignIn
 ) -> None:

@@ -28,6 +28,7 @@ def build_router(*, with_debug: bool) -> APIRouter:
     router = APIRouter(responses=EVERY_ROUTE, dependencies=[StrictParameters])
     routers = [
         auth.router,
+        auth.oauth_router,
         sessions.router,
         tokens.router,
         agents.router,

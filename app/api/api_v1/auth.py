@@ -1,9 +1,9 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response, status
-from fastapi.security import OAuth2PasswordRequestForm
+from fastapi import APIRouter, Form, Response, status
 
+from app.api.oauth import OAuthRoute, UnsupportedGrantType, parameter
 from app.api.once import OnceRoute
 from app.api.problems import responses
 from app.config import Settings
@@ -19,11 +19,21 @@ from app.dependencies import (
     UserAgent,
     UserServiceDep,
 )
-from app.schemas.auth import Login, Refresh, RegisteredResponse, SignedOutResponse, TokenResponse, UserRegister
+from app.schemas.auth import (
+    GrantType,
+    Login,
+    Refresh,
+    RegisteredResponse,
+    SignedOutResponse,
+    TokenForm,
+    TokenResponse,
+    UserRegister,
+)
 from app.schemas.user import UserResponse
 from app.services.session_service import HeldSession, refresh_session
 
 router = APIRouter(prefix="/auth", tags=["auth"], route_class=OnceRoute)
+oauth_router = APIRouter(prefix="/auth", tags=["auth"], route_class=OAuthRoute)
 
 
 @router.post("/register", status_code=status.HTTP_201_CREATED, responses=responses(409), dependencies=[OnceForNobody])
@@ -47,9 +57,9 @@ async def login(
     return _tokens_of(await sessions.open(user, user_agent=user_agent), settings, response)
 
 
-@router.post("/token", responses=responses(401))
+@oauth_router.post("/token", responses=responses(400, 401))
 async def token(
-    form: Annotated[OAuth2PasswordRequestForm, Depends()],
+    form: Annotated[TokenForm, Form()],
     database: DatabaseDep,
     sessions: SessionServiceDep,
     settings: SettingsDep,
@@ -57,9 +67,20 @@ async def token(
     response: Response,
     user_agent: UserAgent = "",
 ) -> TokenResponse:
-    """The same for OAuth2's password form, in which the address is called `username`."""
-    user = await check_credentials(database, form.username, form.password, attempt)
-    return _tokens_of(await sessions.open(user, user_agent=user_agent), settings, response)
+    """OAuth 2's token endpoint (RFC 6749) for the grants `password` and `refresh_token`.
+
+    The e-mail address is called `username` here. An error has `error` and `error_description` as well.
+    """
+    match form.grant_type:
+        case GrantType.PASSWORD:
+            username, password = parameter(form, "username"), parameter(form, "password")
+            user = await check_credentials(database, username, password, attempt)
+            held = await sessions.open(user, user_agent=user_agent)
+        case GrantType.REFRESH_TOKEN:
+            held = await refresh_session(database, parameter(form, "refresh_token"), key=settings.signing_key)
+        case _:
+            raise UnsupportedGrantType
+    return _tokens_of(held, settings, response)
 
 
 @router.post("/refresh", responses=responses(401))
