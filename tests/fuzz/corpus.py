@@ -17,6 +17,8 @@ TEXTS = {
     "surrogates in the wrong order": "\udc00\ud800",
     "right to left": "\u202egnp.exe",
     "of no width": "\u200b\u200d\ufeff",
+    "of no ink": "\u3164\u2800\xad\u200e\ufe0f",
+    "tags": "\U000e0041\U000e007f",
     "no character": "\uffff\ufffe",
     "private": "\U0010ffff",
     "combining": "Z" + "\u0351" * 60,

@@ -68,15 +68,17 @@ def test_a_line_has_no_space_at_its_ends(name: str) -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize(
-    "around", ["", "\n", "\x85", "\x1f", "\u3000", "\ufeff", "\u200b", "\u2028", "\u202e"], ids=ascii
+    "around",
+    ["", "\n", "\x85", "\x1f", "\u3000", "\ufeff", "\u200b", "\u2028", "\u202e", "\u200d", "\u0301"],
+    ids=ascii,
 )
-@pytest.mark.parametrize("text", ["", "a", "two words"])
+@pytest.mark.parametrize("text", ["", "a", "two words", "\u200f", "\ufe0f\u0308"])
 def test_the_schema_of_a_text_tells_what_is_taken(name: str, around: str, text: str) -> None:
     adapter = TypeAdapter(TEXTS[name][0])
     schema = adapter.json_schema()
 
     full = "x" * schema["maxLength"]
-    for given in (around + text, text + around, f"a{around}b", full[:-1] + around, full + around):
+    for given in (around, around + text, text + around, f"a{around}b", full[:-1] + around, full + around):
         is_told = (
             schema.get("minLength", 0) <= len(given) <= schema["maxLength"]
             and re.search(schema["pattern"], given) is not None
@@ -89,6 +91,73 @@ def test_the_schema_of_a_text_tells_what_is_taken(name: str, around: str, text: 
 @pytest.mark.parametrize("empty", ["", " ", "\u3000\u00a0"])
 def test_a_name_is_not_empty(name: str, empty: str) -> None:
     assert refused(TEXTS[name][0], empty).endswith("too_short")
+
+
+INVISIBLE = {
+    "zero-width space": "\u200b",
+    "zero-width joiners": "\u200c\u200d",
+    "marks of direction": "\u200e\u200f\u061c",
+    "byte order mark": "\ufeff",
+    "word joiner": "\u2060",
+    "invisible operators": "\u2061\u2062\u2063\u2064",
+    "Hangul fillers": "\u115f\u1160\u3164\uffa0",
+    "Braille blank": "\u2800",
+    "soft hyphens": "\xad\xad",
+    "Mongolian separators": "\u180b\u180e\u180f",
+    "variation selectors": "\ufe00\ufe0f\U000e0100",
+    "tag characters": "\U000e0048\U000e0049\U000e007f",
+    "musical controls": "\U0001d173\U0001d17a",
+    "accents without a letter": "\u0301\u20dd\u034f",
+    "white space around them": " \u200b\t\u3000\u200d ",
+}
+NAMES = {
+    "Title": fields.Title,
+    "Category": fields.Category,
+    "DisplayName": fields.DisplayName,
+    "Skill": fields.Skill,
+    "TokenName": fields.TokenName,
+    "ChatText": fields.ChatText,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("text", INVISIBLE.values(), ids=INVISIBLE)
+def test_text_of_invisible_characters_alone_is_refused(name: str, text: str) -> None:
+    assert refused(NAMES[name], text) in {"string_too_short", "invisible_text"}
+
+
+@pytest.mark.parametrize("text", INVISIBLE.values(), ids=INVISIBLE)
+def test_role_of_invisible_characters_alone_is_empty(text: str) -> None:
+    assert read(fields.Role, text) == ""
+
+
+@pytest.mark.parametrize("blank", [" ", "\u200b", "\ufeff", "\u2060", "\xad", "\u2800", "\u3164"], ids=ascii)
+def test_blank_characters_are_trimmed_from_the_ends(blank: str) -> None:
+    assert read(fields.Title, f"{blank} a{blank}title {blank}") == f"a{blank}title"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Cafe\u0301",
+        "\u2764\ufe0f",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        "\u0d28\u0d4d\u200d",
+        "C++\u200e",
+        "\U0001f468\u200d\U0001f469",
+        "\uffff",
+        "\u0e01\u0e34\u0e19",
+    ],
+    ids=ascii,
+)
+def test_invisible_characters_stay_where_visible_ones_need_them(text: str) -> None:
+    assert read(fields.Title, text) == text
+
+
+@pytest.mark.parametrize("mark", ["\u202a", "\u202e", "\u2066", "\u2069"], ids=ascii)
+@pytest.mark.parametrize("name", LINES)
+def test_name_with_override_of_direction_is_refused(name: str, mark: str) -> None:
+    assert refused(TEXTS[name][0], f"gnp{mark}exe") == "invalid_text"
 
 
 @pytest.mark.parametrize("text", ["", " leading", "two\nlines\tand a tab", "\u202e right to left", "e\u0301"])
