@@ -3,7 +3,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import MISSING, BaseModel, ConfigDict, Field
 
 from app.models import Task, TaskPriority, TaskStatus
 from app.schemas.fields import (
@@ -42,6 +42,9 @@ class TaskUpdate(Strict):
     priority: TaskPriority = TaskPriority.MEDIUM
     impact_points: ImpactPoints = 0
     due_at: Moment | None = None
+    status: TaskStatus | MISSING = Field(
+        default=MISSING, description="Another one than the present is one step of the workflow."
+    )
 
 
 class TaskAssign(Strict):

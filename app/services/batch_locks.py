@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.permissions import Actor
 from app.models import Task, TaskStatus, User
-from app.schemas.batch import AssignItem, BatchItem, ChangeItem, DeleteItem, StatusItem
+from app.schemas.batch import AssignItem, BatchItem, ChangeItem, DeleteItem, StatusItem, UpdateItem
 from app.services.readiness import NAMED, lock_with_waiting
 from app.session import Session
 from app.statements import keep
@@ -31,7 +31,7 @@ async def lock_for(session: Session, actor: Actor, items: Sequence[BatchItem]) -
 
 
 def _led_to(items: Sequence[BatchItem], status: TaskStatus) -> Iterator[UUID]:
-    return (item.id for item in items if isinstance(item, StatusItem) and item.body.status is status)
+    return (item.id for item in items if isinstance(item, StatusItem | UpdateItem) and item.body.status is status)
 
 
 _HOLDERS = select(Task.assignee_id).where(Task.id == any_(bindparam("held", type_=ARRAY(Uuid()))))

@@ -1,38 +1,28 @@
 from uuid import UUID
 
-from sqlalchemy import func, select
+from pydantic import MISSING
 from uuid_utils.compat import uuid7
 
-from app.core.errors import ServiceUnavailable
 from app.core.permissions import (
     Actor,
     Permission,
     access_task,
     audience_of,
+    require_permission,
     select_visible_events,
 )
 from app.events import outbox
-from app.events.types import TaskCreated, TaskDeleted, TaskStatusChanged, TaskUpdated
+from app.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from app.models import Event, Task, TaskStatus
 from app.schemas.fields import PageQuery
 from app.schemas.task import TaskCreate, TaskUpdate
-from app.services.assignment_service import AssignmentService
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
-from app.services.readiness import WaitingTasks, require_unblocked
-from app.services.workflow import require_transition
+from app.services.readiness import WaitingTasks
+from app.services.workflow_steps import WorkflowSteps
 from app.session import Session
-from app.statements import keep
 
 EDITABLE = frozenset({"title", "description", "category", "priority", "impact_points", "due_at"})
-
-
-_NOW = keep(select(func.now()))
-
-
-class ChangedMeanwhile(ServiceUnavailable):
-    def __init__(self) -> None:
-        super().__init__("Somebody changed the task at the same time; try again.", code="try_again")
 
 
 class TaskService:
@@ -50,21 +40,42 @@ class TaskService:
         return task
 
     async def update(self, actor: Actor, task_id: UUID, changes: TaskUpdate) -> Task:
-        """Change what is given and differs; when nothing does, nothing is written and no event told."""
-        task = await self._access(actor, task_id, Permission.TASK_EDIT)
+        """Change what is given and differs; when nothing does, nothing is written and no event told.
+
+        Another `status` is a step of its own, with its own version and event. All of it happens, or nothing.
+        """
+        if changes.status is MISSING:
+            task = await self._access(actor, task_id, Permission.TASK_EDIT)
+            await self._edit(actor, task, changes)
+            return task
+        steps = WorkflowSteps(self._session)
+        step = await steps.prepare(actor, task_id, changes.status)
+        task = await self._access(actor, task_id, Permission.TASK_CHANGE_STATUS)
+        if changes.model_fields_set != {"status"}:
+            require_permission(actor, task, Permission.TASK_EDIT)
+        is_step = task.status is not step.wanted
+        # What is edited together with a withdrawal is no longer for everybody to read.
+        is_withdrawn = is_step and step.wanted is TaskStatus.DRAFT
+        if is_withdrawn:
+            await steps.take(actor, task, step)
+        await self._edit(actor, task, changes)
+        if is_step and not is_withdrawn:
+            await steps.take(actor, task, step)
+        return task
+
+    async def _edit(self, actor: Actor, task: Task, changes: TaskUpdate) -> None:
         changed = {
             field: getattr(changes, field)
             for field in sorted(changes.model_fields_set & EDITABLE)
             if getattr(changes, field) != getattr(task, field)
         }
         if not changed:
-            return task
+            return
         for field, value in changed.items():
             setattr(task, field, value)
         task.version += 1
         event = TaskUpdated(changed=changes.model_dump(mode="json", include=set(changed)))
         await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
-        return task
 
     async def delete(self, actor: Actor, task_id: UUID) -> None:
         """The row goes, its events stay. The event of the deletion has the version after the last one."""
@@ -77,39 +88,11 @@ class TaskService:
         await self._session.delete(task)
 
     async def change_status(self, actor: Actor, task_id: UUID, wanted: TaskStatus) -> Task:
-        """One step by the table. Who starts a task holds it; who gives it back no longer does."""
-        assignments = AssignmentService(self._session)
-        # Seen first without a lock, for whoever is to hold the task is locked before the task.
-        seen = await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
-        previous = seen.assignee_id
-        holder = await assignments.lock_holder_after(actor, previous, wanted)
-        waiting = await WaitingTasks.lock(self._session, task_id) if wanted is TaskStatus.COMPLETED else None
+        """Take one step by the table. Who starts a task holds it; who gives it back no longer does."""
+        steps = WorkflowSteps(self._session)
+        step = await steps.prepare(actor, task_id, wanted)
         task = await self._access(actor, task_id, Permission.TASK_CHANGE_STATUS)
-        old = task.status
-        require_transition(old, wanted)
-        if task.assignee_id != previous:
-            raise ChangedMeanwhile
-        if (old, wanted) == (TaskStatus.AVAILABLE, TaskStatus.IN_PROGRESS):
-            await require_unblocked(self._session, actor, task_id)
-        completed_at = await self._session.scalar(_NOW) if wanted is TaskStatus.COMPLETED else None
-        if old is TaskStatus.IN_PROGRESS:
-            await assignments.end_hold(task)
-        task.status, task.assignee_id, task.completed_at = wanted, holder, completed_at
-        task.version += 1
-        if wanted is TaskStatus.IN_PROGRESS:
-            assert holder is not None
-            assignments.begin_hold(task, holder, by=actor)
-        event = TaskStatusChanged(
-            old_status=old,
-            new_status=wanted,
-            assignee_id=holder,
-            previous_assignee_id=previous,
-            completed_at=completed_at,
-        )
-        # One side of each step is public, and those who saw the task must learn that it was withdrawn.
-        await outbox.record(self._session, event, actor=actor, task=task, audience=None)
-        if waiting:
-            await waiting.tell_of_completion(actor, task)
+        await steps.take(actor, task, step)
         return task
 
     async def history(self, actor: Actor, task_id: UUID, query: PageQuery, pager: Pager) -> Page[Event]:

@@ -62,25 +62,41 @@ class Edit:
         return {**self.changes, "category": target.named(self.changes["category"])}
 
 
+def status_in(world: World, target: Target, direction: str) -> str:
+    """A status, or the one that is `forward` or `back` from the task's present one."""
+    if direction in NEXT:
+        return direction
+    known = world.tasks.get(target.task)
+    allowed = NEXT[known.status] if known else [*NEXT]
+    return allowed[0 if direction == "forward" else -1]
+
+
 @dataclass(frozen=True)
 class Step:
-    """To a status, or `forward` or `back` from the present one."""
-
     direction: str
 
     def request(self, world: World, target: Target) -> Request:
-        body = {"status": self._status(world, target)}
+        body = {"status": status_in(world, target, self.direction)}
         return Request("PUT", ("tasks", target.task, "status"), WRITE, body, target.seen)
 
     def act(self, world: World, caller: Caller, target: Target) -> Json:
-        return world.step(caller, target.task, self._status(world, target), target.seen)
+        return world.step(caller, target.task, status_in(world, target, self.direction), target.seen)
 
-    def _status(self, world: World, target: Target) -> str:
-        if self.direction in NEXT:
-            return self.direction
-        known = world.tasks.get(target.task)
-        allowed = NEXT[known.status] if known else [*NEXT]
-        return allowed[0 if self.direction == "forward" else -1]
+
+@dataclass(frozen=True)
+class FillIn:
+    """Fields and status in one form."""
+
+    changes: Json
+    direction: str
+
+    def request(self, world: World, target: Target) -> Request:
+        body = {**self.changes, "status": status_in(world, target, self.direction)}
+        return Request("PUT", ("tasks", target.task), WRITE, body, target.seen)
+
+    def act(self, world: World, caller: Caller, target: Target) -> Json:
+        status = status_in(world, target, self.direction)
+        return world.fill_in(caller, target.task, self.changes, status, target.seen)
 
 
 @dataclass(frozen=True)

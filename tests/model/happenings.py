@@ -38,6 +38,8 @@ WHAT: list[What] = [
     *[asks.Step(status) for status in NEXT],
     *[asks.Edit({"title": "Water the orchids"}), asks.Edit({"priority": "high", "impact_points": 5})],
     *[asks.Edit({"category": "b", "description": "With rain water."}), asks.Edit({"due_at": None})],
+    *[asks.FillIn({"title": "Prune the roses"}, "forward"), asks.FillIn({"impact_points": 8}, "back")],
+    asks.FillIn({"description": "By hand."}, AVAILABLE),
     *[asks.Assign(person) for person in (*PEOPLE, NOBODYS_ID)],
     *[asks.Unassign()] * 3,
     *[asks.Claim(seconds) for seconds in (None, *LEASES)] * 2,

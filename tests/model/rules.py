@@ -109,6 +109,20 @@ class World:
             self._change(caller, task, "task.updated", changed=changed)
         return task.as_seen_by(caller.person)
 
+    def fill_in(self, caller: Caller, name: str, changes: Json, wanted: str, seen: Seen) -> Json:
+        """Edit and take a step, both or neither. The present status is no step."""
+        task = self._access(caller, name, "task:change_status", seen)
+        self._require_right(caller, task, "task:edit")
+        if wanted == task.status:
+            return self.edit(caller, name, changes, Seen())
+        self._require_step(caller, task, wanted)
+        # What is written while the task is withdrawn is for its owner alone.
+        if wanted == DRAFT:
+            self.step(caller, name, wanted, Seen())
+            return self.edit(caller, name, changes, Seen())
+        self.edit(caller, name, changes, Seen())
+        return self.step(caller, name, wanted, Seen())
+
     def delete(self, caller: Caller, name: str, seen: Seen) -> Json:
         """Nobody waits for it any more."""
         task = self._access(caller, name, "task:delete", seen)
@@ -170,10 +184,7 @@ class World:
         """Who starts a task holds it, until it's given back. A reopened one is its last holder's again."""
         task = self._access(caller, name, "task:change_status", seen)
         old, before = task.status, task.holder
-        if wanted not in NEXT[old]:
-            raise Refused(409, "invalid_transition", current=old, allowed=NEXT[old])
-        if (old, wanted) == (AVAILABLE, IN_PROGRESS):
-            self._require_unblocked(caller, task)
+        self._require_step(caller, task, wanted)
         if wanted == IN_PROGRESS:
             task.give_to(before or caller.person, by=caller.person)
         else:
@@ -252,10 +263,19 @@ class World:
         """Whoever has lost the task is told so first, for otherwise they would learn only that they may not."""
         task = self.find(caller, name)
         self._require_lease(caller, task, seen)
-        if right not in self._rights(caller, task):
-            raise Refused(403, "forbidden", permission=right)
+        self._require_right(caller, task, right)
         self._require_version(caller, task, seen)
         return task
+
+    def _require_right(self, caller: Caller, task: Task, right: str) -> None:
+        if right not in self._rights(caller, task):
+            raise Refused(403, "forbidden", permission=right)
+
+    def _require_step(self, caller: Caller, task: Task, wanted: str) -> None:
+        if wanted not in NEXT[task.status]:
+            raise Refused(409, "invalid_transition", current=task.status, allowed=NEXT[task.status])
+        if (task.status, wanted) == (AVAILABLE, IN_PROGRESS):
+            self._require_unblocked(caller, task)
 
     def _require_lease(self, caller: Caller, task: Task, seen: Seen) -> None:
         if seen.token is not None and not (self._holds(caller, task) and seen.token == task.token):

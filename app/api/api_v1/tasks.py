@@ -111,7 +111,11 @@ async def get_task(
 @router.put("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION, response_model=TaskResponse)
 @router.patch("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION, response_model=TaskResponse)
 async def update_task(task_id: UUID, body: TaskUpdate, actor: WriterOfTasks, tasks: TaskWriterDep) -> Response:
-    """Change what is given, and nothing else."""
+    """Change what is given, and nothing else.
+
+    `status` is a step by the same rules as `PUT /tasks/{id}/status`; the holder may take it too, if they send nothing
+    else. Both happen, or neither. The edit and the step are two versions, with an event each.
+    """
     return change_answer(await tasks.update(actor, task_id, body), actor)
 
 

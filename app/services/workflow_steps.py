@@ -1,0 +1,92 @@
+"""A step of a task through the workflow: what is locked before it, and what becomes of holder and waiting tasks."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, select
+
+from app.core.errors import ServiceUnavailable
+from app.core.permissions import Actor, Permission, access_task
+from app.events import outbox
+from app.events.types import TaskStatusChanged
+from app.models import Task, TaskStatus
+from app.services.assignment_service import AssignmentService
+from app.services.readiness import WaitingTasks, require_unblocked
+from app.services.workflow import require_transition
+from app.session import Session
+from app.statements import keep
+
+_NOW = keep(select(func.now()))
+
+
+class ChangedMeanwhile(ServiceUnavailable):
+    def __init__(self) -> None:
+        super().__init__("Somebody changed the task at the same time; try again.", code="try_again")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step to `wanted`, with everything locked that has to be locked before the task."""
+
+    wanted: TaskStatus
+    previous: UUID | None
+    holder: UUID | None
+    waiting: WaitingTasks | None
+
+
+class WorkflowSteps:
+    """Takes tasks from one status to the next."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._assignments = AssignmentService(session)
+
+    async def prepare(self, actor: Actor, task_id: UUID, wanted: TaskStatus) -> Step:
+        """Lock who is to hold the task, and the tasks that wait for it. The caller locks the task afterwards.
+
+        Raises:
+            TaskNotFound: there is none, or none that the actor may know of.
+        """
+        # Seen first without a lock, for whoever is to hold the task is locked before the task.
+        seen = await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
+        previous = seen.assignee_id
+        holder = await self._assignments.lock_holder_after(actor, previous, wanted)
+        waiting = await WaitingTasks.lock(self._session, task_id) if wanted is TaskStatus.COMPLETED else None
+        return Step(wanted, previous, holder, waiting)
+
+    async def take(self, actor: Actor, task: Task, step: Step) -> None:
+        """Take the step. The actor may do so, and the task is locked.
+
+        Raises:
+            InvalidTransition: the table of steps doesn't have it.
+            Blocked: the task waits for others.
+            ChangedMeanwhile: somebody else holds the task than when the step was prepared.
+        """
+        old = task.status
+        require_transition(old, step.wanted)
+        if task.assignee_id != step.previous:
+            raise ChangedMeanwhile
+        if (old, step.wanted) == (TaskStatus.AVAILABLE, TaskStatus.IN_PROGRESS):
+            await require_unblocked(self._session, actor, task.id)
+        await self._change(actor, task, step)
+        event = TaskStatusChanged(
+            old_status=old,
+            new_status=step.wanted,
+            assignee_id=step.holder,
+            previous_assignee_id=step.previous,
+            completed_at=task.completed_at,
+        )
+        # One side of each step is public, and those who saw the task must learn that it was withdrawn.
+        await outbox.record(self._session, event, actor=actor, task=task, audience=None)
+        if step.waiting:
+            await step.waiting.tell_of_completion(actor, task)
+
+    async def _change(self, actor: Actor, task: Task, step: Step) -> None:
+        completed_at = await self._session.scalar(_NOW) if step.wanted is TaskStatus.COMPLETED else None
+        if task.status is TaskStatus.IN_PROGRESS:
+            await self._assignments.end_hold(task)
+        task.status, task.assignee_id, task.completed_at = step.wanted, step.holder, completed_at
+        task.version += 1
+        if step.wanted is TaskStatus.IN_PROGRESS:
+            assert step.holder is not None
+            self._assignments.begin_hold(task, step.holder, by=actor)
