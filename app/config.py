@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 from email.headerregistry import Address
 from enum import StrEnum
@@ -9,7 +10,7 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -24,6 +25,10 @@ PUBLISHED_SECRETS = frozenset(
         "test-only-jwt-secret-key-that-protects-nothing-at-all",
     }
 )
+DEFAULT_REDIS_PREFIX = "hive"
+MAX_REDIS_PREFIX_LENGTH = 64
+# Nothing that stands for more than itself in a pattern, as in the permissions of a Redis user.
+REDIS_PREFIX = re.compile(r"[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)*")
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -56,6 +61,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     database_pool_size: int = Field(default=10, ge=1, le=200)
     redis_url: SecretStr | None = None
+    redis_prefix: str = DEFAULT_REDIS_PREFIX
     celery_broker_url: SecretStr | None = None
     celery_result_backend: SecretStr | None = None
     worker_concurrency: int = Field(default=2, ge=1, le=64)
@@ -94,6 +100,16 @@ class Settings(BaseSettings):
     @classmethod
     def _upper_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("redis_prefix")
+    @classmethod
+    def _readable_redis_prefix(cls, value: str) -> str:
+        prefix = value.removesuffix(":")
+        if len(prefix) > MAX_REDIS_PREFIX_LENGTH or not REDIS_PREFIX.fullmatch(prefix):
+            raise ValueError(
+                f"it must be 1 to {MAX_REDIS_PREFIX_LENGTH} letters, digits and any of . _ - :, such as hive or team-a"
+            )
+        return prefix
 
     @field_validator("smtp_url")
     @classmethod
@@ -256,8 +272,11 @@ def _in_celery_words(redis_url: str) -> str:
         return redis_url
     options = dict(parse_qsl(parts.query))
     if parts.scheme == "unix":
+        # redis-py reads user and password from either place, Celery from the front alone.
+        given = [quote(options.pop(name, ""), safe="") for name in ("username", "password")]
+        signed_in = f"{':'.join(given)}@" if any(given) else parts.netloc
         query = {"virtual_host": options.pop("db", "0"), **options}
-        return f"redis+socket://{parts.path}?{urlencode(query)}"
+        return f"redis+socket://{signed_in}{parts.path}?{urlencode(query)}"
     if parts.scheme == "rediss":
         # redis-py checks certificates unless told otherwise; Celery refuses to start until it is told.
         options.setdefault("ssl_cert_reqs", "required")

@@ -9,7 +9,6 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from redis.asyncio import Redis
 
 from app import __version__
 from app.api import health, metrics
@@ -26,7 +25,7 @@ from app.config import Settings, load_settings
 from app.core.auth import SignedIn
 from app.core.logging import configure_logging
 from app.core.permissions import Actor
-from app.core.redis import REDIS_FAILURES, connect_redis
+from app.core.redis import REDIS_FAILURES, PrefixedRedis, connect_redis
 from app.core.sign_in_watch import SignInWatch
 from app.core.sign_ins import SignIns
 from app.core.worker_signs import count_workers
@@ -113,7 +112,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     configure_logging(settings, "api")
     backing = await asyncio.to_thread(join_backing, settings)
     async with AsyncExitStack() as stack:
-        redis = connect_redis(backing.redis_url)
+        redis = connect_redis(backing.redis_url, prefix=settings.redis_prefix)
         stack.push_async_callback(redis.aclose)
         database = Database.connect(backing.database_url, application="api", pool_size=settings.database_pool_size)
         stack.push_async_callback(database.close)
@@ -143,7 +142,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def build_state(settings: Settings, database: Database, *, redis_url: str) -> State:
     """Put together what the requests and sockets of one process share."""
-    redis = connect_redis(redis_url)
+    redis = connect_redis(redis_url, prefix=settings.redis_prefix)
     limits = Limits.of(settings, redis)
     connections = ConnectionManager()
     presence = Presence(redis, connections)
@@ -195,7 +194,7 @@ async def _fan_out(stream: EventStream, connections: ConnectionManager) -> None:
         await connections.deliver_batch(events)
 
 
-async def _log_workers(redis: Redis) -> None:
+async def _log_workers(redis: PrefixedRedis) -> None:
     """Say once whether jobs would run now. Nothing depends on it: they wait in their rows until they can."""
     try:
         log.info("looked for workers", redis_answers=True, workers=await count_workers(redis))

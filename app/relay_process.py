@@ -18,7 +18,7 @@ async def run_relay(settings: Settings, backing: Backing) -> None:
     """Relay until SIGTERM or SIGINT."""
     configure_logging(settings, "relay")
     database = Database.connect(backing.database_url, application="relay", pool_size=2)
-    redis = connect_redis(backing.redis_url)
+    redis = connect_redis(backing.redis_url, prefix=settings.redis_prefix)
     carrier = CeleryCarrier(settings, backing.redis_url)
 
     async def send_jobs(jobs: Sequence[DueJob]) -> None:

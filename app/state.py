@@ -1,8 +1,7 @@
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from app.config import Settings
+from app.core.redis import PrefixedRedis
 from app.core.sign_ins import SignIns
 from app.database import Database
 from app.limits import Limits
@@ -20,7 +19,7 @@ class State:
 
     settings: Settings
     database: Database
-    redis: Redis
+    redis: PrefixedRedis
     sign_ins: SignIns
     presence: Presence
     sockets: SocketServer

@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, Connection, DefaultParser
@@ -17,6 +17,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
+
+from app.config import DEFAULT_REDIS_PREFIX
 
 # What an absent, refusing, stalled or broken Redis raises.
 REDIS_FAILURES = (RedisError, OSError)
@@ -29,7 +31,22 @@ TCP_PROBES = {
 }
 
 
-def connect_redis(url: str, *, reply_seconds: float = 2.0) -> Redis:
+def redis_key(prefix: str, name: str) -> str:
+    """Return the name of a key or channel of the system that has this prefix."""
+    return f"{prefix}:{name}"
+
+
+class PrefixedRedis(Redis):
+    """A client that knows under which prefix this system has its keys and channels."""
+
+    prefix = DEFAULT_REDIS_PREFIX
+
+    def key(self, name: str) -> str:
+        """Return the name of a key or channel of this system."""
+        return redis_key(self.prefix, name)
+
+
+def connect_redis(url: str, *, prefix: str = DEFAULT_REDIS_PREFIX, reply_seconds: float = 2.0) -> PrefixedRedis:
     """A client that connects on first use; a command fails after `reply_seconds` without an answer.
 
     A blocking read has to ask for less time than that, or the client gives up first.
@@ -45,7 +62,10 @@ def connect_redis(url: str, *, reply_seconds: float = 2.0) -> Redis:
     if issubclass(pool.connection_class, Connection):
         pool.connection_kwargs.update(socket_keepalive=True, socket_keepalive_options=TCP_PROBES)
     pool.connection_class = _wary(pool.connection_class)
-    return Redis.from_pool(pool)
+    # The library's annotation names the base class; what it makes is of the class that it's called on.
+    redis = cast(PrefixedRedis, PrefixedRedis.from_pool(pool))
+    redis.prefix = prefix
+    return redis
 
 
 class WaryPool(ConnectionPool):

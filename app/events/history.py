@@ -9,12 +9,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
-from redis.asyncio import Redis
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import SYSTEM
-from app.core.redis import REDIS_FAILURES
+from app.core.redis import REDIS_FAILURES, PrefixedRedis
 from app.database import Database
 from app.events.published import read_log, seq_of, stream_key
 from app.events.types import LogRenewed
@@ -42,7 +41,7 @@ SET_BACK = "set back"
 log = structlog.stdlib.get_logger(__name__)
 
 
-async def renew_if_restored(database: Database, redis: Redis) -> bool:
+async def renew_if_restored(database: Database, redis: PrefixedRedis) -> bool:
     """Begin a new history if the database is a copy or older than what was published from it; whether it was so.
 
     Only the active relay may ask. What an absent Redis would tell, it tells when it's published to again.
@@ -58,11 +57,11 @@ async def renew_if_restored(database: Database, redis: Redis) -> bool:
             await session.execute(update(EventLog).where(EventLog.origin != origin).values(origin=origin))
         return False
     earlier = await _begin_history(database, last_common=last_common)
-    await _forget_stream(redis, stream_key(earlier))
+    await _forget_stream(redis, stream_key(redis, earlier))
     return True
 
 
-async def is_restored(database: Database, redis: Redis) -> bool:
+async def is_restored(database: Database, redis: PrefixedRedis) -> bool:
     """Whether a new history has to begin.
 
     Raises:
@@ -73,15 +72,15 @@ async def is_restored(database: Database, redis: Redis) -> bool:
         if state.origin not in {"", await _origin(session)}:
             return True
     # As after a restart from an old copy of the disk: the stream has an event that the log doesn't have.
-    newest = await _entries_until(redis, stream_key(state.epoch), count=1)
+    newest = await _entries_until(redis, stream_key(redis, state.epoch), count=1)
     return bool(newest) and not await _has(database, *newest[0])
 
 
-async def _last_common(database: Database, redis: Redis) -> int:
+async def _last_common(database: Database, redis: PrefixedRedis) -> int:
     """The last number that means the same event in the log as in what was published."""
     async with database.unit_of_work() as session:
         state = await read_log(session)
-    key, end = stream_key(state.epoch), "+"
+    key, end = stream_key(redis, state.epoch), "+"
     while entries := await _entries_until(redis, key, end=end, count=PAGE):
         for seq, event_id in entries:
             if await _has(database, seq, event_id):
@@ -92,7 +91,7 @@ async def _last_common(database: Database, redis: Redis) -> int:
     return state.last_seq
 
 
-async def _entries_until(redis: Redis, key: str, *, end: str = "+", count: int) -> list[tuple[int, str]]:
+async def _entries_until(redis: PrefixedRedis, key: str, *, end: str = "+", count: int) -> list[tuple[int, str]]:
     """Numbers and events' ids of the stream, newest first."""
     found: Any = await redis.xrevrange(key, max=end, count=count)
     return [(seq_of(entry_id), fields.get("id", "")) for entry_id, fields in found]
@@ -147,7 +146,7 @@ def _renewal(*, seq: int, last_seq: int) -> Event:
     )
 
 
-async def _forget_stream(redis: Redis, key: str) -> None:
+async def _forget_stream(redis: PrefixedRedis, key: str) -> None:
     try:
         await redis.delete(key)
     except REDIS_FAILURES as error:

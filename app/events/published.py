@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Audience
+from app.core.redis import PrefixedRedis
 from app.models import Event, EventLog
 from app.schemas.event import Envelope
 
@@ -71,9 +72,9 @@ def seq_of(entry_id: str) -> int:
     return int(entry_id.partition("-")[0])
 
 
-def stream_key(epoch: UUID) -> str:
+def stream_key(redis: PrefixedRedis, epoch: UUID) -> str:
     """The Redis stream of one history. Its entries have the ids `<seq>-0`, so that a position in it is a `seq`."""
-    return f"hive:events:{epoch}"
+    return redis.key(f"events:{epoch}")
 
 
 async def read_log(session: AsyncSession) -> EventLog:

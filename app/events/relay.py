@@ -10,12 +10,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from sqlalchemy import ARRAY, BigInteger, Uuid, bindparam, column, func, select, update
 
 from app.core.errors import HiveError
-from app.core.redis import REDIS_FAILURES
+from app.core.redis import REDIS_FAILURES, PrefixedRedis
 from app.database import Database
 from app.events.due_jobs import DueJob, may_have_due_jobs, put_back, take_due_jobs
 from app.events.history import is_restored, renew_if_restored
@@ -50,7 +49,9 @@ class Relay:
     Both raise when the carrier is away.
     """
 
-    def __init__(self, database: Database, redis: Redis, send_jobs: SendJobs, count_queued: CountQueued) -> None:
+    def __init__(
+        self, database: Database, redis: PrefixedRedis, send_jobs: SendJobs, count_queued: CountQueued
+    ) -> None:
         self._database = database
         self._redis = redis
         self._send_jobs = send_jobs
@@ -205,13 +206,13 @@ async def number_events(database: Database, *, limit: int) -> int:
     return len(rows)
 
 
-async def publish_events(database: Database, redis: Redis, *, limit: int) -> int:
+async def publish_events(database: Database, redis: PrefixedRedis, *, limit: int) -> int:
     """Put numbered events into the stream and note how far it came; how many there were."""
     async with database.quick_statement() as session:
         rows = await session.execute(_UNPUBLISHED, {"most": limit})
     events = [PublishedEvent.of(event) for _, event in rows]
     if events:
-        is_repeated = await _add_to_stream(redis, stream_key(rows[0][0]), events)
+        is_repeated = await _add_to_stream(redis, stream_key(redis, rows[0][0]), events)
         if is_repeated and await is_restored(database, redis):
             raise HistoryEnded
         async with database.quick_statement() as session:
@@ -219,7 +220,7 @@ async def publish_events(database: Database, redis: Redis, *, limit: int) -> int
     return len(events)
 
 
-async def _add_to_stream(redis: Redis, key: str, events: Sequence[PublishedEvent]) -> bool:
+async def _add_to_stream(redis: PrefixedRedis, key: str, events: Sequence[PublishedEvent]) -> bool:
     """Whether the stream had some of them already, or others under their numbers."""
     pipeline = redis.pipeline(transaction=False)
     for event in events:

@@ -1,14 +1,13 @@
-"""Following the log live, in one process: Redis says it quickly, PostgreSQL says it surely."""
+"""Following the log live, in one process: PrefixedRedis says it quickly, PostgreSQL says it surely."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
 
 from app.core.errors import HiveError
-from app.core.redis import REDIS_FAILURES
+from app.core.redis import REDIS_FAILURES, PrefixedRedis
 from app.database import Database
 from app.events.history import is_restored
 from app.events.published import PublishedEvent, read_log, read_published, stream_key
@@ -28,7 +27,7 @@ class EventStream:
     other. Whatever the stream lacks (it was trimmed, flushed, or is away) is read from PostgreSQL.
     """
 
-    def __init__(self, database: Database, redis: Redis) -> None:
+    def __init__(self, database: Database, redis: PrefixedRedis) -> None:
         self._database = database
         self._redis = redis
         self._key = ""
@@ -65,7 +64,7 @@ class EventStream:
     async def _take_position(self) -> int:
         async with self._database.unit_of_work() as session:
             state = await read_log(session)
-        self._key, self.position = stream_key(state.epoch), state.last_seq
+        self._key, self.position = stream_key(self._redis, state.epoch), state.last_seq
         return self.position
 
     async def _next(self) -> Sequence[PublishedEvent]:
@@ -108,7 +107,7 @@ class EventStream:
             async with self._database.unit_of_work() as session:
                 events = await read_published(session, after=self.position, limit=BATCH)
                 if any(event.type == EventType.LOG_RENEWED for event in events):
-                    self._key = stream_key((await read_log(session)).epoch)
+                    self._key = stream_key(self._redis, (await read_log(session)).epoch)
         except HiveError as error:
             log.warning("waiting for the database", reason=error.detail)
             await asyncio.sleep(RETRY_SECONDS)

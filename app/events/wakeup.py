@@ -7,13 +7,12 @@ commits wait for one another.
 import asyncio
 from collections.abc import Callable
 
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from app.core.redis import REDIS_FAILURES
+from app.core.redis import REDIS_FAILURES, PrefixedRedis
 
-WAKE_CHANNEL = "hive:wake-relay"
+WAKE_CHANNEL = "wake-relay"
 # What is written within this time is one wake-up: by the thousand they would cost as much as the writing.
 PAUSE_SECONDS = 0.002
 # A subscription on which nothing came for so long is asked for a sign of life, and given up after as long again.
@@ -24,7 +23,7 @@ RETRY_SECONDS = 1.0
 class RelayWaker:
     """Publishes at most one wake-up at a time; those that come meanwhile become one more."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: PrefixedRedis) -> None:
         self._redis = redis
         self._wanted = asyncio.Event()
 
@@ -36,7 +35,7 @@ class RelayWaker:
             await self._wanted.wait()
             self._wanted.clear()
             try:
-                await self._redis.publish(WAKE_CHANNEL, "")
+                await self._redis.publish(self._redis.key(WAKE_CHANNEL), "")
             except REDIS_FAILURES:
                 # The relay polls, so the event is late by a moment and not lost.
                 await asyncio.sleep(1)
@@ -44,12 +43,12 @@ class RelayWaker:
                 await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def hear_wake_ups(redis: Redis, wake: Callable[[], None]) -> None:
+async def hear_wake_ups(redis: PrefixedRedis, wake: Callable[[], None]) -> None:
     """Call `wake` for each wake-up, until cancelled. A subscription that fails or goes silent is replaced."""
     while True:
         try:
             async with redis.pubsub() as subscription:
-                await subscription.subscribe(WAKE_CHANNEL)
+                await subscription.subscribe(redis.key(WAKE_CHANNEL))
                 await _hear(subscription, wake)
         except REDIS_FAILURES:
             await asyncio.sleep(RETRY_SECONDS)

@@ -3,9 +3,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from redis.asyncio import Redis
-
 from app.config import Settings
+from app.core.redis import PrefixedRedis
 from app.limits.address import TrustedProxies, client_of
 from app.limits.known_tokens import KnownTokens
 from app.limits.requests import RequestLimit
@@ -23,7 +22,7 @@ class Limits:
     known_tokens: KnownTokens
 
     @classmethod
-    def of(cls, settings: Settings, redis: Redis) -> "Limits":
+    def of(cls, settings: Settings, redis: PrefixedRedis) -> "Limits":
         storage, reach = SharedStorage(redis), Reach()
         requests = RequestLimit(storage, reach, settings.requests_per_minute)
         return cls(requests, SignInLimit(storage, reach), settings.trusted_proxies, KnownTokens())

@@ -10,10 +10,9 @@ from typing import TypeVar, cast
 import structlog
 from limits import RateLimitItem
 from limits.aio.storage import RedisStorage
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from app.core.redis import REDIS_FAILURES
+from app.core.redis import REDIS_FAILURES, PrefixedRedis
 
 T = TypeVar("T")
 
@@ -111,12 +110,12 @@ class SlidingWindow:
 class SharedStorage(RedisStorage):
     """The library's storage, with what it lacks: hitting and looking at once, and giving back."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: PrefixedRedis) -> None:
         self._redis = redis
         super().__init__(
             "async+redis://",
             implementation="redispy",
-            key_prefix="hive:limits",
+            key_prefix=redis.key("limits"),
             # The library's annotation says plain values only; its documentation names this one.
             connection_pool=redis.connection_pool,  # type: ignore[arg-type]
         )

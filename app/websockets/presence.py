@@ -14,17 +14,16 @@ from itertools import islice
 from uuid import UUID, uuid4
 
 import structlog
-from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from app.core.permissions import ActorType
-from app.core.redis import REDIS_FAILURES
+from app.core.redis import REDIS_FAILURES, PrefixedRedis
 from app.events.published import PublishedEvent
 from app.events.types import UserOffline, UserOnline
 from app.schemas.event import Envelope, EventActor
 from app.websockets.connection_manager import ConnectionManager
 
-KEY = "hive:presence"
+KEY = "presence"
 LIFETIME_SECONDS = 40.0
 LOOK_SECONDS = 2.0
 # A crowd comes in many moments, and to tell each of them to all who are there is what a crowd costs.
@@ -37,8 +36,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Presence:
-    def __init__(self, redis: Redis, connections: ConnectionManager) -> None:
+    def __init__(self, redis: PrefixedRedis, connections: ConnectionManager) -> None:
         self._redis = redis
+        self._key = redis.key(KEY)
         self._connections = connections
         self._process = str(uuid4())
         self._elsewhere: Mapping[UUID, ActorType] = {}
@@ -78,7 +78,7 @@ class Presence:
         """Take this process's users out, for it ends."""
         with suppress(*REDIS_FAILURES):
             if self._entered:
-                await self._redis.zrem(KEY, *self._entered)
+                await self._redis.zrem(self._key, *self._entered)
 
     async def _exchange(self) -> None:
         here = frozenset(self._entry(*actor) for actor in self._connections.actors().items())
@@ -87,11 +87,11 @@ class Presence:
         now = seconds + microseconds / 1e6
         async with self._redis.pipeline(transaction=True) as pipeline:
             if gone := self._entered - here:
-                pipeline.zrem(KEY, *gone)
+                pipeline.zrem(self._key, *gone)
             if here:
-                pipeline.zadd(KEY, dict.fromkeys(here, now + LIFETIME_SECONDS))
-            pipeline.zremrangebyscore(KEY, "-inf", now)
-            pipeline.zrange(KEY, 0, -1)
+                pipeline.zadd(self._key, dict.fromkeys(here, now + LIFETIME_SECONDS))
+            pipeline.zremrangebyscore(self._key, "-inf", now)
+            pipeline.zrange(self._key, 0, -1)
             *_, entries = await pipeline.execute()
         self._entered = here
         self._looked_at = time.monotonic()

@@ -6,18 +6,20 @@ from celery import Celery
 
 from app.backing import locate_backing
 from app.config import Settings, load_settings
-from app.core.redis import TCP_PROBES
+from app.core.redis import TCP_PROBES, redis_key
 
 
 def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
     """What Celery is told; the reasons stand beside what isn't its default."""
     broker, backend = settings.celery_urls(redis_url)
+    # Before the names of all keys and channels, those of remote control and events too. Other parts of HIVE have theirs
+    # in the same Redis.
+    prefix = redis_key(settings.redis_prefix, "celery:")
     return {
         "broker_url": broker,
         "result_backend": backend,
-        # HIVE's events and presence live in the same Redis.
         "broker_transport_options": {
-            "global_keyprefix": "hive:celery:",
+            "global_keyprefix": prefix,
             "visibility_timeout": 600,
             # A broker can be gone without a word. A worker waits for its queue beyond these time-outs, and kombu
             # drops that connection when no reply has come for twice the interval.
@@ -27,7 +29,7 @@ def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
             "socket_keepalive_options": TCP_PROBES,
             "health_check_interval": 10,
         },
-        "result_backend_transport_options": {"global_keyprefix": "hive:celery:"},
+        "result_backend_transport_options": {"global_keyprefix": prefix},
         "result_expires": 3600,
         "redis_socket_timeout": 3,
         "redis_socket_connect_timeout": 2,

@@ -19,7 +19,7 @@ from celery.exceptions import CPendingDeprecationWarning
 from app.backing import join_backing, locate_backing
 from app.config import Settings, load_settings
 from app.core.logging import configure_logging
-from app.core.redis import REDIS_FAILURES
+from app.core.redis import REDIS_FAILURES, redis_key
 from app.core.worker_signs import WORKERS_KEY
 from app.database import Database
 from app.servers.tether import tie
@@ -113,6 +113,6 @@ def _give_sign_of_life(**_: object) -> None:
         return
     _last_sign = now
     with suppress(*REDIS_FAILURES):
-        client = _sign_of_life_client()
-        client.zadd(WORKERS_KEY, {f"{socket.gethostname()}/{_main_pid}": now})
-        client.zremrangebyscore(WORKERS_KEY, "-inf", now - FORGET_SECONDS)
+        client, key = _sign_of_life_client(), redis_key(process.settings.redis_prefix, WORKERS_KEY)
+        client.zadd(key, {f"{socket.gethostname()}/{_main_pid}": now})
+        client.zremrangebyscore(key, "-inf", now - FORGET_SECONDS)

@@ -72,9 +72,9 @@ async def test_many_users_who_come_and_go_at_once_are_told_to_whoever_reads(redi
             told[json.loads(message.text)["type"]] += 1
 
     work = [asyncio.create_task(read()), asyncio.create_task(Presence(redis, connections).run())]
-    await redis.zadd(KEY, entries)
+    await redis.zadd(redis.key(KEY), entries)
     await wait_until_async(lambda: are_all(told, "user.online", len(entries)), what="all who come")
-    await redis.zrem(KEY, *entries)
+    await redis.zrem(redis.key(KEY), *entries)
     await wait_until_async(lambda: are_all(told, "user.offline", len(entries)), what="all who go")
 
     assert not reader.is_ended

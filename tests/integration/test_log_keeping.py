@@ -7,12 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 from sqlalchemy import func, select, update
 
 from app import embedded
 from app.core.permissions import Actor
-from app.core.redis import connect_redis
+from app.core.redis import PrefixedRedis, connect_redis
 from app.database import Database
 from app.events import outbox
 from app.events.backlog import BacklogPage, LogPosition, Resync, read_backlog
@@ -61,7 +60,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
+async def redis(redis_url: str) -> AsyncIterator[PrefixedRedis]:
     redis = connect_redis(redis_url)
     yield redis
     await redis.aclose()
@@ -80,7 +79,7 @@ async def write(database: Database, actor: Actor, *messages: str) -> None:
             await outbox.record(session, ChatMessage(message=message), actor=actor, audience=None)
 
 
-async def say(database: Database, redis: Redis, actor: Actor, *messages: str) -> None:
+async def say(database: Database, redis: PrefixedRedis, actor: Actor, *messages: str) -> None:
     """Have events told and published."""
     await write(database, actor, *messages)
     await number_events(database, limit=100)
@@ -129,7 +128,7 @@ async def seqs_in(database: Database) -> list[int | None]:
 
 
 async def test_what_is_past_its_keep_time_goes_and_is_never_replayed_in_part(
-    database: Database, redis: Redis, actor: Actor
+    database: Database, redis: PrefixedRedis, actor: Actor
 ) -> None:
     await say(database, redis, actor, "one", "two", "three", "four")
     await make_old(database, 1, 2)
@@ -144,7 +143,9 @@ async def test_what_is_past_its_keep_time_goes_and_is_never_replayed_in_part(
     assert [event.seq for event in (await read(database, actor, LogPosition(2))).events] == [3, 4]
 
 
-async def test_an_old_event_after_a_young_one_waits_for_it(database: Database, redis: Redis, actor: Actor) -> None:
+async def test_an_old_event_after_a_young_one_waits_for_it(
+    database: Database, redis: PrefixedRedis, actor: Actor
+) -> None:
     await say(database, redis, actor, "one", "two", "three")
     await make_old(database, 1, 3)
 
@@ -154,7 +155,7 @@ async def test_an_old_event_after_a_young_one_waits_for_it(database: Database, r
     assert await seqs_in(database) == [2, 3]
 
 
-async def test_all_may_be_old(database: Database, redis: Redis, actor: Actor) -> None:
+async def test_all_may_be_old(database: Database, redis: PrefixedRedis, actor: Actor) -> None:
     await say(database, redis, actor, "one", "two")
     await make_old(database, 1, 2)
 
@@ -167,7 +168,9 @@ async def test_all_may_be_old(database: Database, redis: Redis, actor: Actor) ->
     assert [event.seq for event in (await read(database, actor, LogPosition(2))).events] == [3]
 
 
-async def test_the_history_of_a_task_stays_as_long_as_the_task(database: Database, redis: Redis, actor: Actor) -> None:
+async def test_the_history_of_a_task_stays_as_long_as_the_task(
+    database: Database, redis: PrefixedRedis, actor: Actor
+) -> None:
     async with database.unit_of_work() as session:
         kept = await TaskService(session).create(actor, TaskCreate(title="Kept", status=TaskStatus.AVAILABLE))
         gone = await TaskService(session).create(actor, TaskCreate(title="Gone", status=TaskStatus.AVAILABLE))
@@ -190,7 +193,7 @@ async def test_the_history_of_a_task_stays_as_long_as_the_task(database: Databas
     assert types == [EventType.TASK_DELETED]
 
 
-async def test_a_place_in_another_history_is_refused(database: Database, redis: Redis, actor: Actor) -> None:
+async def test_a_place_in_another_history_is_refused(database: Database, redis: PrefixedRedis, actor: Actor) -> None:
     await say(database, redis, actor, "one", "two")
     epoch = (await read(database, actor, LogPosition(1))).epoch
 
@@ -201,7 +204,9 @@ async def test_a_place_in_another_history_is_refused(database: Database, redis: 
         await read(database, actor, LogPosition(3))
 
 
-async def test_a_log_that_is_where_it_was_written_goes_on(database: Database, redis: Redis, actor: Actor) -> None:
+async def test_a_log_that_is_where_it_was_written_goes_on(
+    database: Database, redis: PrefixedRedis, actor: Actor
+) -> None:
     await say(database, redis, actor, "one")
     before = (await state_of(database)).epoch
 
@@ -215,7 +220,7 @@ async def test_a_log_that_is_where_it_was_written_goes_on(database: Database, re
 
 
 async def test_a_restored_backup_begins_a_new_history(
-    database: Database, redis: Redis, actor: Actor, url: str, servers: str
+    database: Database, redis: PrefixedRedis, actor: Actor, url: str, servers: str
 ) -> None:
     """A copy of the database, as `pg_restore` makes one, beside a Redis that has seen what the copy has not."""
     await renew_if_restored(database, redis)
@@ -230,7 +235,7 @@ async def test_a_restored_backup_begins_a_new_history(
         assert await renew_if_restored(restored, redis)
         assert not await renew_if_restored(restored, redis)
 
-        assert not await redis.exists(stream_key(earlier))
+        assert not await redis.exists(stream_key(redis, earlier))
         await say(restored, redis, actor, "new")
         # Who stands where both histories are the same goes on; who has read what is lost may not.
         page = await read(restored, actor, LogPosition(1))
@@ -245,7 +250,9 @@ async def test_a_restored_backup_begins_a_new_history(
         await restored.close()
 
 
-async def test_an_old_copy_of_the_disk_is_known_by_its_stream(database: Database, redis: Redis, actor: Actor) -> None:
+async def test_an_old_copy_of_the_disk_is_known_by_its_stream(
+    database: Database, redis: PrefixedRedis, actor: Actor
+) -> None:
     """The same server and table, so only the stream tells that there was more."""
     await renew_if_restored(database, redis)
     await say(database, redis, actor, "kept", "lost")
@@ -257,7 +264,7 @@ async def test_an_old_copy_of_the_disk_is_known_by_its_stream(database: Database
 
 
 async def test_a_copy_of_the_files_is_known_when_it_is_said(
-    database: Database, redis: Redis, actor: Actor, url: str, hive_environment: dict[str, str]
+    database: Database, redis: PrefixedRedis, actor: Actor, url: str, hive_environment: dict[str, str]
 ) -> None:
     await renew_if_restored(database, redis)
     await say(database, redis, actor, "kept", "lost")
@@ -273,7 +280,7 @@ async def test_a_copy_of_the_files_is_known_when_it_is_said(
 
 
 async def test_the_same_number_of_another_event_is_another_history(
-    database: Database, redis: Redis, actor: Actor
+    database: Database, redis: PrefixedRedis, actor: Actor
 ) -> None:
     await renew_if_restored(database, redis)
     await say(database, redis, actor, "kept", "lost")
@@ -286,7 +293,7 @@ async def test_the_same_number_of_another_event_is_another_history(
 
 
 async def test_no_number_is_given_twice_when_the_same_backup_is_restored_twice(
-    database: Database, redis: Redis, actor: Actor, url: str, servers: str
+    database: Database, redis: PrefixedRedis, actor: Actor, url: str, servers: str
 ) -> None:
     await renew_if_restored(database, redis)
     await say(database, redis, actor, "kept")
@@ -307,7 +314,7 @@ async def test_no_number_is_given_twice_when_the_same_backup_is_restored_twice(
 
 
 async def test_an_older_database_is_noticed_when_redis_comes_back_later(
-    database: Database, redis: Redis, actor: Actor
+    database: Database, redis: PrefixedRedis, actor: Actor
 ) -> None:
     """PostgreSQL came back from an older copy of its disk, and Redis was not up yet when the relay took the lead."""
     await renew_if_restored(database, redis)
@@ -338,7 +345,7 @@ async def test_an_older_database_is_noticed_when_redis_comes_back_later(
 
 
 async def test_a_process_that_follows_tells_its_readers_and_goes_on(
-    database: Database, redis: Redis, actor: Actor
+    database: Database, redis: PrefixedRedis, actor: Actor
 ) -> None:
     await renew_if_restored(database, redis)
     await say(database, redis, actor, "one", "lost")
@@ -358,7 +365,9 @@ async def test_a_process_that_follows_tells_its_readers_and_goes_on(
     assert [(event.seq, event.type) for event in seen] == [(first, "log.renewed"), (first + 1, "chat.message")]
 
 
-async def test_nobody_follows_a_stream_of_another_history(database: Database, redis: Redis, actor: Actor) -> None:
+async def test_nobody_follows_a_stream_of_another_history(
+    database: Database, redis: PrefixedRedis, actor: Actor
+) -> None:
     """Until the relay has begun a new one, the stream would tell what this database has lost."""
     await renew_if_restored(database, redis)
     await say(database, redis, actor, "kept", "lost")

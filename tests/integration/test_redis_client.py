@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pytest
-from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
-from app.core.redis import REDIS_FAILURES, TCP_PROBES, connect_redis
+from app.core.redis import REDIS_FAILURES, TCP_PROBES, PrefixedRedis, connect_redis
 from app.events import wakeup
 from app.events.wakeup import WAKE_CHANNEL, hear_wake_ups
 from tests.utils.test_utils import wait_until_async
@@ -59,13 +58,13 @@ async def test_a_command_that_the_server_does_not_take_fails_in_time(
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
+async def redis(redis_url: str) -> AsyncIterator[PrefixedRedis]:
     redis = connect_redis(redis_url)
     yield redis
     await redis.aclose()
 
 
-async def taken_from(redis: Redis) -> AbstractConnection:
+async def taken_from(redis: PrefixedRedis) -> AbstractConnection:
     """A connection of the pool."""
     connection: AbstractConnection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's decorator hides its types.
     return connection
@@ -79,7 +78,7 @@ def give_up(connection: AbstractConnection) -> None:
     connection._writer.transport.abort()
 
 
-async def test_a_subscription_that_the_kernel_gave_up_is_a_failure(redis: Redis) -> None:
+async def test_a_subscription_that_the_kernel_gave_up_is_a_failure(redis: PrefixedRedis) -> None:
     async with redis.pubsub() as subscription:
         await subscription.subscribe("channel")
         await subscription.get_message(timeout=5)
@@ -90,7 +89,7 @@ async def test_a_subscription_that_the_kernel_gave_up_is_a_failure(redis: Redis)
             await subscription.get_message(timeout=5)
 
 
-async def test_a_pool_hands_out_no_connection_that_was_given_up(redis: Redis) -> None:
+async def test_a_pool_hands_out_no_connection_that_was_given_up(redis: PrefixedRedis) -> None:
     connection = await taken_from(redis)
     await redis.connection_pool.release(connection)
     give_up(connection)
@@ -98,7 +97,7 @@ async def test_a_pool_hands_out_no_connection_that_was_given_up(redis: Redis) ->
     assert await redis.ping()
 
 
-async def test_a_failed_connection_takes_the_idle_ones_with_it(redis: Redis) -> None:
+async def test_a_failed_connection_takes_the_idle_ones_with_it(redis: PrefixedRedis) -> None:
     pool, first, second = redis.connection_pool, await taken_from(redis), await taken_from(redis)
     await pool.release(second)
     give_up(first)
@@ -125,7 +124,9 @@ async def test_a_connection_over_tcp_is_probed_by_the_kernel(redis_url: str) -> 
         await redis.aclose()
 
 
-async def test_wake_ups_are_heard_again_after_the_kernel_gave_up(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wake_ups_are_heard_again_after_the_kernel_gave_up(
+    redis: PrefixedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(wakeup, "RETRY_SECONDS", 0.01)
     woken = asyncio.Event()
     hearing = asyncio.create_task(hear_wake_ups(redis, woken.set))
@@ -140,7 +141,7 @@ async def test_wake_ups_are_heard_again_after_the_kernel_gave_up(redis: Redis, m
 
 
 async def test_a_silent_subscription_is_replaced(
-    redis_url: str, redis: Redis, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, redis: PrefixedRedis, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wakeup, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(wakeup, "QUIET_SECONDS", 0.2)
@@ -163,16 +164,16 @@ async def was_given_up(connection: AbstractConnection) -> bool:
     return not connection.is_connected
 
 
-async def until_subscribed(redis: Redis) -> None:
+async def until_subscribed(redis: PrefixedRedis) -> None:
     async def is_heard() -> bool:
-        return bool(await redis.publish(WAKE_CHANNEL, ""))
+        return bool(await redis.publish(redis.key(WAKE_CHANNEL), ""))
 
     await wait_until_async(is_heard, what="a subscriber")
 
 
-async def until_woken(redis: Redis, woken: asyncio.Event) -> None:
+async def until_woken(redis: PrefixedRedis, woken: asyncio.Event) -> None:
     async def is_woken() -> bool:
-        await redis.publish(WAKE_CHANNEL, "")
+        await redis.publish(redis.key(WAKE_CHANNEL), "")
         return woken.is_set()
 
     woken.clear()

@@ -7,13 +7,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import event, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app.core.permissions import Actor
-from app.core.redis import connect_redis
+from app.core.redis import PrefixedRedis, connect_redis
 from app.database import Database
 from app.driver_pool import Connections
 from app.events import outbox
@@ -32,7 +31,7 @@ pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
+async def redis(redis_url: str) -> AsyncIterator[PrefixedRedis]:
     redis = connect_redis(redis_url)
     yield redis
     await redis.aclose()
@@ -55,10 +54,10 @@ async def numbered(database: Database) -> list[tuple[int, str]]:
         return [(event.seq or 0, event.data["message"]) for event in events]
 
 
-async def entries(redis: Redis, database: Database) -> list[tuple[str, str]]:
+async def entries(redis: PrefixedRedis, database: Database) -> list[tuple[str, str]]:
     """The stream: the id and the message of each entry."""
     async with database.unit_of_work() as session:
-        key = stream_key((await read_log(session)).epoch)
+        key = stream_key(redis, (await read_log(session)).epoch)
     found: Any = await redis.xrange(key)
     return [(entry, json.loads(fields["event"])["data"]["message"]) for entry, fields in found]
 
@@ -115,7 +114,7 @@ async def test_an_event_takes_few_statements_and_none_waiting_fewer(
     sessions: async_sessionmaker[AsyncSession],
     driver_connections: Connections,
     engine: AsyncEngine,  # noqa: F811  # The fixture.
-    redis: Redis,
+    redis: PrefixedRedis,
     user: User,
 ) -> None:
     sent: list[str] = []
@@ -146,7 +145,7 @@ async def test_an_event_takes_few_statements_and_none_waiting_fewer(
 
 
 async def test_publishing_again_after_a_crash_repeats_nothing_in_the_stream(
-    database: Database, redis: Redis, user: User
+    database: Database, redis: PrefixedRedis, user: User
 ) -> None:
     start = await start_of(database)
     await say_committed(database, user, "one", "two")
@@ -164,7 +163,7 @@ async def test_publishing_again_after_a_crash_repeats_nothing_in_the_stream(
 
 
 async def test_what_was_written_while_redis_was_away_goes_out_when_it_is_back(
-    database: Database, redis: Redis, user: User
+    database: Database, redis: PrefixedRedis, user: User
 ) -> None:
     start = await start_of(database)
     away = connect_redis("unix:///nowhere/at-all.sock")
@@ -184,7 +183,7 @@ async def test_what_was_written_while_redis_was_away_goes_out_when_it_is_back(
 
 
 async def test_jobs_are_sent_after_the_commit_and_again_when_they_are_late(
-    database: Database, redis: Redis, session: AsyncSession
+    database: Database, redis: PrefixedRedis, session: AsyncSession
 ) -> None:
     sent: list[DueJob] = []
 
@@ -211,7 +210,7 @@ async def test_jobs_are_sent_after_the_commit_and_again_when_they_are_late(
 
 
 async def test_jobs_wait_in_their_rows_while_the_broker_is_away(
-    database: Database, redis: Redis, session: AsyncSession
+    database: Database, redis: PrefixedRedis, session: AsyncSession
 ) -> None:
     async def fail(_jobs: Sequence[DueJob]) -> None:
         raise RedisConnectionError("away")
@@ -250,7 +249,7 @@ async def follow(stream: EventStream, count: int) -> list[PublishedEvent]:
 
 
 async def test_a_reader_gets_from_the_log_what_the_stream_has_lost(
-    database: Database, redis: Redis, user: User
+    database: Database, redis: PrefixedRedis, user: User
 ) -> None:
     start = await start_of(database)
     stream = EventStream(database, redis)

@@ -8,14 +8,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from pydantic import SecretStr
-from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import event, func, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app import embedded
 from app.config import Settings
-from app.core.redis import connect_redis
+from app.core.redis import PrefixedRedis, connect_redis
 from app.database import Database
 from app.driver_pool import Connections
 from app.events.due_jobs import PATIENCE, PATIENCE_WITH_EMPTY_QUEUE, DueJob
@@ -48,14 +47,14 @@ def queue() -> Queue:
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
+async def redis(redis_url: str) -> AsyncIterator[PrefixedRedis]:
     redis = connect_redis(redis_url)
     yield redis
     await redis.aclose()
 
 
 @pytest.fixture
-def relay(database: Database, redis: Redis, queue: Queue) -> Relay:
+def relay(database: Database, redis: PrefixedRedis, queue: Queue) -> Relay:
     return Relay(database, redis, queue.send, queue.count)
 
 
@@ -179,7 +178,7 @@ async def test_a_queue_gets_no_more_than_it_has_room_for(session: AsyncSession, 
 
 
 async def test_jobs_are_left_as_they_are_when_the_broker_can_not_say_how_many_it_has(
-    session: AsyncSession, database: Database, redis: Redis, queue: Queue
+    session: AsyncSession, database: Database, redis: PrefixedRedis, queue: Queue
 ) -> None:
     async def fail() -> int:
         raise RedisConnectionError("away")
@@ -198,7 +197,7 @@ async def test_sending_jobs_costs_one_statement_however_many_there_are(
     session: AsyncSession,
     sessions: async_sessionmaker[AsyncSession],
     driver_connections: Connections,
-    redis: Redis,
+    redis: PrefixedRedis,
     queue: Queue,
     engine: AsyncEngine,  # noqa: F811  # The fixture.
 ) -> None:
@@ -218,7 +217,7 @@ async def test_sending_jobs_costs_one_statement_however_many_there_are(
 
 
 async def test_the_broker_is_not_asked_for_each_job_and_asked_again_in_time(
-    session: AsyncSession, database: Database, redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    session: AsyncSession, database: Database, redis: PrefixedRedis, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times_counted = 0
 
@@ -242,7 +241,7 @@ async def test_the_broker_is_not_asked_for_each_job_and_asked_again_in_time(
 
 
 async def test_after_a_failure_the_broker_is_asked_before_any_more_jobs_are_taken(
-    session: AsyncSession, database: Database, redis: Redis, queue: Queue
+    session: AsyncSession, database: Database, redis: PrefixedRedis, queue: Queue
 ) -> None:
     is_away = False
 
@@ -274,7 +273,7 @@ async def test_after_a_failure_the_broker_is_asked_before_any_more_jobs_are_take
 async def test_a_broker_that_is_away_is_told_of_only_when_jobs_wait_for_it(
     session: AsyncSession,
     database: Database,
-    redis: Redis,
+    redis: PrefixedRedis,
     queue: Queue,
     caplog: pytest.LogCaptureFixture,
     *,

@@ -6,11 +6,10 @@ from contextlib import suppress
 from uuid import uuid4
 
 import pytest
-from redis.asyncio import Redis
 from sqlalchemy import update
 
 from app.core.permissions import Actor
-from app.core.redis import connect_redis
+from app.core.redis import PrefixedRedis, connect_redis
 from app.database import Database
 from app.events import outbox
 from app.events.published import PublishedEvent, read_log, stream_key
@@ -39,14 +38,14 @@ async def database(servers: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
+async def redis(redis_url: str) -> AsyncIterator[PrefixedRedis]:
     redis = connect_redis(redis_url)
     yield redis
     await redis.aclose()
 
 
 @pytest.fixture
-async def stream(database: Database, redis: Redis) -> EventStream:
+async def stream(database: Database, redis: PrefixedRedis) -> EventStream:
     stream = EventStream(database, redis)
     assert await stream.begin() == 0
     return stream
@@ -59,9 +58,9 @@ async def write(database: Database, *messages: str) -> None:
     await number_events(database, limit=100)
 
 
-async def key_of(database: Database) -> str:
+async def key_of(database: Database, redis: PrefixedRedis) -> str:
     async with database.unit_of_work() as session:
-        return stream_key((await read_log(session)).epoch)
+        return stream_key(redis, (await read_log(session)).epoch)
 
 
 async def follow(stream: EventStream, count: int) -> list[PublishedEvent]:
@@ -75,10 +74,10 @@ async def follow(stream: EventStream, count: int) -> list[PublishedEvent]:
 
 
 async def test_an_entry_that_can_not_be_read_is_read_from_the_log(
-    database: Database, redis: Redis, stream: EventStream
+    database: Database, redis: PrefixedRedis, stream: EventStream
 ) -> None:
     """Such as one of another version, during an update."""
-    await redis.xadd(await key_of(database), {"envelope": "{}"}, id="1-0")
+    await redis.xadd(await key_of(database, redis), {"envelope": "{}"}, id="1-0")
     await write(database, "one", "two")
     async with database.unit_of_work() as session:
         await session.execute(update(EventLog).values(published_seq=1))
@@ -90,7 +89,7 @@ async def test_an_entry_that_can_not_be_read_is_read_from_the_log(
 
 
 async def test_the_stream_has_only_the_place_of_a_large_event(
-    database: Database, redis: Redis, stream: EventStream
+    database: Database, redis: PrefixedRedis, stream: EventStream
 ) -> None:
     await write(database, "small", "large " * 2_000, "small again")
     await publish_events(database, redis, limit=100)
@@ -99,14 +98,14 @@ async def test_the_stream_has_only_the_place_of_a_large_event(
 
     assert [event.seq for event in told] == [1, 2, 3]
     assert told[1].envelope().data["message"] == "large " * 2_000
-    assert 0 < (await redis.memory_usage(await key_of(database), samples=0) or 0) < 8_000
+    assert 0 < (await redis.memory_usage(await key_of(database, redis), samples=0) or 0) < 8_000
 
 
 async def test_what_is_beyond_the_log_is_not_looked_for_without_a_pause(
-    database: Database, redis: Redis, stream: EventStream
+    database: Database, redis: PrefixedRedis, stream: EventStream
 ) -> None:
     stray = PublishedEvent(99, EventType.CHAT_MESSAGE, SOMEBODY.id, None, None, "{}", uuid4())
-    await redis.xadd(await key_of(database), stray.to_stream(), id="99-0")
+    await redis.xadd(await key_of(database, redis), stray.to_stream(), id="99-0")
     looks: list[int] = []
     look = stream._read_log
 
@@ -139,7 +138,7 @@ class FailsOnce(ConnectionManager):
 
 
 async def test_a_fault_within_a_batch_loses_and_repeats_no_event(
-    database: Database, redis: Redis, stream: EventStream
+    database: Database, redis: PrefixedRedis, stream: EventStream
 ) -> None:
     manager = FailsOnce()
     readers = [Connection(SOMEBODY) for _ in range(2)]

@@ -66,7 +66,7 @@ async def leases(system: ChaosSystem, user: User, count: int) -> set[str]:
     """The entries that processes have made for the user, as soon as there are so many."""
 
     async def look() -> set[str]:
-        entries = {str(entry) for entry in await system.redis.zrange(KEY, 0, -1)}
+        entries = {str(entry) for entry in await system.redis.zrange(system.redis.key(KEY), 0, -1)}
         found = {entry for entry in entries if entry.startswith(str(user.id))}
         return found if len(found) == count else set()
 
@@ -76,9 +76,9 @@ async def leases(system: ChaosSystem, user: User, count: int) -> set[str]:
 async def lease_runs_out(system: ChaosSystem, lease: str, *, is_waited_for: bool) -> None:
     """Nobody renews it any more. Unless it's waited for, it's as if its time had passed already."""
     if not is_waited_for:
-        await system.redis.zincrby(KEY, -LIFETIME_SECONDS, lease)
+        await system.redis.zincrby(system.redis.key(KEY), -LIFETIME_SECONDS, lease)
 
     async def is_gone() -> bool:
-        return await system.redis.zscore(KEY, lease) is None
+        return await system.redis.zscore(system.redis.key(KEY), lease) is None
 
     await wait_until_async(is_gone, timeout=PROMISED_SECONDS, what="the end of a lease")

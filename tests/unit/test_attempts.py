@@ -5,11 +5,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from redis.asyncio import Redis
 
 from app.core.auth import SignedIn
 from app.core.permissions import Actor
-from app.core.redis import connect_redis
+from app.core.redis import PrefixedRedis, connect_redis
 from app.events.published import PublishedEvent
 from app.models import EventType
 from app.websockets.attempts import try_until_had
@@ -33,7 +32,7 @@ def news(seq: int, kind: EventType = EventType.TASK_CREATED) -> PublishedEvent:
 class Wanting:
     """A caller who waits for something, and what becomes of them."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: PrefixedRedis) -> None:
         self.connections = ConnectionManager()
         self.connections.follow_from(0)
         presence = Presence(redis, self.connections)

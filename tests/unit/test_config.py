@@ -13,6 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from app.config import MIN_SECRET_LENGTH, PUBLISHED_SECRETS, ConfigurationError, Environment, Settings, load_settings
+from app.core.redis import connect_redis
+from app.workers.celery_app import configuration
 from tests.conftest import ROOT
 
 STRONG = "a-strong-secret-of-more-than-32-characters"
@@ -178,11 +180,28 @@ def urls(redis_url: str, **given: str) -> tuple[str, str]:
         ),
         ("unix:///run/valkey.sock", "redis+socket:///run/valkey.sock?virtual_host=0"),
         ("unix:///run/valkey.sock?db=3", "redis+socket:///run/valkey.sock?virtual_host=3"),
-        ("unix:///a%20b.sock?db=1&password=x", "redis+socket:///a%20b.sock?virtual_host=1&password=x"),
+        ("unix:///a%20b.sock?db=1&password=x", "redis+socket://:x@/a%20b.sock?virtual_host=1"),
+        ("unix://user:p%40ss@/v.sock", "redis+socket://user:p%40ss@/v.sock?virtual_host=0"),
+        ("unix:///v.sock?username=a:b&password=c%2Fd", "redis+socket://a%3Ab:c%2Fd@/v.sock?virtual_host=0"),
     ],
 )
 def test_celery_gets_the_redis_in_its_own_words(redis_url: str, expected: str) -> None:
     assert urls(redis_url) == (expected, expected)
+
+
+@pytest.mark.parametrize(("given", "prefix"), [("", "hive"), ("team-a", "team-a"), ("a.b:c_d:", "a.b:c_d")])
+def test_a_redis_prefix_begins_every_name(monkeypatch: pytest.MonkeyPatch, given: str, prefix: str) -> None:
+    set_all(monkeypatch, REDIS_PREFIX=given)
+    settings = load_settings()
+    assert connect_redis("redis://localhost", prefix=settings.redis_prefix).key("workers") == f"{prefix}:workers"
+    told = configuration(settings, "redis://localhost")
+    for options in ("broker_transport_options", "result_backend_transport_options"):
+        assert told[options]["global_keyprefix"] == f"{prefix}:celery:"
+
+
+@pytest.mark.parametrize("prefix", [":", "::", "a::b", ":a", "a*", "a b", "{a}", "é", "a\n", "x" * 65])
+def test_a_redis_prefix_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    assert "REDIS_PREFIX: it must be 1 to 64 letters" in refusal(monkeypatch, REDIS_PREFIX=prefix)
 
 
 def test_what_is_set_for_celery_wins_each_for_itself() -> None:
