@@ -15,7 +15,7 @@ from app.api import health, metrics
 from app.api.api_v1.api import build_router, socket_router
 from app.api.documentation import document_problems, serve_docs
 from app.api.limiting import RequestLimits
-from app.api.middleware import BodyLimit, RequestContext, TrailingSlash
+from app.api.middleware import BodyLimit, HeadAsGet, RequestContext, TrailingSlash
 from app.api.once import answer_again
 from app.api.problems import EVERY_ROUTE, install_problem_handlers
 from app.api.quick_reads import QUICK_READS
@@ -96,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestLimits)
     app.add_middleware(RequestContext)
     app.add_middleware(TrailingSlash)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

@@ -5,13 +5,24 @@ from starlette.types import ASGIApp, Scope
 
 from app.state import State
 
+# Where the scope of a request has the method that the client has sent, if the routes see another one.
+METHOD_SENT = "hive_method_sent"
+
+
+def method_of(scope: Scope) -> str:
+    """The method that the client has sent."""
+    method: str = scope.get(METHOD_SENT) or scope["method"]
+    return method
+
 
 def count_request(scope: Scope, status: int, *, seconds: float) -> None:
     """To be called when the answer begins, with the scope in which the routes noted which of them was chosen."""
     state: State | None = getattr(scope["app"].state, "hive", None)
     # Before the lifespan has begun there is nobody to tell.
     if state is not None:
-        state.metrics.http.answered(method=scope["method"], route=_declared_path(scope), status=status, seconds=seconds)
+        state.metrics.http.answered(
+            method=method_of(scope), route=_declared_path(scope), status=status, seconds=seconds
+        )
 
 
 def _declared_path(scope: Scope) -> str | None:

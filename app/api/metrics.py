@@ -3,7 +3,7 @@
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import PlainTextResponse
 
-from app.api.middleware import RequestContext, TrailingSlash
+from app.api.middleware import HeadAsGet, RequestContext, TrailingSlash
 from app.api.problems import install_problem_handlers, responses
 from app.dependencies import CurrentAdmin, StateDep, StrictParameters
 from app.metrics import CONTENT_TYPE
@@ -30,4 +30,5 @@ def create_metrics_app(state: State) -> FastAPI:
 
     app.add_middleware(RequestContext)
     app.add_middleware(TrailingSlash)
+    app.add_middleware(HeadAsGet)
     return app

@@ -1,4 +1,4 @@
-"""What wraps every request, as plain ASGI: a request id with its log line, body limit, slashes at the end."""
+"""What wraps every request, as plain ASGI: request id and log line, `HEAD`, slashes at the end, what bodies may be."""
 
 import re
 import time
@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
-from app.api.measure import count_request
+from app.api.measure import METHOD_SENT, count_request, method_of
 from app.api.problems import FRAMEWORK_CODES, INTERNAL_ERROR, problem_response
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -62,7 +62,7 @@ class RequestContext:
             response = problem_response(500, "internal_error", INTERNAL_ERROR, request_id=request_id)
             await response(scope, receive, send_with_id)
         duration = round((time.perf_counter() - started) * 1000, 1)
-        log.info("request", method=scope["method"], path=scope["path"], status=status, ms=duration)
+        log.info("request", method=method_of(scope), path=scope["path"], status=status, ms=duration)
 
 
 def _request_id(scope: Scope) -> str:
@@ -84,8 +84,33 @@ class TrailingSlash:
         await self.app(scope, receive, send)
 
 
+class HeadAsGet:
+    """Answers `HEAD` wherever there is a `GET`, with the same headers and without the body.
+
+    The routes see a `GET`. The answer is over for them as for the client once its headers are out, so that a stream of
+    events ends there.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        # The server's own scope stays as it is, since the server leaves out the length that a body would have by it.
+        await self.app({**scope, "method": "GET", METHOD_SENT: "HEAD"}, receive, send_headers)
+
+
 class BodyLimit:
     """Refuses bodies over 1 MiB: at once when the length is announced, else while they come in.
+
 
     Neither JSON in UTF-8 nor a form has a NUL byte, but Python would take JSON in UTF-16 for good: it's refused too.
     """

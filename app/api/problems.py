@@ -195,4 +195,6 @@ def _allowed_methods(request: Request) -> str:
         if context.methods and context.path_regex.match(request.scope["path"]):
             methods |= context.methods
     # What is left are the files of the documentation.
-    return ", ".join(sorted(methods or {"GET", "HEAD"}))
+    methods = methods or {"GET"}
+    # `HeadAsGet` answers it.
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
