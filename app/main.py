@@ -15,7 +15,7 @@ from app.api import health, metrics
 from app.api.api_v1.api import build_router, socket_router
 from app.api.documentation import document_problems, serve_docs
 from app.api.limiting import RequestLimits
-from app.api.middleware import BodyLimit, HeadAsGet, RequestContext, TrailingSlash
+from app.api.middleware import BodyRules, HeadAsGet, RequestContext, TrailingSlash
 from app.api.once import answer_again
 from app.api.problems import EVERY_ROUTE, install_problem_handlers
 from app.api.quick_reads import QUICK_READS
@@ -92,7 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     serve_docs(app)
     document_problems(app)
     # The last one added is the outermost: a browser's page can read every answer, that to a fault of ours too.
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyRules)
     app.add_middleware(RequestLimits)
     app.add_middleware(RequestContext)
     app.add_middleware(TrailingSlash)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Mapping
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -108,10 +109,10 @@ class HeadAsGet:
         await self.app({**scope, "method": "GET", METHOD_SENT: "HEAD"}, receive, send_headers)
 
 
-class BodyLimit:
-    """Refuses bodies over 1 MiB: at once when the length is announced, else while they come in.
+class BodyRules:
+    """Refuses bodies over 1 MiB, at once when the length is announced, else while they come in, and encoded ones.
 
-
+    A compressed body would have to be limited twice, and no client has to compress what is that small.
     Neither JSON in UTF-8 nor a form has a NUL byte, but Python would take JSON in UTF-16 for good: it's refused too.
     """
 
@@ -123,10 +124,10 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         if _announced_length(scope) > MAX_BODY_BYTES:
-            code, detail = FRAMEWORK_CODES[413]
-            request_id = scope.get("hive_request_id")
-            response = problem_response(413, code, detail, request_id=request_id, headers={"Connection": "close"})
-            await response(scope, receive, send)
+            await _refuse_body(413, {}, scope, receive, send)
+            return
+        if _is_encoded(scope):
+            await _refuse_body(415, {"Accept-Encoding": "identity"}, scope, receive, send)
             return
         received = 0
 
@@ -142,6 +143,26 @@ class BodyLimit:
             return message
 
         await self.app(scope, receive_within_limit, send)
+
+
+async def _refuse_body(status: int, headers: Mapping[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+    code, detail = FRAMEWORK_CODES[status]
+    request_id = scope.get("hive_request_id")
+    # The body is not read, and the next request comes by another connection.
+    response = problem_response(status, code, detail, request_id=request_id, headers={"Connection": "close", **headers})
+    await response(scope, receive, send)
+
+
+def _is_encoded(scope: Scope) -> bool:
+    """Whether there is a body under a `Content-Encoding` that changes it."""
+    headers = scope["headers"]
+    codings = b",".join(value for name, value in headers if name == b"content-encoding").split(b",")
+    is_changed = any(coding.strip().lower() not in {b"", b"identity"} for coding in codings)
+    return is_changed and any(_announces_body(name, value) for name, value in headers)
+
+
+def _announces_body(name: bytes, value: bytes) -> bool:
+    return name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 ") != b"")
 
 
 def _announced_length(scope: Scope) -> int:

@@ -25,6 +25,7 @@ FRAMEWORK_CODES = {
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not know the method."),
     413: ("body_too_large", "The body is larger than 1 MiB."),
+    415: ("unsupported_encoding", "The body has a Content-Encoding; send it without one."),
 }
 
 log = structlog.stdlib.get_logger(__name__)
@@ -83,7 +84,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 # What reading and changing something with a version can answer as well.
 READ_VERSION: dict[int | str, dict[str, Any]] = {304: {"description": "The caller has this version already."}}
 WRITE_VERSION = responses(412, 428)
-EVERY_ROUTE = responses(413, 422, 500, 503)
+EVERY_ROUTE = responses(413, 415, 422, 500, 503)
 
 
 def install_problem_handlers(app: FastAPI) -> None:

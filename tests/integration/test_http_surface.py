@@ -17,7 +17,7 @@ from tests.utils.test_utils import problem
 HERE = "http://hive.test"
 ORIGIN = "https://board.example.org"
 OTHER_THAN_JSON = {"/api/v1/events/stream": "text/event-stream", "/metrics": "text/plain"}
-ON_EVERY_ROUTE = {"413", "422", "500", "503"}
+ON_EVERY_ROUTE = {"413", "415", "422", "500", "503"}
 
 
 @pytest.fixture(scope="module")

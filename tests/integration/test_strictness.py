@@ -1,5 +1,6 @@
 """Input that is malformed, unknown or too large: always an answer that names it, never a fault of ours."""
 
+import gzip
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -199,6 +200,37 @@ async def test_a_body_that_announces_nothing_is_cut_off_at_its_limit(
 
     assert problem(answer, 413)["code"] == "body_too_large"
     assert read <= 2 * MIB
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd", "GZIP", "identity, gzip", "x-unknown"])
+@pytest.mark.parametrize("path", ["/tasks", "/auth/login", "/tasks/batch"])
+async def test_an_encoded_body_is_refused(signed_in: httpx2.AsyncClient, path: str, encoding: str) -> None:
+    body = gzip.compress(b'{"title": "Orchids"}')
+
+    answer = await signed_in.post(path, content=body, headers=JSON | {"Content-Encoding": encoding})
+
+    assert problem(answer, 415)["code"] == "unsupported_encoding"
+    assert answer.headers["Accept-Encoding"] == "identity"
+
+
+async def test_an_encoded_body_that_announces_no_length_is_refused(signed_in: httpx2.AsyncClient) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield gzip.compress(b'{"title": "Orchids"}')
+
+    answer = await signed_in.post("/tasks", content=body(), headers=JSON | {"Content-Encoding": "gzip"})
+
+    assert problem(answer, 415)["code"] == "unsupported_encoding"
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+async def test_a_body_that_says_it_is_not_encoded_is_read(signed_in: httpx2.AsyncClient, encoding: str) -> None:
+    answer = await signed_in.post("/tasks", json={"title": "Orchids"}, headers={"Content-Encoding": encoding})
+
+    assert answer.status_code == 201
+
+
+async def test_an_encoding_of_no_body_is_nothing(signed_in: httpx2.AsyncClient) -> None:
+    assert (await signed_in.get("/tasks", headers={"Content-Encoding": "gzip"})).status_code == 200
 
 
 async def test_a_body_of_just_the_limit_is_read(signed_in: httpx2.AsyncClient) -> None:
