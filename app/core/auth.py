@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.addresses import address_key
 from app.core.errors import Forbidden, Unauthorized
 from app.core.permissions import Actor
 from app.core.security import InvalidToken, hash_password, hash_secret, password_matches, read_token
@@ -150,7 +151,7 @@ async def prove_password(
         user = await session.scalar(select(User).where(User.id == actor.id))
     if user is None:
         raise WrongPassword
-    async with attempt(user.email):
+    async with attempt(user.email_key):
         if not await password_matches(password, user.password_hash):
             raise WrongPassword
     return PasswordProof(user.password_hash, await hash_password(new) if new else None)
@@ -167,15 +168,15 @@ async def check_credentials(database: Database, email: str, password: str, attem
     # What is no address is no account's, and takes as long to be refused.
     with suppress(PydanticCustomError):
         address = normalize_email(email)
-    async with attempt(address or email):
-        found = await _find_active(database, address) if address else None
+    async with attempt(address_key(address or email)):
+        found = await _find_active(database, address_key(address)) if address else None
         if not await password_matches(password, found.password_hash if found else None) or found is None:
             raise InvalidCredentials
     return found
 
 
-async def _find_active(database: Database, address: str) -> User | None:
+async def _find_active(database: Database, key: str) -> User | None:
     async with database.unit_of_work() as session:
-        matching = select(User).where(func.lower(User.email) == func.lower(address), User.is_active)
+        matching = select(User).where(User.email_key == key, User.is_active)
         found: User | None = await session.scalar(matching)
     return found

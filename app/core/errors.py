@@ -105,7 +105,7 @@ class ServiceUnavailable(HiveError):
 
 # The naming convention of the models makes these names certain.
 CONSTRAINT_ERRORS: dict[str, tuple[int, str, str]] = {
-    "uq_users_email_lower": (409, "email_taken", "An account with this e-mail address exists already."),
+    "uq_users_email_key": (409, "email_taken", "An account with this e-mail address exists already."),
     "uq_user_task_associations_open": (409, "already_claimed", "Somebody else holds this task."),
     "fk_tasks_owner_id_users": (404, "user_not_found", "There is no such user."),
     "fk_tasks_assignee_id_users": (404, "user_not_found", "There is no such user."),

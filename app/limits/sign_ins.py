@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 1.0
 # What the answers to a wrong secret have for a status. Other answers say nothing about it.
 FAILURES = frozenset({401, 403})
 
-# One try at the secret of an account, given its address in normal form, or at one that names no account (None). What
+# One try at the secret of an account, given the key of its address, or at one that names no account (None). What
 # is done within it is not done at all past the limit; if it ends in one of `FAILURES`, it counts.
 Attempt = Callable[[str | None], AbstractAsyncContextManager[None]]
 
@@ -80,7 +80,7 @@ class SignInLimit:
         places = [_Place(PER_ADDRESS, address)]
         if account is not None:
             # Redis need not know who signs in, and a name of any length is as short.
-            places.append(_Place(PER_ACCOUNT, sha256(account.lower().encode(errors="replace")).hexdigest()))
+            places.append(_Place(PER_ACCOUNT, sha256(account.encode(errors="replace")).hexdigest()))
         async with AsyncExitStack() as turns:
             for place in places:
                 await turns.enter_async_context(self._turns.of(place.name))

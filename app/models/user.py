@@ -1,8 +1,9 @@
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column, validates
 
+from app.core.addresses import address_key
 from app.models.base import Base, Identified, Timestamped
 
 _PERSON_OR_AGENT = (
@@ -23,6 +24,8 @@ class User(Identified, Timestamped, Base):
     owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     # Null for agents, and for nobody else. Whoever asks for them has a person, so they are not optional here.
     email: Mapped[str] = mapped_column(nullable=True)
+    # What the address is looked up by, and unique by. It follows from the address; nobody else sets it.
+    email_key: Mapped[str] = mapped_column(nullable=True)
     password_hash: Mapped[str] = mapped_column(nullable=True)
     display_name: Mapped[str]
     role: Mapped[str] = mapped_column(server_default="")
@@ -36,10 +39,17 @@ class User(Identified, Timestamped, Base):
     __table_args__ = (
         CheckConstraint("impact_score >= 0", name="impact_score_not_negative"),
         CheckConstraint(_PERSON_OR_AGENT, name="person_or_agent"),
-        Index("uq_users_email_lower", text("lower(email)"), unique=True),
+        CheckConstraint("(email IS NULL) = (email_key IS NULL)", name="email_has_key"),
+        UniqueConstraint("email_key"),
         Index("ix_users_directory", "display_name", "id", postgresql_where=text("is_active")),
         Index("ix_users_agents", "owner_id", "created_at", "id", postgresql_where=text("owner_id IS NOT NULL")),
     )
+
+    @validates("email")
+    def _derive_key(self, _name: str, email: str | None) -> str | None:
+        # SQLAlchemy's stubs don't let a column be None that its readers never find None.
+        self.email_key = address_key(email) if email is not None else None  # type: ignore[assignment]
+        return email
 
     @property
     def is_agent(self) -> bool:

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Event, Task, TaskPriority, TaskStatus, User
@@ -45,6 +45,48 @@ async def test_an_address_is_taken_whatever_its_case(client: httpx2.AsyncClient,
 
     assert problem(answer, 409)["code"] == "email_taken"
     assert await session.scalar(select(func.count()).select_from(User)) == 1
+
+
+TURKISH_LOWER = """
+    CREATE FUNCTION public.lower(text) RETURNS text IMMUTABLE LANGUAGE sql
+    AS $$ SELECT pg_catalog.lower(translate($1, 'I\u0130', '\u0131i')) $$
+"""
+
+
+@pytest.mark.parametrize(
+    "spelling", ["adai@example.org", "ADAI@EXAMPLE.ORG", "AdaI@Example.Org", "adaI@\uff45xample.org"]
+)
+async def test_account_is_one_on_a_database_with_a_turkish_locale(
+    client: httpx2.AsyncClient, session: AsyncSession, spelling: str
+) -> None:
+    # Such a locale makes a dotless \u0131 of an I.
+    await session.execute(text(TURKISH_LOWER))
+    await session.execute(text("SET LOCAL search_path = public, pg_catalog"))
+    await session.commit()
+    made = await client.post("/auth/register", json=ADA | {"email": "AdaI@example.org"})
+    assert made.status_code == 201
+
+    again = await client.post("/auth/register", json=ADA | {"email": spelling})
+    by_body = await client.post("/auth/login", json={"email": spelling, "password": ADA["password"]})
+    by_form = await client.post("/auth/token", data={"username": spelling, "password": ADA["password"]})
+
+    assert problem(again, 409)["code"] == "email_taken"
+    assert (by_body.status_code, by_form.status_code) == (200, 200)
+    assert await session.scalar(select(User.email)) == "AdaI@example.org"
+
+
+async def test_address_of_somebody_else_is_taken_whatever_its_case(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User
+) -> None:
+    await create_user(session, email="grace@example.org")
+
+    taken = await signed_in.patch("/users/me", json={"email": "GRACE@example.org", "current_password": PASSWORD})
+    own = await signed_in.patch("/users/me", json={"email": user.email.upper(), "current_password": PASSWORD})
+
+    assert problem(taken, 409)["code"] == "email_taken"
+    assert own.json()["email"].partition("@")[0] == user.email.partition("@")[0].upper()
+    await session.refresh(user)
+    assert user.email_key == user.email.casefold()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 
+from app.core.addresses import address_key
 from app.core.permissions import Actor
 from app.database import Database
 from app.migrate import MigrationError, alembic_config, create_missing_database, migrate_database
@@ -64,6 +65,44 @@ async def test_every_revision_goes_up_down_and_up_again_on_a_database_with_rows(
 
     assert await run_sql(url, "SELECT version_num FROM alembic_version") == newest_revision()
     await fill(url)
+
+
+async def add_accounts(url: str, *addresses: str) -> None:
+    connection = await asyncpg.connect(url)
+    for address in addresses:
+        statement = "INSERT INTO users (id, email, display_name, password_hash) VALUES (gen_random_uuid(), $1, 'A', '')"
+        await connection.execute(statement, address)
+    await connection.close()
+
+
+async def test_migration_fills_in_the_keys_of_addresses(url: str) -> None:
+    await asyncio.to_thread(command.upgrade, alembic_config(url), "0014")
+    await add_accounts(url, "Ada@example.org", "Grace.HOPPER@example.org")
+
+    await asyncio.to_thread(migrate_database, url)
+
+    keys = await run_sql(url, "SELECT array_agg(email_key ORDER BY email) FROM users")
+    assert keys == [address_key("Ada@example.org"), address_key("Grace.HOPPER@example.org")]
+
+
+async def test_migration_names_accounts_of_one_address_and_changes_nothing(url: str) -> None:
+    await asyncio.to_thread(command.upgrade, alembic_config(url), "0014")
+    # As a database with a Turkish locale has it, whose lower() makes them two.
+    await run_sql(url, "DROP INDEX uq_users_email_lower")
+    await run_sql(url, "CREATE UNIQUE INDEX uq_users_email_lower ON users (email)")
+    await add_accounts(url, "ADAI@example.org", "adai@example.org", "grace@example.org")
+
+    with pytest.raises(MigrationError) as refused:
+        await asyncio.to_thread(migrate_database, url)
+
+    sentence = str(refused.value)
+    assert "ADAI@example.org and adai@example.org" in sentence
+    assert "grace" not in sentence
+    assert "\n" not in sentence
+    assert await run_sql(url, "SELECT version_num FROM alembic_version") == "0014"
+    await run_sql(url, "UPDATE users SET email = 'other@example.org' WHERE email = 'ADAI@example.org'")
+    await asyncio.to_thread(migrate_database, url)
+    assert await run_sql(url, "SELECT count(email_key) FROM users") == 3
 
 
 def test_the_newest_revision_is_the_one_that_alembic_names() -> None:

@@ -17,10 +17,10 @@ TASK_ID = "('01900000-0000-7000-8000-' || lpad(to_hex(({number})::int), 12, '0')
 PERSON_ID = "('01900000-0000-7000-9000-' || lpad(to_hex(({number})::int), 12, '0'))::uuid"
 
 _PEOPLE = f"""
-    INSERT INTO users (id, email, password_hash, display_name, role, skills)
-    SELECT {PERSON_ID.format(number="number")}, 'person' || number || '@bench.example.org', $1, 'Person ' || number,
+    INSERT INTO users (id, email, email_key, password_hash, display_name, role, skills)
+    SELECT {PERSON_ID.format(number="number")}, address, address, $1, 'Person ' || number,
         'Gardener', ARRAY['watering', 'pruning']
-    FROM generate_series(0, $2::int - 1) AS number
+    FROM generate_series(0, $2::int - 1) AS number, concat('person', number, '@bench.example.org') AS address
 """
 _WORDS = (
     "water prune repot move count photograph label order measure mend sweep paint carry cut feed shade wash weigh "

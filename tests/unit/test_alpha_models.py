@@ -57,7 +57,7 @@ def new_user(**values: Any) -> User:
 async def test_an_address_is_there_once_whatever_its_case(session: AsyncSession, again: str) -> None:
     await create_user(session, email="Ada@example.org")
 
-    async with refused_by(session, "uq_users_email_lower"):
+    async with refused_by(session, "uq_users_email_key"):
         session.add(new_user(email=again))
 
 
