@@ -116,9 +116,13 @@ def require_permission(actor: Actor, task: Task, permission: Permission) -> None
         raise PermissionDenied(permission)
 
 
-def audience_of(task: Task) -> Audience:
-    """Who may read an event about the task as it stands, besides admins."""
-    return [task.owner_id] if task.status is TaskStatus.DRAFT else None
+def audience_of(task: Task, *, previous_owner: UUID | None = None) -> Audience:
+    """Who may read an event about the task as it stands, besides admins: of a hand-over, both owners of a draft."""
+    if task.status is not TaskStatus.DRAFT:
+        return None
+    if previous_owner is None or previous_owner == task.owner_id:
+        return [task.owner_id]
+    return [previous_owner, task.owner_id]
 
 
 def may_read_event(actor: Actor, event_type: str, audience: Audience) -> bool:

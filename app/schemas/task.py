@@ -45,6 +45,7 @@ class TaskUpdate(Strict):
     status: TaskStatus | MISSING = Field(
         default=MISSING, description="Another one than the present is one step of the workflow."
     )
+    owner_id: UUID | MISSING = Field(default=MISSING, description="Hands the task over to this account.")
 
 
 class TaskAssign(Strict):

@@ -6,6 +6,7 @@ It's what its items lock one by one, but in the one order: people, then tasks, e
 from collections.abc import Iterator, Sequence
 from uuid import UUID
 
+from pydantic import MISSING
 from sqlalchemy import Uuid, any_, bindparam, func, select, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -23,11 +24,20 @@ async def lock_for(session: Session, actor: Actor, items: Sequence[BatchItem]) -
     if not named:
         return
     starting = set(_led_to(items, TaskStatus.IN_PROGRESS))
-    receivers = {item.body.user_id for item in items if isinstance(item, AssignItem)}
+    receivers = set(_receivers(items))
     if starting or receivers:
         await _lock_people(session, receivers | {actor.id}, holding=starting)
     ending = [*_led_to(items, TaskStatus.COMPLETED), *(item.id for item in items if isinstance(item, DeleteItem))]
     await lock_with_waiting(session, named, ending=ending)
+
+
+def _receivers(items: Sequence[BatchItem]) -> Iterator[UUID]:
+    """Who is to hold or to own a task."""
+    for item in items:
+        if isinstance(item, AssignItem):
+            yield item.body.user_id
+        elif isinstance(item, UpdateItem) and item.body.owner_id is not MISSING:
+            yield item.body.owner_id
 
 
 def _led_to(items: Sequence[BatchItem], status: TaskStatus) -> Iterator[UUID]:

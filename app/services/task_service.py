@@ -16,13 +16,14 @@ from app.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from app.models import Event, Task, TaskStatus
 from app.schemas.fields import PageQuery
 from app.schemas.task import TaskCreate, TaskUpdate
+from app.services.assignment_service import UserNotFound, lock_active_user
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.readiness import WaitingTasks
 from app.services.workflow_steps import WorkflowSteps
 from app.session import Session
 
-EDITABLE = frozenset({"title", "description", "category", "priority", "impact_points", "due_at"})
+EDITABLE = frozenset({"title", "description", "category", "priority", "impact_points", "due_at", "owner_id"})
 
 
 class TaskService:
@@ -43,10 +44,14 @@ class TaskService:
         """Change what is given and differs; when nothing does, nothing is written and no event told.
 
         Another `status` is a step of its own, with its own version and event. All of it happens, or nothing.
+
+        Raises:
+            UserNotFound: the account that is to own the task is unknown, or has ended.
         """
+        is_active = changes.owner_id is MISSING or await lock_active_user(self._session, changes.owner_id)
         if changes.status is MISSING:
             task = await self._access(actor, task_id, Permission.TASK_EDIT)
-            await self._edit(actor, task, changes)
+            await self._edit(actor, task, changes, is_owner_active=is_active)
             return task
         steps = WorkflowSteps(self._session)
         step = await steps.prepare(actor, task_id, changes.status)
@@ -58,12 +63,12 @@ class TaskService:
         is_withdrawn = is_step and step.wanted is TaskStatus.DRAFT
         if is_withdrawn:
             await steps.take(actor, task, step)
-        await self._edit(actor, task, changes)
+        await self._edit(actor, task, changes, is_owner_active=is_active)
         if is_step and not is_withdrawn:
             await steps.take(actor, task, step)
         return task
 
-    async def _edit(self, actor: Actor, task: Task, changes: TaskUpdate) -> None:
+    async def _edit(self, actor: Actor, task: Task, changes: TaskUpdate, *, is_owner_active: bool) -> None:
         changed = {
             field: getattr(changes, field)
             for field in sorted(changes.model_fields_set & EDITABLE)
@@ -71,11 +76,15 @@ class TaskService:
         }
         if not changed:
             return
+        if "owner_id" in changed and not is_owner_active:
+            raise UserNotFound
+        previous_owner = task.owner_id
         for field, value in changed.items():
             setattr(task, field, value)
         task.version += 1
         event = TaskUpdated(changed=changes.model_dump(mode="json", include=set(changed)))
-        await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
+        audience = audience_of(task, previous_owner=previous_owner)
+        await outbox.record(self._session, event, actor=actor, task=task, audience=audience)
 
     async def delete(self, actor: Actor, task_id: UUID) -> None:
         """The row goes, its events stay. The event of the deletion has the version after the last one."""

@@ -188,8 +188,8 @@ async def test_items_about_the_same_task_follow_each_other(
             "invalid_etag",
         ),
         (
-            {"mode": "each", "items": [{"op": "update", "id": str(uuid4()), "body": {"owner_id": "me"}}]},
-            "/items/0/body/owner_id",
+            {"mode": "each", "items": [{"op": "update", "id": str(uuid4()), "body": {"assignee_id": "me"}}]},
+            "/items/0/body/assignee_id",
             "extra_forbidden",
         ),
     ],

@@ -62,6 +62,17 @@ class Edit:
         return {**self.changes, "category": target.named(self.changes["category"])}
 
 
+@dataclass(frozen=True)
+class HandOver:
+    person: str
+
+    def request(self, _world: World, target: Target) -> Request:
+        return Request("PATCH", ("tasks", target.task), WRITE, {"owner_id": self.person}, target.seen)
+
+    def act(self, world: World, caller: Caller, target: Target) -> Json:
+        return world.hand_over(caller, target.task, self.person, PEOPLE, target.seen)
+
+
 def status_in(world: World, target: Target, direction: str) -> str:
     """A status, or the one that is `forward` or `back` from the task's present one."""
     if direction in NEXT:

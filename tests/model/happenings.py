@@ -41,6 +41,7 @@ WHAT: list[What] = [
     *[asks.FillIn({"title": "Prune the roses"}, "forward"), asks.FillIn({"impact_points": 8}, "back")],
     asks.FillIn({"description": "By hand."}, AVAILABLE),
     *[asks.Assign(person) for person in (*PEOPLE, NOBODYS_ID)],
+    *[asks.HandOver(person) for person in (*PEOPLE, NOBODYS_ID)],
     *[asks.Unassign()] * 3,
     *[asks.Claim(seconds) for seconds in (None, *LEASES)] * 2,
     *[asks.ClaimNext(None, "ab"), asks.ClaimNext(LEASES[0], "a"), asks.ClaimNext(LEASES[1], "b")],

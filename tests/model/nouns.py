@@ -89,6 +89,8 @@ class Task:
     lease: int | None = None
     is_overdue: bool = False
     blockers: set[str] = field(default_factory=set)
+    # What it was as a draft of somebody else, its owner doesn't find in its history.
+    is_handed_over: bool = False
 
     def as_seen_by(self, person: str) -> Json:
         """The lease is its holder's to see."""

@@ -109,6 +109,17 @@ class World:
             self._change(caller, task, "task.updated", changed=changed)
         return task.as_seen_by(caller.person)
 
+    def hand_over(self, caller: Caller, name: str, person: str, people: Iterable[str], seen: Seen) -> Json:
+        """To another owner. Of a draft, both of them are told, and from then on the new one alone sees it."""
+        task = self._access(caller, name, "task:edit", seen)
+        before = task.owner
+        if before != person:
+            if person not in people:
+                raise Refused(404, "user_not_found")
+            task.owner, task.is_handed_over = person, True
+            self._change(caller, task, "task.updated", former_owner=before, changed={"owner_id": person})
+        return task.as_seen_by(caller.person)
+
     def fill_in(self, caller: Caller, name: str, changes: Json, wanted: str, seen: Seen) -> Json:
         """Edit and take a step, both or neither. The present status is no step."""
         task = self._access(caller, name, "task:change_status", seen)
@@ -190,7 +201,7 @@ class World:
         else:
             task.put_down(wanted, holder=before if wanted == COMPLETED else None)
         holders = {"assignee_id": task.holder, "previous_assignee_id": before}
-        data = {**holders, "old_status": old, "new_status": wanted, "completed_at": wanted == COMPLETED}
+        data: Json = {**holders, "old_status": old, "new_status": wanted, "completed_at": wanted == COMPLETED}
         self._change(caller, task, "task.status_changed", is_public=True, **data)
         if wanted == COMPLETED:
             self._tell_of_ready(caller, [other for other in self.tasks.values() if name in other.blockers])
@@ -322,13 +333,32 @@ class World:
     def _tell_of_holder(self, caller: Caller, task: Task, event: str, old: str, **data: Any) -> None:
         self._change(caller, task, event, old_status=old, new_status=task.status, **data)
 
-    def _change(self, caller: Caller, task: Task, event: str, *, is_public: bool = False, **data: Any) -> None:
+    def _change(
+        self,
+        caller: Caller,
+        task: Task,
+        event: str,
+        *,
+        is_public: bool = False,
+        former_owner: str | None = None,
+        **data: Any,
+    ) -> None:
         task.version += 1
-        self._tell(caller, task, event, is_public=is_public, **data)
+        self._tell(caller, task, event, is_public=is_public, former_owner=former_owner, **data)
 
-    def _tell(self, caller: Caller, task: Task, event: str, *, is_public: bool = False, **data: Any) -> None:
+    def _tell(
+        self,
+        caller: Caller,
+        task: Task,
+        event: str,
+        *,
+        is_public: bool = False,
+        former_owner: str | None = None,
+        **data: Any,
+    ) -> None:
         """What happens to a draft is for its owner; that a task was withdrawn is for those who saw it."""
-        readers = frozenset({task.owner}) if task.status == DRAFT and not is_public else None
+        owners = frozenset({task.owner, former_owner or task.owner})
+        readers = owners if task.status == DRAFT and not is_public else None
         self.events.append(Event(task.name, task.version, event, caller.person, caller.kind, readers, data))
 
 

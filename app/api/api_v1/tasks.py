@@ -114,7 +114,8 @@ async def update_task(task_id: UUID, body: TaskUpdate, actor: WriterOfTasks, tas
     """Change what is given, and nothing else.
 
     `status` is a step by the same rules as `PUT /tasks/{id}/status`; the holder may take it too, if they send nothing
-    else. Both happen, or neither. The edit and the step are two versions, with an event each.
+    else. Both happen, or neither. The edit and the step are two versions, with an event each. `owner_id` hands the task
+    over to another account; a draft is seen by its new owner alone then.
     """
     return change_answer(await tasks.update(actor, task_id, body), actor)
 
