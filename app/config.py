@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
 
     database_url: SecretStr | None = None
-    database_pool_size: int = Field(default=10, ge=1, le=200)
+    database_pool_size: int = Field(default=10, ge=3, le=200)
     redis_url: SecretStr | None = None
     redis_prefix: str = DEFAULT_REDIS_PREFIX
     celery_broker_url: SecretStr | None = None

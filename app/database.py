@@ -1,27 +1,29 @@
 """The way to PostgreSQL: engine, sessions, transactions. No service commits."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import event, exc, func, select, text
-from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy import event, func, select, text
+from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import NullPool
 
+from app.connection_limit import LOST_SESSION, Connection, ConnectionLimit, open_connection
 from app.core.dsn import asyncpg_dsn
 from app.core.errors import from_database
 from app.driver_pool import Connections, Driver, DriverPool, HeldConnection
 from app.quick_session import QuickSession
 from app.session import ENDED_SIGN_INS, WAKES_RELAY, Nested, Session
+from app.session_pool import SessionPool
 
 SERVER_SETTINGS = {
     "timezone": "UTC",
@@ -32,6 +34,7 @@ SERVER_SETTINGS = {
     "tcp_keepalives_idle": "15",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20000",
 }
 # For a server that is frozen or out of reach and can't keep its own time-outs. Longer than those.
 ANSWER_SECONDS = 20
@@ -44,55 +47,52 @@ def create_engine(
     *,
     application: str,
     pool_size: int | None = None,
-    pre_ping: bool = False,
     answer_seconds: float | None = ANSWER_SECONDS,
 ) -> AsyncEngine:
     """An engine that connects on first use; without `pool_size`, each use is a connection of its own.
 
-    `pre_ping` asks each connection before use, for a process whose event loop stands still meanwhile and does not
-    learn that the server hung up. A statement without an answer for `answer_seconds` fails.
+    A statement without an answer for `answer_seconds` fails.
     """
     options = driver_options(url, application=application, answer_seconds=answer_seconds)
+    if pool_size is None:
+        return _engine(partial(open_connection, options), poolclass=NullPool)
+    return _pooled_engine(ConnectionLimit(options, most=pool_size, wait_seconds=POOL_SECONDS))
 
-    async def connect(*_: Any, **__: Any) -> asyncpg.Connection:
-        # asyncpg reads the provider's options itself, such as sslmode, which SQLAlchemy's URL would lose.
-        return await asyncpg.connect(**options)
 
-    pool: dict[str, Any] = (
-        {"poolclass": NullPool}
-        if pool_size is None
-        else {
-            "pool_size": pool_size,
-            "max_overflow": 0,
-            "pool_timeout": POOL_SECONDS,
-            "pool_recycle": 1800,
-            "pool_pre_ping": pre_ping,
-        }
-    )
-    # An error that told the parameters of its statement would tell addresses and hashes to the log.
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **pool)
-    event.listen(engine.sync_engine, "handle_error", _give_up_silent_connection)
-    event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
+def _pooled_engine(limit: ConnectionLimit) -> AsyncEngine:
+    engine = _engine(limit.connect, poolclass=SessionPool, limit=limit)
+
+    def judge(context: ExceptionContext) -> None:
+        # A silent connection would go back to the pool, and wait as long again for its rollback.
+        context.is_disconnect = context.is_disconnect or isinstance(
+            _driver_error(context), (TimeoutError, *LOST_SESSION)
+        )
+        if context.is_disconnect:
+            limit.distrust()
+
+    event.listen(engine.sync_engine, "handle_error", judge)
     return engine
+
+
+def _engine(connect: Callable[[], Awaitable[Connection]], **pool: Any) -> AsyncEngine:
+    async def creator(*_: Any, **__: Any) -> Connection:
+        # asyncpg reads the provider's options itself, such as sslmode, which SQLAlchemy's URL would lose.
+        return await connect()
+
+    # An error that told the parameters of its statement would tell addresses and hashes to the log.
+    return create_async_engine("postgresql+asyncpg://", async_creator=creator, hide_parameters=True, **pool)
+
+
+def _driver_error(context: ExceptionContext) -> BaseException | None:
+    """What the driver raised, which SQLAlchemy's adapter translates where it knows it."""
+    error = context.original_exception
+    return error.__cause__ if isinstance(error, context.dialect.loaded_dbapi.Error) else error
 
 
 def driver_options(url: str, *, application: str, answer_seconds: float | None = ANSWER_SECONDS) -> dict[str, Any]:
     """How each connection is made, whoever makes it."""
     settings = {**SERVER_SETTINGS, "application_name": f"hive {application}"}
     return {"dsn": asyncpg_dsn(url), "server_settings": settings, "timeout": 3, "command_timeout": answer_seconds}
-
-
-def _refuse_closed_connection(connection: DBAPIConnection, _entry: ConnectionPoolEntry, _proxy: object) -> None:
-    # asyncpg knows when the server hung up. Asking it costs nothing, unlike a ping before each use,
-    # and keeps requests from meeting the connections that a restart of the server has left in the pool.
-    if connection.driver_connection.is_closed():
-        raise exc.DisconnectionError
-
-
-def _give_up_silent_connection(context: ExceptionContext) -> None:
-    # Without this it would go back to the pool, and wait as long again for its rollback.
-    if isinstance(context.original_exception, TimeoutError):
-        context.is_disconnect = True
 
 
 class Database:
@@ -115,24 +115,17 @@ class Database:
         self.forget_sign_ins: Callable[[Iterable[UUID]], None] = lambda _: None
 
     @classmethod
-    def connect(
-        cls, url: str, *, application: str, pool_size: int | None = None, stands_still: bool = False
-    ) -> "Database":
-        """`stands_still` is for a process whose event loop runs only now and then, so that each connection has to be
+    def connect(cls, url: str, *, application: str, pool_size: int = 2, stands_still: bool = False) -> "Database":
+        """`pool_size` is how many connections there are at most, for sessions, reads and changes together.
+
+        `stands_still` is for a process whose event loop runs only now and then, so that each connection has to be
         looked at before it's used.
         """
-        engine = create_engine(url, application=application, pool_size=pool_size, pre_ping=stands_still)
-        # Of their own each, so that reads don't wait for changes that wait for one another.
-        reads, writes = (
-            DriverPool(
-                driver_options(url, application=f"{application} {use}"),
-                size=pool_size or 1,
-                wait_seconds=POOL_SECONDS,
-                stands_still=stands_still,
-            )
-            for use in ("reads", "writes")
-        )
-        return cls(async_sessionmaker(engine, expire_on_commit=False), engine=engine, reads=reads, writes=writes)
+        options = driver_options(url, application=application)
+        limit = ConnectionLimit(options, most=pool_size, wait_seconds=POOL_SECONDS, stands_still=stands_still)
+        engine, driver_pool = _pooled_engine(limit), DriverPool(limit)
+        sessions = async_sessionmaker(engine, expire_on_commit=False)
+        return cls(sessions, engine=engine, reads=driver_pool, writes=driver_pool)
 
     @asynccontextmanager
     async def unit_of_work(self) -> AsyncIterator[AsyncSession]:

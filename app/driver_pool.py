@@ -1,25 +1,24 @@
 """Connections of the driver's own, for what goes past SQLAlchemy's sessions. See ADRs 27 and 32."""
 
 import asyncio
-import select
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from typing import Any, Protocol, cast
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
+from app.connection_limit import LOST_SESSION, Connection, ConnectionLimit, IdleConnections
 from app.core.errors import UNAVAILABLE, ServiceUnavailable
 
-# To close a connection after so many queries would be to do it, and maybe to fail, when a request is just done.
-NO_END = 2**62
-Driver = asyncpg.Connection | PoolConnectionProxy
+Driver = asyncpg.Connection
 # What a statement ends with whose answer doesn't come, or isn't waited for.
 SILENCE = (TimeoutError, asyncio.CancelledError)
 # What the driver says of a connection that is no more, besides of one that is used in a wrong way.
 LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-FAULTS = (*SILENCE, *LOST)
+# What it passes on of the server, before that hangs up.
+ENDED = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, OSError)
+FAULTS = (*SILENCE, *LOST, *ENDED, *LOST_SESSION)
 
 
 class Connections(Protocol):
@@ -34,72 +33,75 @@ class Connections(Protocol):
 
 
 class DriverPool:
-    """It connects on first use, to `size` connections at most; `wait_seconds` is how long one waits for one of them.
+    """Connects on first use, and as often as the limit lets it."""
 
-    `stands_still` is for a process whose event loop doesn't run between uses, and so doesn't learn that the server hung
-    up.
-    """
-
-    def __init__(self, options: dict[str, Any], *, size: int, wait_seconds: float, stands_still: bool = False) -> None:
-        self._options = options
-        self._size = size
-        self._wait_seconds = wait_seconds
-        self._stands_still = stands_still
-        self._made: asyncpg.Pool | None = None
+    def __init__(self, limit: ConnectionLimit) -> None:
+        self._limit = limit
+        self._idle = IdleConnections[Connection](Connection.terminate)
+        limit.add_pool(self._idle)
 
     async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
-        pool, connection = await self._take()
+        connection = await self._take(is_read=True)
         # Without a block of its own for faults: it's what reads do, and nothing else is.
         try:
             return await connection.fetchrow(sql, *arguments)
         except FAULTS as error:
-            raise _given_up(connection, error) from error.__cause__
+            raise self._given_up(connection, error) from error.__cause__
         finally:
-            await pool.release(connection)
+            self._give_back(connection, is_read=True)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Driver]:
-        pool, connection = await self._take()
+        connection = await self._take()
         try:
-            with _given_up_when_silent(connection):
-                yield connection
+            yield connection
+        except FAULTS as error:
+            raise self._given_up(connection, error) from error.__cause__
         finally:
-            await pool.release(connection)
+            self._give_back(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Driver]:
         async with self.connection() as connection, _transaction_on(connection):
             yield connection
 
-    async def _take(self) -> tuple[asyncpg.Pool, PoolConnectionProxy]:
-        pool = self._made or await self._make()
-        async with asyncio.timeout(self._wait_seconds):
-            connection = await pool.acquire()
-            while self._stands_still and cast("_Connection", connection).has_unread():
-                # One that is closed is made anew when it's acquired the next time.
+    async def _take(self, *, is_read: bool = False) -> Connection:
+        await self._limit.take_turn(is_read=is_read)
+        try:
+            while self._idle:
+                connection = self._idle.take()
+                if self._limit.is_usable(connection):
+                    return connection
                 connection.terminate()
-                await pool.release(connection)
-                connection = await pool.acquire()
-            return pool, connection
+            return await self._limit.connect()
+        except BaseException:
+            self._limit.end_turn(is_read=is_read)
+            raise
 
-    async def _make(self) -> asyncpg.Pool:
-        # Nobody else comes in between, for without a connection to make there is nothing to wait for.
-        self._made = await asyncpg.create_pool(
-            min_size=0, max_size=self._size, max_queries=NO_END, connection_class=_Connection, **self._options
-        )
-        return self._made
+    def _give_back(self, connection: Connection, *, is_read: bool = False) -> None:
+        # Nothing stays with a connection but a transaction, so there is nothing else to take back before its next use.
+        if self._limit.is_usable(connection) and not connection.is_in_transaction():
+            self._idle.put(connection)
+        else:
+            connection.terminate()
+        self._limit.end_turn(is_read=is_read)
+
+    def _given_up(self, connection: Connection, error: BaseException) -> BaseException:
+        """What the fault is to be told as. A connection that is silent or lost is ended."""
+        told = given_up(connection, error)
+        if connection.is_closed() and not isinstance(error, asyncio.CancelledError):
+            self._limit.distrust()
+        return told
 
     async def close(self) -> None:
         """Like an engine, it connects again should it be used again."""
-        made, self._made = self._made, None
-        if made is not None:
-            made.terminate()
+        self._idle.close_all()
 
 
 class HeldConnection:
-    """The same on one connection that is somebody's already, for one thing after the other."""
+    """A connection that somebody has already, for one thing after the other."""
 
-    def __init__(self, driver: asyncpg.Connection) -> None:
+    def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
     async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
@@ -108,31 +110,15 @@ class HeldConnection:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Driver]:
-        with _given_up_when_silent(self._driver):
+        try:
             yield self._driver
+        except FAULTS as error:
+            raise given_up(self._driver, error) from error.__cause__
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Driver]:
         async with self.connection() as connection, _transaction_on(connection):
             yield connection
-
-
-class _Connection(asyncpg.Connection):
-    """Nothing stays with it but a transaction, so there is nothing else to take back before its next use."""
-
-    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109  # asyncpg's own signature.
-        if self.is_in_transaction():
-            self.terminate()
-
-    def has_unread(self) -> bool:
-        """Whether the server has said something without being asked. It does when it hangs up, and hardly ever else.
-
-        To look costs nothing, unlike a ping. The system knows of it also while the event loop stands still.
-        """
-        looking = select.poll()
-        transport: asyncio.Transport = self._transport  # type: ignore[attr-defined]  # The types leave it out.
-        looking.register(transport.get_extra_info("socket"), select.POLLIN)
-        return bool(looking.poll(0))
 
 
 @asynccontextmanager
@@ -142,7 +128,7 @@ async def _transaction_on(connection: Driver) -> AsyncIterator[None]:
         await transaction.start()
     except BaseException:
         # The driver would take it for begun.
-        _end(connection)
+        connection.terminate()
         raise
     try:
         yield
@@ -161,37 +147,16 @@ async def _roll_back(transaction: Transaction, connection: Driver) -> None:
     try:
         await transaction.rollback()
     except (OSError, asyncpg.PostgresError, *LOST):
-        _end(connection)
-
-
-@contextmanager
-def _given_up_when_silent(connection: Driver) -> Iterator[None]:
-    try:
-        yield
-    except FAULTS as error:
-        raise _given_up(connection, error) from error.__cause__
-
-
-def _given_up(connection: Driver, error: BaseException) -> BaseException:
-    """What the fault is to be told as. A connection that is silent or lost is ended."""
-    if isinstance(error, LOST):
-        if not _is_lost(connection, error):
-            return error
-        _end(connection)
-        return ServiceUnavailable(UNAVAILABLE, code="database_unavailable")
-    # Whoever came next would wait for it as long again.
-    _end(connection)
-    return error
-
-
-def _is_lost(connection: Driver, error: Exception) -> bool:
-    try:
-        return isinstance(error, asyncpg.InternalClientError) or connection.is_closed()
-    except asyncpg.InterfaceError:
-        # The pool has taken it back already.
-        return True
-
-
-def _end(connection: Driver) -> None:
-    with suppress(asyncpg.InterfaceError):
         connection.terminate()
+
+
+def given_up(connection: Driver, error: BaseException) -> BaseException:
+    """What a fault is to be told as. The connection is ended, unless it was only used in a wrong way."""
+    if not isinstance(error, LOST):
+        # Who came next would wait for it as long again, or be told the same.
+        connection.terminate()
+        return error
+    if not isinstance(error, asyncpg.InternalClientError) and not connection.is_closed():
+        return error
+    connection.terminate()
+    return ServiceUnavailable(UNAVAILABLE, code="database_unavailable")

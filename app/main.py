@@ -115,7 +115,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         redis = connect_redis(backing.redis_url, prefix=settings.redis_prefix)
         stack.push_async_callback(redis.aclose)
-        database = Database.connect(backing.database_url, application="api", pool_size=settings.database_pool_size)
+        database = Database.connect(
+            backing.database_url, application="api", pool_size=connections_for_requests(settings)
+        )
         stack.push_async_callback(database.close)
         # Of its own, so that requests that hold all the others' connections hold up no event.
         log_database = Database.connect(backing.database_url, application="api log", pool_size=1)
@@ -141,6 +143,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
+def connections_for_requests(settings: Settings) -> int:
+    """How many database connections are left when one follows the log, and one what is signed in no longer."""
+    return settings.database_pool_size - 2
+
+
 def build_state(settings: Settings, database: Database, *, redis_url: str) -> State:
     """Put together what the requests and sockets of one process share."""
     redis = connect_redis(redis_url, prefix=settings.redis_prefix)
@@ -148,7 +155,7 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
     connections = ConnectionManager()
     presence = Presence(redis, connections)
     # Half of the connections are for requests alone.
-    turns = Turns(max(1, settings.database_pool_size // 2))
+    turns = Turns(max(1, connections_for_requests(settings) // 2))
 
     sign_ins = SignIns(database, limits.known_tokens, key=settings.jwt_key)
     database.forget_sign_ins = sign_ins.memory.forget

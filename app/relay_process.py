@@ -17,7 +17,7 @@ from app.workers.carrier import CeleryCarrier
 async def run_relay(settings: Settings, backing: Backing) -> None:
     """Relay until SIGTERM or SIGINT."""
     configure_logging(settings, "relay")
-    database = Database.connect(backing.database_url, application="relay", pool_size=2)
+    database = Database.connect(backing.database_url, application="relay", pool_size=3)
     redis = connect_redis(backing.redis_url, prefix=settings.redis_prefix)
     carrier = CeleryCarrier(settings, backing.redis_url)
 

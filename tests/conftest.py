@@ -37,6 +37,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from app import embedded
 from app.config import Settings
+from app.connection_limit import ConnectionLimit
 from app.core.logging import configure_logging
 from app.core.redis import connect_redis
 from app.core.security import issue_token
@@ -202,7 +203,8 @@ async def driver_connections(connection: AsyncConnection | None, driver_url: str
     if connection is not None:
         yield ConnectionOfTest(connection)
         return
-    pool = DriverPool(driver_options(driver_url, application="tests"), size=5, wait_seconds=POOL_SECONDS)
+    options = driver_options(driver_url, application="tests")
+    pool = DriverPool(ConnectionLimit(options, most=8, wait_seconds=POOL_SECONDS))
     yield pool
     await pool.close()
 

@@ -144,10 +144,11 @@ def from_database(error: Exception) -> HiveError | None:
         return ServiceUnavailable(UNAVAILABLE, code="database_unavailable")
     if not isinstance(error, DBAPIError):
         return _from_driver(error)
-    if error.connection_invalidated or isinstance(error, InterfaceError):
-        return ServiceUnavailable(UNAVAILABLE, code="database_unavailable")
     # The driver's own exception is the cause of the one that SQLAlchemy's adapter raises.
-    return _from_driver(getattr(error.orig, "__cause__", None) or error.orig)
+    found = _from_driver(getattr(error.orig, "__cause__", None) or error.orig)
+    if found is None and (error.connection_invalidated or isinstance(error, InterfaceError)):
+        return ServiceUnavailable(UNAVAILABLE, code="database_unavailable")
+    return found
 
 
 def _from_driver(error: BaseException | None) -> HiveError | None:

@@ -6,7 +6,6 @@ one has failed, and for subscriptions, which wait for no reply, a ping of their 
 """
 
 import asyncio
-import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, cast
@@ -19,16 +18,10 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from app.config import DEFAULT_REDIS_PREFIX
+from app.core.tcp import TCP_PROBES
 
 # What an absent, refusing, stalled or broken Redis raises.
 REDIS_FAILURES = (RedisError, OSError)
-# An idle peer is asked for a sign of life every five seconds. One that acknowledges nothing for 15 is given up.
-TCP_PROBES = {
-    socket.TCP_KEEPIDLE: 5,
-    socket.TCP_KEEPINTVL: 5,
-    socket.TCP_KEEPCNT: 3,
-    socket.TCP_USER_TIMEOUT: 15_000,
-}
 
 
 def redis_key(prefix: str, name: str) -> str:

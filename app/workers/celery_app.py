@@ -6,7 +6,8 @@ from celery import Celery
 
 from app.backing import locate_backing
 from app.config import Settings, load_settings
-from app.core.redis import TCP_PROBES, redis_key
+from app.core.redis import redis_key
+from app.core.tcp import TCP_PROBES
 
 
 def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class WorkerProcess:
     def database(self) -> Database:
         if self._database is None:
             url = locate_backing(self.settings).database_url
-            self._database = Database.connect(url, application="worker", pool_size=1, stands_still=True)
+            self._database = Database.connect(url, application="worker", pool_size=2, stands_still=True)
         return self._database
 
 

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from sqlalchemy import select
 
+from app.connection_limit import ConnectionLimit
 from app.core.errors import HiveError
 from app.database import Database, driver_options
 from app.driver_pool import DriverPool
@@ -29,7 +30,8 @@ async def make(database_url: str) -> AsyncIterator[MakePool]:
             *, size: int = 1, wait_seconds: float = 3, answer_seconds: float = 20, stands_still: bool = False
         ) -> DriverPool:
             options = driver_options(database_url, application="test pool", answer_seconds=answer_seconds)
-            pool = DriverPool(options, size=size, wait_seconds=wait_seconds, stands_still=stands_still)
+            limit = ConnectionLimit(options, most=size, wait_seconds=wait_seconds, stands_still=stands_still)
+            pool = DriverPool(limit)
             stack.push_async_callback(pool.close)
             return pool
 
@@ -59,10 +61,10 @@ async def test_a_connection_that_the_server_has_closed_meets_nobody(make: MakePo
     pool = make()
     before = await backend(pool)
     await run_sql(database_url, f"SELECT pg_terminate_backend({before})")
-    assert pool._made is not None
+    ((_, idle),) = pool._idle._waiting
 
     async def is_noticed() -> bool:
-        return pool._made is not None and pool._made.get_idle_size() == 0
+        return idle.is_closed()
 
     await wait_until_async(is_noticed, what="the end of the connection")
 

@@ -268,7 +268,7 @@ def test_what_is_no_proxy_is_named(monkeypatch: pytest.MonkeyPatch, given: str) 
         ("PORT", "http"),
         ("ENVIRONMENT", "staging"),
         ("LOG_LEVEL", "chatty"),
-        ("DATABASE_POOL_SIZE", "0"),
+        ("DATABASE_POOL_SIZE", "2"),
         ("WORKER_CONCURRENCY", "1000"),
         ("ACCESS_TOKEN_MINUTES", "-5"),
         ("HIVE_EMBEDDED_DURABLE", "perhaps"),

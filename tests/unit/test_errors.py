@@ -132,7 +132,7 @@ async def test_a_unit_of_work_translates_what_the_real_database_raises(database:
 
 async def test_a_unit_of_work_translates_a_pool_that_is_used_up(database_url: str) -> None:
     engine = create_engine(database_url, application="tests", pool_size=1)
-    engine.pool._timeout = 0.05  # type: ignore[attr-defined]  # Three seconds would be long for a test.
+    engine.pool._limit._wait_seconds = 0.05  # type: ignore[attr-defined]  # Three seconds would be long for a test.
     database = Database(async_sessionmaker(engine))
 
     async with engine.connect():

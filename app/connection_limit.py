@@ -1,0 +1,217 @@
+"""The connections of one process to one database: how many there are, how they are made, and when none is trusted.
+
+Every pool takes its connections from here, so `most` holds for all of them together: a pool that needs one more has the
+longest idle connection of another pool closed. See ADR 33.
+"""
+
+import asyncio
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import asyncpg
+
+from app.core.tcp import TCP_PROBES
+
+# So that a connection to what is no longer the right server, or to its old settings, ends some day.
+LONGEST_LIFE_SECONDS = 1800.0
+# What is not needed is given back, for other processes have a use for it.
+IDLE_SECONDS = 30.0
+# A server that has no connection left gets time to close those that were just given back.
+CROWDED_PAUSE_SECONDS = 0.05
+# What a connection answers whose session is no longer what it was: read-only since before a fail-over, or another one
+# behind a pooler, without the prepared statements of this one.
+LOST_SESSION = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InvalidSQLStatementNameError)
+
+Pooled = TypeVar("Pooled")
+
+
+class Connection(asyncpg.Connection):
+    """Knows how old it is, and what its socket says of its peer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.made_at = time.monotonic()
+
+    def probe_peer(self) -> None:
+        """Have the kernel notice within 20 seconds that the server is gone without a word."""
+        connected = self._socket()
+        if connected.family in {socket.AF_INET, socket.AF_INET6}:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in TCP_PROBES.items():
+                connected.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def has_unread(self) -> bool:
+        """Whether the server has said something without being asked. It does when it hangs up, and hardly ever else.
+
+        To look costs nothing, unlike a ping. The system knows of it also while the event loop stands still.
+        """
+        looking = select.poll()
+        looking.register(self._socket(), select.POLLIN)
+        return bool(looking.poll(0))
+
+    def _socket(self) -> socket.socket:
+        transport: asyncio.Transport = self._transport  # type: ignore[attr-defined]  # The types leave it out.
+        found: socket.socket = transport.get_extra_info("socket")
+        return found
+
+
+async def open_connection(options: dict[str, Any]) -> Connection:
+    connection: Connection = await asyncpg.connect(**options, connection_class=Connection)
+    connection.probe_peer()
+    return connection
+
+
+class IdleConnections(Generic[Pooled]):
+    """The idle connections of one pool, the one used last first."""
+
+    def __init__(self, close: Callable[[Pooled], None]) -> None:
+        self._close = close
+        self._waiting: list[tuple[float, Pooled]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def idle_since(self) -> float:
+        """When the longest idle one was used last."""
+        return self._waiting[0][0]
+
+    def put(self, connection: Pooled) -> None:
+        self._waiting.append((time.monotonic(), connection))
+
+    def take(self) -> Pooled:
+        return self._waiting.pop()[1]
+
+    def close_longest_idle(self) -> None:
+        self._close(self._waiting.pop(0)[1])
+
+    def close_all(self) -> None:
+        while self._waiting:
+            self.close_longest_idle()
+
+
+class ConnectionLimit:
+    """At most `most` connections, of which one who finds all taken waits `wait_seconds` for one.
+
+    A turn is the right to use a connection. `most` turns are given at a time, some of them for reads alone: changes
+    that wait for one another's locks would else hold up all that only looks.
+
+    `stands_still` is for a process whose event loop doesn't run between uses, and so doesn't learn that the server hung
+    up.
+    """
+
+    def __init__(self, options: dict[str, Any], *, most: int, wait_seconds: float, stands_still: bool = False) -> None:
+        self._options = options
+        self._most = most
+        self._wait_seconds = wait_seconds
+        self._stands_still = stands_still
+        self._turns = asyncio.Semaphore(most)
+        self._turns_of_changes = asyncio.Semaphore(most - max(most // 4, 1) if most > 1 else most)
+        self._opened: list[Connection] = []
+        self._opening = 0
+        self._pools: list[IdleConnections[Any]] = []
+        self._trusted_since = 0.0
+        self._giving_back: asyncio.TimerHandle | None = None
+
+    def add_pool(self, idle: IdleConnections[Any]) -> None:
+        self._pools.append(idle)
+
+    async def take_turn(self, *, is_read: bool = False) -> None:
+        """Wait for a turn; `end_turn` ends it.
+
+        Raises:
+            TimeoutError: there was none for `wait_seconds`.
+        """
+        if not self._turns.locked() and (is_read or not self._turns_of_changes.locked()):
+            # Neither waits, so neither needs a time limit.
+            await self._take_turn(is_read=is_read)
+            return
+        async with asyncio.timeout(self._wait_seconds):
+            await self._take_turn(is_read=is_read)
+
+    async def _take_turn(self, *, is_read: bool) -> None:
+        if not is_read:
+            await self._turns_of_changes.acquire()
+        try:
+            await self._turns.acquire()
+        except BaseException:
+            if not is_read:
+                self._turns_of_changes.release()
+            raise
+
+    def end_turn(self, *, is_read: bool = False) -> None:
+        self._turns.release()
+        if not is_read:
+            self._turns_of_changes.release()
+        if self._giving_back is None:
+            self._give_back_later()
+
+    async def connect(self) -> Connection:
+        """Open a connection, for somebody who has a turn."""
+        # Others have fewer turns than there may be connections, so where those are all there, some are idle.
+        while self._number() >= self._most and self._close_longest_idle():
+            pass
+        self._opening += 1
+        try:
+            connection = await self._open_one()
+        finally:
+            self._opening -= 1
+        self._opened.append(connection)
+        return connection
+
+    def _number(self) -> int:
+        """How many there are, with those that are being opened."""
+        self._opened = [connection for connection in self._opened if not connection.is_closed()]
+        return len(self._opened) + self._opening
+
+    async def _open_one(self) -> Connection:
+        """Open a connection. While the server has none left, give back those of this process that are idle."""
+        until = time.monotonic() + self._wait_seconds
+        while True:
+            try:
+                return await open_connection(self._options)
+            except asyncpg.TooManyConnectionsError:
+                if time.monotonic() > until:
+                    raise
+                self._close_longest_idle()
+                await asyncio.sleep(CROWDED_PAUSE_SECONDS)
+
+    def is_usable(self, connection: Connection) -> bool:
+        """Whether the connection may be used once more."""
+        oldest = max(self._trusted_since, time.monotonic() - LONGEST_LIFE_SECONDS)
+        if connection.made_at < oldest or connection.is_closed():
+            return False
+        return not (self._stands_still and connection.has_unread())
+
+    def distrust(self) -> None:
+        """Use none of the present connections again, for one of them has failed and they lead to the same server."""
+        self._trusted_since = time.monotonic()
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        for idle in self._pools:
+            idle.close_all()
+
+    def _close_longest_idle(self) -> bool:
+        """Close one connection; False where none is idle."""
+        longest = min((idle for idle in self._pools if idle), key=lambda idle: idle.idle_since, default=None)
+        if longest is None:
+            return False
+        longest.close_longest_idle()
+        return True
+
+    def _give_back_later(self) -> None:
+        self._giving_back = asyncio.get_running_loop().call_later(IDLE_SECONDS / 2, self._give_back_idle)
+
+    def _give_back_idle(self) -> None:
+        """Close what nobody has used for a while. It goes on for as long as there is something idle."""
+        self._giving_back = None
+        oldest = time.monotonic() - IDLE_SECONDS
+        for idle in self._pools:
+            while idle and idle.idle_since < oldest:
+                idle.close_longest_idle()
+        if any(self._pools):
+            self._give_back_later()

@@ -1,0 +1,54 @@
+"""The pool of SQLAlchemy's sessions, under the limit that holds for the driver's own connections too. See ADR 33."""
+
+from operator import methodcaller
+from typing import Any
+
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
+from sqlalchemy.util import await_only
+
+from app.connection_limit import ConnectionLimit, IdleConnections
+
+
+class SessionPool(Pool):
+    """Is used by SQLAlchemy within its greenlets."""
+
+    def __init__(self, creator: Any, limit: ConnectionLimit, **options: Any) -> None:
+        super().__init__(creator, **options)
+        self._limit = limit
+        self._idle = IdleConnections[ConnectionPoolEntry](methodcaller("invalidate"))
+        limit.add_pool(self._idle)
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        await_only(self._limit.take_turn())
+        try:
+            while self._idle:
+                entry = self._idle.take()
+                if self._is_usable(entry):
+                    return entry
+                entry.invalidate()
+            return self._create_connection()
+        except BaseException:
+            self._limit.end_turn()
+            raise
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        if self._is_usable(record):
+            self._idle.put(record)
+        else:
+            record.invalidate()
+        self._limit.end_turn()
+
+    def _is_usable(self, entry: ConnectionPoolEntry) -> bool:
+        connection: Any = entry.driver_connection
+        # An entry that was invalidated in use has no connection.
+        return connection is not None and self._limit.is_usable(connection)
+
+    def dispose(self) -> None:
+        self._idle.close_all()
+
+    def recreate(self) -> Pool:
+        """The pool itself, which is as good as new once it was emptied."""
+        return self
+
+    def status(self) -> str:
+        return f"{len(self._idle)} idle connections"

@@ -1,0 +1,212 @@
+"""How many connections to PostgreSQL a process has, and which of them are used again."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from app import connection_limit, embedded
+from app.connection_limit import Connection
+from app.core.errors import HiveError
+from app.core.tcp import TCP_PROBES
+from app.database import Database
+from tests.utils.databases import new_database, run_sql
+from tests.utils.test_utils import wait_until_async
+from tests.utils.ways import way
+
+LOCK = 4_183_999
+TAKE_LOCK = f"SELECT pg_advisory_xact_lock({LOCK})"
+BACKEND = "SELECT pg_backend_pid()"
+
+WRITE = "WITH rows AS (INSERT INTO written DEFAULT VALUES RETURNING 1) SELECT count(*) FROM rows"
+
+Connect = Callable[..., Database]
+
+
+class Kind(Protocol):
+    """One use of a connection, and the first value of the answer."""
+
+    def __call__(self, database: Database, sql: str = BACKEND, /) -> Coroutine[Any, Any, object]: ...
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    async with AsyncExitStack() as stack:
+
+        def connect(url: str, *, pool_size: int, stands_still: bool = False) -> Database:
+            database = Database.connect(url, application="test limit", pool_size=pool_size, stands_still=stands_still)
+            stack.push_async_callback(database.close)
+            return database
+
+        yield connect
+
+
+async def by_session(database: Database, sql: str = BACKEND) -> object:
+    async with database.unit_of_work() as session:
+        return await session.scalar(text(sql))
+
+
+async def by_quick_session(database: Database, sql: str = BACKEND) -> object:
+    async with database.quick_unit_of_work() as session:
+        return await (await session._connected()).fetchval(sql)
+
+
+async def by_read(database: Database, sql: str = BACKEND) -> object:
+    row = await database.read(sql, [])
+    return row[0] if row else None
+
+
+CHANGING_KINDS: list[Kind] = [by_session, by_quick_session]
+KINDS: list[Kind] = [*CHANGING_KINDS, by_read]
+
+
+async def connections_to(url: str) -> int:
+    found = await run_sql(url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hive test limit'")
+    assert isinstance(found, int)
+    return found
+
+
+@pytest.fixture
+async def own_url(servers: str) -> AsyncIterator[str]:
+    """A database that no other test connects to."""
+    async with new_database(servers, is_migrated=False) as url:
+        yield url
+
+
+async def test_all_kinds_of_use_share_the_limit(connect: Connect, own_url: str) -> None:
+    database = connect(own_url, pool_size=4)
+    most = 0
+    for kinds in ([by_session], [by_quick_session], [by_read], KINDS):
+        await asyncio.gather(*(kind(database) for kind in kinds for _ in range(20)))
+        most = max(most, await connections_to(own_url))
+
+    assert 0 < most <= 4
+
+
+async def test_idle_connections_of_one_kind_make_room_for_another(connect: Connect, own_url: str) -> None:
+    database = connect(own_url, pool_size=2)
+    async with held(by_read, database), held(by_session, database):
+        pass
+
+    assert await by_quick_session(database)
+    assert await connections_to(own_url) <= 2
+
+
+@asynccontextmanager
+async def held(kind: Kind, database: Database) -> AsyncIterator[None]:
+    """One use of a connection that goes on for as long as the block."""
+    use = asyncio.create_task(kind(database, "SELECT pg_sleep(0.2)"))
+    yield
+    await use
+
+
+async def test_reads_do_not_wait_for_changes_that_wait_for_a_lock(connect: Connect, own_url: str) -> None:
+    database, other = connect(own_url, pool_size=4), connect(own_url, pool_size=1)
+    async with other.quick_unit_of_work() as session:
+        await (await session._connected()).execute(TAKE_LOCK)
+        changes = [asyncio.create_task(kind(database, TAKE_LOCK)) for kind in CHANGING_KINDS for _ in range(3)]
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+        async def are_waiting() -> bool:
+            return await run_sql(own_url, waiting) == 3
+
+        await wait_until_async(are_waiting, what="changes that wait for the lock")
+
+        assert await by_read(database)
+        assert not any(change.done() for change in changes)
+    await asyncio.gather(*changes)
+
+
+async def test_idle_connections_are_given_back(connect: Connect, own_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_limit, "IDLE_SECONDS", 0.1)
+    database = connect(own_url, pool_size=8)
+    await asyncio.gather(*(kind(database) for kind in KINDS for _ in range(4)))
+
+    async def are_gone() -> bool:
+        return await connections_to(own_url) == 0
+
+    await wait_until_async(are_gone, what="the end of the idle connections")
+    assert await by_session(database)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_connection_has_a_longest_life(
+    connect: Connect, own_url: str, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    database = connect(own_url, pool_size=1)
+    before = await kind(database)
+    assert await kind(database) == before
+
+    monkeypatch.setattr(connection_limit, "LONGEST_LIFE_SECONDS", 0.0)
+
+    assert await kind(database) != before
+
+
+@pytest.mark.parametrize("first", CHANGING_KINDS)
+async def test_read_only_connections_are_dropped_after_the_first_refusal(
+    connect: Connect, servers: str, own_url: str, first: Kind
+) -> None:
+    server, name = embedded.database_url(servers), urlsplit(own_url).path.removeprefix("/")
+    await run_sql(own_url, "CREATE TABLE written ()")
+    await run_sql(server, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    database = connect(own_url, pool_size=8)
+    await asyncio.gather(*(kind(database, "SELECT pg_sleep(0.05)") for kind in KINDS for _ in range(2)))
+    await run_sql(server, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+    with pytest.raises(HiveError) as refused:
+        await first(database, WRITE)
+
+    assert refused.value.error_code == "database_read_only"
+    for kind in CHANGING_KINDS:
+        await asyncio.gather(*(kind(database, WRITE) for _ in range(3)))
+    assert await run_sql(own_url, "SELECT count(*) FROM written") == 6
+
+
+async def test_a_burst_beyond_the_roles_limit_leaves_all_kinds_working(
+    connect: Connect, own_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_limit, "IDLE_SECONDS", 0.2)
+    role = f"limited_{uuid4().hex}"
+    await run_sql(own_url, f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 3")
+    url = own_url.replace("hive@", f"{role}@")
+    # Two processes that may have more connections than there are.
+    processes = [connect(url, pool_size=4) for _ in range(2)]
+
+    await asyncio.gather(
+        *(kind(process) for process in processes for kind in CHANGING_KINDS for _ in range(10)), return_exceptions=True
+    )
+
+    for process in processes:
+        for kind in KINDS:
+
+            async def works(process: Database = process, kind: Kind = kind) -> bool:
+                with suppress(HiveError):
+                    return bool(await kind(process))
+                return False
+
+            await wait_until_async(works, what="a connection that another process has given back")
+    for process in processes:
+        await process.close()
+    await run_sql(own_url, f"DROP ROLE {role}")
+
+
+async def test_a_connection_over_tcp_is_probed_by_the_kernel(own_url: str) -> None:
+    folder = parse_qs(urlsplit(own_url).query)["host"][0]
+    async with way(to=f"{folder}/.s.PGSQL.5432", by=None) as taken:
+        database = Database.connect(
+            f"postgresql://hive@127.0.0.1:{taken.port}{urlsplit(own_url).path}", application="test tcp", pool_size=4
+        )
+        async with database.quick_unit_of_work() as session, database.unit_of_work() as other:
+            quick = await session._connected()
+            raw = await (await other.connection()).get_raw_connection()
+            for connection in (quick, raw.driver_connection):
+                assert isinstance(connection, Connection)
+                kept = connection._socket()
+                assert {option: kept.getsockopt(socket.IPPROTO_TCP, option) for option in TCP_PROBES} == TCP_PROBES
+        await database.close()
