@@ -45,6 +45,8 @@ def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_concurrency": settings.worker_concurrency,
         "worker_hijack_root_logger": False,
+        # Nothing of HIVE uses it, and its PSUBSCRIBE is refused to a Redis user who may only use channels of HIVE's.
+        "worker_enable_remote_control": False,
         # A worker waits for its broker however long that takes, also when it's started first.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,

@@ -5,7 +5,6 @@ import gc
 import os
 import signal
 import socket
-import time
 import warnings
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -13,7 +12,7 @@ from functools import cache, cached_property
 from typing import Any, TypeVar
 
 import redis
-from celery import signals
+from celery import bootsteps, signals
 from celery.exceptions import CPendingDeprecationWarning
 
 from app.backing import join_backing, locate_backing
@@ -23,9 +22,12 @@ from app.core.redis import REDIS_FAILURES, redis_key
 from app.core.worker_signs import WORKERS_KEY
 from app.database import Database
 from app.servers.tether import tie
+from app.workers.celery_app import celery_app
 
 T = TypeVar("T")
 SIGN_OF_LIFE_SECONDS = 5.0
+# Longer than the broker takes to refuse what a worker begins with.
+FIRST_SIGN_SECONDS = 0.5
 FORGET_SECONDS = 3600.0
 
 
@@ -101,18 +103,41 @@ def _sign_of_life_client() -> redis.Redis:
     return redis.Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5)
 
 
-_last_sign = 0.0
+class SignsOfLife(bootsteps.StartStopStep):
+    """Leave signs of life in Redis, for `/health/ready`, for as long as the worker consumes.
+
+    The timer runs only within the loop that takes jobs from the broker. A worker that fails on its way there, again
+    and again, leaves no sign.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Any, **options: object) -> None:
+        self._timers: list[Any] = []
+        super().__init__(consumer, **options)
+
+    def start(self, consumer: Any) -> None:
+        self._timers = [
+            consumer.timer.call_after(FIRST_SIGN_SECONDS, give_sign_of_life),
+            consumer.timer.call_repeatedly(SIGN_OF_LIFE_SECONDS, give_sign_of_life),
+        ]
+
+    def stop(self, _consumer: Any) -> None:
+        timers, self._timers = self._timers, []
+        for timer in timers:
+            timer.cancel()
+
+    shutdown = stop
 
 
-@signals.heartbeat_sent.connect
-def _give_sign_of_life(**_: object) -> None:
-    """Note in Redis that this worker lives, for `/health/ready`."""
-    global _last_sign  # noqa: PLW0603  # The signal's receiver is a function, and the process is its own scope.
-    now = time.time()
-    if now - _last_sign < SIGN_OF_LIFE_SECONDS:
-        return
-    _last_sign = now
+celery_app.steps["consumer"].add(SignsOfLife)
+
+
+def give_sign_of_life() -> None:
+    """Note in Redis that this worker lives."""
     with suppress(*REDIS_FAILURES):
         client, key = _sign_of_life_client(), redis_key(process.settings.redis_prefix, WORKERS_KEY)
+        seconds, microseconds = client.time()
+        now = seconds + microseconds / 1e6
         client.zadd(key, {f"{socket.gethostname()}/{_main_pid}": now})
         client.zremrangebyscore(key, "-inf", now - FORGET_SECONDS)
