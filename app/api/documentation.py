@@ -45,6 +45,7 @@ def document_problems(app: FastAPI) -> None:
             schemas |= problem.pop("$defs") | {"Problem": problem}
             for operation in _operations(document):
                 _drop_nulls(operation.get("parameters", []))
+                _drop_default(operation.get("requestBody", {}))
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -66,3 +67,9 @@ def _drop_nulls(parameters: list[dict[str, Any]]) -> None:
             parameter["schema"] = choices[0] | schema
         elif choices:
             schema["anyOf"] = choices
+
+
+def _drop_default(body: dict[str, Any]) -> None:
+    """A body that needn't be there is a default in Python, which generated clients would send."""
+    for content in body.get("content", {}).values():
+        content["schema"].pop("default", None)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from app.core.errors import HiveError, problem_document
 from app.core.etags import NotModified
+from app.schemas.fields import complaint_of
 
 MEDIA_TYPE = "application/problem+json"
 INTERNAL_ERROR = "Something went wrong on our side; the request id helps to find it."
@@ -140,7 +141,8 @@ def _field_error(fault: Mapping[str, Any], body: Any) -> FieldError:
     places = _places_in(body, path) if where == "body" else path
     steps = (str(step).replace("~", "~0").replace("/", "~1") for step in places)
     pointer = "".join(f"/{step}" for step in steps)
-    return FieldError(pointer=pointer, where=str(where), code=fault["type"], detail=fault["msg"])
+    code, detail = complaint_of(fault)
+    return FieldError(pointer=pointer, where=str(where), code=code, detail=detail)
 
 
 def _places_in(body: Any, path: Sequence[str | int]) -> list[str | int]:

@@ -5,15 +5,15 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas.api_token import Scopes
-from app.schemas.fields import DisplayName, FutureMoment, Role, Skills, Strict
+from app.schemas.fields import DisplayName, FutureMoment, Optionally, Role, Skills, Strict
 
 
 class AgentCreate(Strict):
     """An account for a program, and the scopes of its first token."""
 
     display_name: DisplayName = Field(examples=["Gardener"])
-    role: Role = Field(default="", examples=["Waters what is dry"])
-    skills: Skills = Field(default=[], examples=[["watering"]])
+    role: Optionally[Role] = Field(default="", examples=["Waters what is dry"])
+    skills: Optionally[Skills] = Field(default=[], examples=[["watering"]])
     scopes: Scopes = Field(examples=[["tasks:read", "tasks:claim"]])
     expires_at: FutureMoment | None = Field(default=None, description="Of the token. Null: not before it's revoked.")
 

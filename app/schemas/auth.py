@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
-from app.schemas.fields import DisplayName, Email, Password, Role, Skills, Strict, name_in
+from app.schemas.fields import DisplayName, Email, Optionally, Password, Role, Skills, Strict, name_in
 from app.schemas.user import UserResponse
 
 
@@ -15,8 +15,8 @@ class UserRegister(Strict):
     display_name: DisplayName | None = Field(
         default=None, examples=["Ada Lovelace"], description="The part of the address before the @ unless given."
     )
-    role: Role = Field(default="", examples=["Ecosystem Designer"])
-    skills: Skills = Field(default=[], examples=[["analysis"]])
+    role: Optionally[Role] = Field(default="", examples=["Ecosystem Designer"])
+    skills: Optionally[Skills] = Field(default=[], examples=[["analysis"]])
 
     @property
     def shown_name(self) -> str:

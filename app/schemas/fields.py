@@ -1,7 +1,9 @@
 """The kinds of values that come in from outside, each refusing what can't be stored or shown."""
 
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import email_validator
 from pydantic import (
@@ -11,11 +13,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     StringConstraints,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, core_schema
 
 from app.schemas.texts import CLEAN, NAME, ONE_LINE, SEEN
 
@@ -25,12 +29,67 @@ email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 LONGEST_NAME = 100
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
+# The category of a task that is given none.
+DEFAULT_CATEGORY = "general"
+
+
+def _describe_defaults(schema: JsonSchemaValue) -> None:
+    """Say in words what a field is when it's left out.
+
+    Generated clients act on `default`: they send it with every request, or require the field.
+    """
+    for field in schema.get("properties", {}).values():
+        default = field.pop("default", None)
+        if default not in (None, "", []):
+            said = f"`{json.dumps(default)}` unless given."
+            field["description"] = f"{field['description']} {said}" if "description" in field else said
 
 
 class Strict(BaseModel):
     """The base of every body and every set of query parameters: what isn't known is refused by name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, json_schema_extra=_describe_defaults
+    )
+
+
+class _Nullable:
+    """Adds null to the schema of a field."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), {"type": "null"}]}
+
+
+def _use_default_for_null(value: Any) -> Any:
+    if value is None:
+        raise PydanticUseDefault
+    return value
+
+
+class EmptyAs(_Nullable):
+    """Reads null, by which forms send an empty field, as the value that stands for it."""
+
+    def __init__(self, empty: object) -> None:
+        self._empty = empty
+
+    def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._read, handler(source))
+
+    def _read(self, value: Any) -> Any:
+        return self._empty if value is None else value
+
+
+Value = TypeVar("Value")
+# An optional field of a body that makes something: null is the same as leaving it out.
+Optionally = Annotated[Value, BeforeValidator(_use_default_for_null), _Nullable()]
+
+
+def complaint_of(fault: Mapping[str, Any]) -> tuple[str, str]:
+    """The code of a fault that pydantic has found, and a sentence about it."""
+    if fault["input"] is None and fault["type"] not in {"missing", "json_invalid"}:
+        # Forms send null for what is empty, and which type it should have is no help to them.
+        return "null_not_allowed", "This can't be empty: null is not allowed here."
+    return fault["type"], fault["msg"]
 
 
 def _require_text(value: Any) -> Any:
@@ -118,6 +177,7 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator
 FutureMoment = Annotated[Moment, AfterValidator(_in_future)]
 ChatText = Annotated[str, StringConstraints(min_length=1, max_length=4_000), SEEN]
 LeaseSeconds = Annotated[int, Field(ge=30, le=86_400, strict=True), BeforeValidator(_as_integer)]
+WaitSeconds = Annotated[float, Field(ge=0, le=30, strict=True)]
 # As large as the column is; a JSON number of this size is still exact everywhere.
 Seq = Annotated[int, Field(ge=0, le=2**53 - 1)]
 

@@ -7,16 +7,20 @@ from pydantic import MISSING, BaseModel, ConfigDict, Field
 
 from app.models import Task, TaskPriority, TaskStatus
 from app.schemas.fields import (
+    DEFAULT_CATEGORY,
     EACH_ONCE,
     Category,
     Description,
+    EmptyAs,
     ImpactPoints,
     LeaseSeconds,
     Moment,
+    Optionally,
     PageQuery,
     SearchWords,
     Strict,
     Title,
+    WaitSeconds,
 )
 
 Priorities = Annotated[tuple[TaskPriority, ...], EACH_ONCE]
@@ -25,23 +29,26 @@ Categories = Annotated[tuple[Category, ...], Field(max_length=50), EACH_ONCE]
 
 class TaskCreate(Strict):
     title: Title = Field(examples=["Water the orchids"])
-    description: Description = ""
-    status: Literal[TaskStatus.DRAFT, TaskStatus.AVAILABLE] = TaskStatus.DRAFT
-    category: Category = Field(default="general", examples=["greenhouse"])
-    priority: TaskPriority = TaskPriority.MEDIUM
-    impact_points: ImpactPoints = 0
+    description: Optionally[Description] = ""
+    status: Optionally[Literal[TaskStatus.DRAFT, TaskStatus.AVAILABLE]] = TaskStatus.DRAFT
+    category: Optionally[Category] = Field(default=DEFAULT_CATEGORY, examples=["greenhouse"])
+    priority: Optionally[TaskPriority] = TaskPriority.MEDIUM
+    impact_points: Optionally[ImpactPoints] = 0
     due_at: Moment | None = None
 
 
 class TaskUpdate(Strict):
-    """Only what is given is changed. `due_at: null` takes the due time away; nothing else can be null."""
+    """Only what is given is changed. Null empties a field; title, priority and status can't be empty.
 
-    title: Title = Field(default="", examples=["Water the orchids twice"])
-    description: Description = ""
-    category: Category = ""
-    priority: TaskPriority = TaskPriority.MEDIUM
-    impact_points: ImpactPoints = 0
-    due_at: Moment | None = None
+    The category of a task without one is `general`.
+    """
+
+    title: Title | MISSING = Field(default=MISSING, examples=["Water the orchids twice"])
+    description: Annotated[Description, EmptyAs("")] | MISSING = MISSING
+    category: Annotated[Category, EmptyAs(DEFAULT_CATEGORY)] | MISSING = MISSING
+    priority: TaskPriority | MISSING = MISSING
+    impact_points: Annotated[ImpactPoints, EmptyAs(0)] | MISSING = MISSING
+    due_at: Moment | MISSING | None = MISSING
     status: TaskStatus | MISSING = Field(
         default=MISSING, description="Another one than the present is one step of the workflow."
     )
@@ -70,10 +77,10 @@ class LeaseRenewal(Strict):
 class TaskClaimNext(TaskClaim):
     """Which task, besides that it's ready; how long to wait for one if there is none."""
 
-    category: Categories = ()
-    priority: Priorities = ()
+    category: Optionally[Categories] = ()
+    priority: Optionally[Priorities] = ()
     q: SearchWords | None = None
-    wait: float = Field(default=0, ge=0, le=30, strict=True, description="Seconds.")
+    wait: Optionally[WaitSeconds] = Field(default=0, description="Seconds.")
 
 
 class TaskLease(BaseModel):

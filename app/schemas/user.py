@@ -1,35 +1,40 @@
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import MISSING, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.schemas.fields import DisplayName, Email, Password, Role, Skills, Strict
+from app.schemas.fields import DisplayName, Email, EmptyAs, Optionally, Password, Role, Skills, Strict
 
 
 class UserUpdate(Strict):
-    """What one may change of oneself. A new address or password needs the current password as well."""
+    """What one may change of oneself. Only what is given is changed, and null empties `role` and `skills`.
 
-    display_name: DisplayName = Field(default="", examples=["Ada Lovelace"])
-    role: Role = Field(default="", examples=["Ecosystem Designer"])
-    skills: Skills = Field(default=[], examples=[["analysis"]])
-    mail_notifications: bool = Field(default=True, strict=True, description="Whether notifications come as mail too.")
-    email: Email = Field(default="", examples=["ada@example.org"])
-    password: Password = Field(default="", examples=["correct horse battery"])
-    current_password: str = Field(default="", max_length=128)
+    A new address or password needs the current password as well.
+    """
+
+    display_name: DisplayName | MISSING = Field(default=MISSING, examples=["Ada Lovelace"])
+    role: Annotated[Role, EmptyAs("")] | MISSING = Field(default=MISSING, examples=["Ecosystem Designer"])
+    skills: Annotated[Skills, EmptyAs([])] | MISSING = Field(default=MISSING, examples=[["analysis"]])
+    mail_notifications: Annotated[bool, Field(strict=True)] | MISSING = Field(
+        default=MISSING, description="Whether notifications come as mail too."
+    )
+    email: Email | MISSING = Field(default=MISSING, examples=["ada@example.org"])
+    password: Password | MISSING = Field(default=MISSING, examples=["correct horse battery"])
+    current_password: Optionally[Annotated[str, StringConstraints(max_length=128)]] = ""
 
     @property
     def changes_credentials(self) -> bool:
-        return bool({"email", "password"} & self.model_fields_set)
+        return self.email is not MISSING or self.password is not MISSING
 
     @property
     def new_password(self) -> str | None:
-        return self.password if "password" in self.model_fields_set else None
+        return None if self.password is MISSING else self.password
 
     @model_validator(mode="after")
     def _current_password_for_credentials(self) -> "UserUpdate":
-        if self.changes_credentials and "current_password" not in self.model_fields_set:
+        if self.changes_credentials and not self.current_password:
             raise PydanticCustomError(
                 "current_password_required", "A new e-mail address or password needs current_password."
             )

@@ -23,7 +23,7 @@ from app.services.readiness import WaitingTasks
 from app.services.workflow_steps import WorkflowSteps
 from app.session import Session
 
-EDITABLE = frozenset({"title", "description", "category", "priority", "impact_points", "due_at", "owner_id"})
+EDITABLE = {"title", "description", "category", "priority", "impact_points", "due_at", "owner_id"}
 
 
 class TaskService:
@@ -69,11 +69,8 @@ class TaskService:
         return task
 
     async def _edit(self, actor: Actor, task: Task, changes: TaskUpdate, *, is_owner_active: bool) -> None:
-        changed = {
-            field: getattr(changes, field)
-            for field in sorted(changes.model_fields_set & EDITABLE)
-            if getattr(changes, field) != getattr(task, field)
-        }
+        given = changes.model_dump(include=EDITABLE)
+        changed = {field: value for field, value in given.items() if value != getattr(task, field)}
         if not changed:
             return
         if "owner_id" in changed and not is_owner_active:

@@ -14,7 +14,7 @@ from app.services.assignment_service import UserNotFound
 from app.services.preconditions import UNCONDITIONAL, Precondition
 from app.services.session_service import SessionService
 
-EDITABLE = frozenset({"display_name", "role", "skills", "email", "mail_notifications"})
+EDITABLE = {"display_name", "role", "skills", "email", "mail_notifications"}
 # Keeps others from changing the account, and not from referring to it.
 NO_KEY_UPDATE = {"key_share": True}
 
@@ -63,8 +63,8 @@ class UserService:
             user.password_hash = proof.new_hash or user.password_hash
             if proof.new_hash:
                 await SessionService(self._session).end_others(actor, than=session_id)
-        for field in changes.model_fields_set & EDITABLE:
-            setattr(user, field, getattr(changes, field))
+        for field, value in changes.model_dump(include=EDITABLE).items():
+            setattr(user, field, value)
         if self._session.is_modified(user):
             user.version += 1
         await self._session.flush()

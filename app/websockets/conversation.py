@@ -20,6 +20,7 @@ from app.core.permissions import Actor
 from app.events.backlog import LogPosition
 from app.events.filters import EventFilter
 from app.models import Scope
+from app.schemas.fields import complaint_of
 from app.schemas.websocket import AuthData, ChatMessagePost, auth_message, client_message
 from app.websockets.connection import FAREWELL_SECONDS, CloseCode, Connection
 from app.websockets.connection_manager import ConnectionManager
@@ -179,8 +180,8 @@ async def _answer(text: str, connection: Connection, speaker: SignedIn, server: 
         else:
             connection.offer(Message(json.dumps({"type": "pong", "data": message.data}, allow_nan=False)))
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False, include_context=False)
-        details = "; ".join(fault["msg"] for fault in faults[:5])
+        faults = error.errors(include_url=False, include_context=False)
+        details = "; ".join(complaint_of(fault)[1] for fault in faults[:5])
         connection.offer(_error("invalid_message", details))
     except ValueError:
         connection.offer(_error("invalid_message", "NaN and Infinity are no JSON."))

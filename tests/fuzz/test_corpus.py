@@ -9,6 +9,7 @@ from uuid import UUID
 from zlib import crc32
 
 import httpx2
+import jsonschema_rs
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -41,6 +42,7 @@ EDIT = {
     "impact_points": 3,
     "due_at": "2030-01-01T00:00:00Z",
 }
+CHANGE = EDIT | {"status": "in_progress", "owner_id": "{user_id}"}
 TOKEN = {"name": "Report", "scopes": ["tasks:read"], "expires_at": "2999-01-01T00:00:00Z"}
 CREDENTIALS = {"email": "ada@example.org", "password": PASSWORD}
 # A whole body of each route that takes one, with every field that there is. `{…}` stands for an id.
@@ -61,8 +63,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "q": "orchids",
         "wait": 0,
     },
-    ("PATCH", TASK): EDIT,
-    ("PUT", TASK): EDIT,
+    ("PATCH", TASK): CHANGE,
+    ("PUT", TASK): CHANGE,
     ("POST", f"{TASK}/assign"): {"user_id": "{user_id}"},
     ("POST", f"{TASK}/claim"): {"lease_seconds": 60},
     ("POST", f"{TASK}/lease"): {"lease_seconds": 60},
@@ -71,7 +73,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "mode": "each",
         "items": [
             {"op": "create", "body": EDIT | {"status": "available"}},
-            {"op": "update", "id": "{task_id}", "if_match": '"1"', "body": EDIT},
+            {"op": "update", "id": "{task_id}", "if_match": '"1"', "body": CHANGE},
             {"op": "status", "id": "{task_id}", "body": {"status": "in_progress"}},
             {"op": "assign", "id": "{task_id}", "body": {"user_id": "{user_id}"}},
         ],
@@ -216,6 +218,16 @@ async def sender(session: AsyncSession, client_as: ClientAs, redis_url: str) -> 
     await sender._redis.aclose()
 
 
+def pointer_to(place: Place) -> str:
+    return "".join(f"/{step}" for step in place.steps)
+
+
+def is_null_allowed_at(place: Place) -> bool:
+    schema = place.operation["requestBody"]["content"]["application/json"]["schema"]
+    body = json.loads(json.dumps(with_hole(place.body, place.steps)).replace(json.dumps(HOLE), "null"))
+    return jsonschema_rs.Draft202012Validator({**schema, "components": DOCUMENT["components"]}).is_valid(body)
+
+
 def ids_of(task: Task, user: User) -> dict[str, UUID]:
     names = ("user_id", "agent_id", "session_id", "token_id", "notification_id")
     return {"task_id": task.id, "blocker_id": task.id, **dict.fromkeys(names, user.id)}
@@ -289,6 +301,19 @@ async def test_no_value_in_any_place_is_a_fault(
     if is_stored:
         await read_all_lists(signed_in_admin)
         await read_histories(signed_in_admin)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("place", [place for place in places() if place.where == "body"], ids=str)
+async def test_null_is_taken_where_the_document_allows_it(sender: Sender, place: Place) -> None:
+    answer = await sender.send(place, "null")
+
+    faults = problem(answer, 422)["errors"] if answer.status_code == 422 else []
+    at_this_place = [fault["code"] for fault in faults if fault["pointer"] == pointer_to(place)]
+    if is_null_allowed_at(place):
+        assert at_this_place == []
+    else:
+        assert at_this_place == ["null_not_allowed"] or [fault["code"] for fault in faults] == ["union_tag_invalid"]
 
 
 @pytest.mark.parametrize("route", tuple(BODIES), ids="-".join)

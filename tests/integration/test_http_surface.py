@@ -126,6 +126,32 @@ def test_bodies_say_that_they_take_nothing_unknown(document: dict[str, Any]) -> 
         assert schemas[name]["additionalProperties"] is False, name
 
 
+def defaults_in(document: Mapping[str, Any], schema: Any, seen: frozenset[str] = frozenset()) -> Iterator[Any]:
+    """Every default in a schema, and in those that it refers to."""
+    parts: list[Any] = schema if isinstance(schema, list) else []
+    if isinstance(schema, dict):
+        if "default" in schema:
+            yield schema["default"]
+        if (reference := schema.get("$ref")) and reference not in seen:
+            seen |= {reference}
+            parts = [document["components"]["schemas"][reference.rpartition("/")[2]]]
+        parts += [*schema.get("properties", {}).values(), *(schema[name] for name in schema.keys() - {"properties"})]
+    for part in parts:
+        yield from defaults_in(document, part, seen)
+
+
+def test_no_body_has_a_default_which_clients_would_send(document: dict[str, Any]) -> None:
+    bodies = {
+        f"{method} {path}": content["schema"]
+        for method, path, operation in operations(document)
+        for kind, content in operation.get("requestBody", {}).get("content", {}).items()
+        if kind == "application/json"
+    }
+
+    assert {"patch /api/v1/tasks/{task_id}", "put /api/v1/users/me", "post /api/v1/tasks"} <= set(bodies)
+    assert {name: found for name, schema in bodies.items() if (found := list(defaults_in(document, schema)))} == {}
+
+
 def test_the_token_is_got_from_the_form(document: dict[str, Any]) -> None:
     [scheme] = document["components"]["securitySchemes"].values()
 

@@ -296,7 +296,7 @@ async def test_nobody_sets_of_oneself_what_only_the_system_sets(
 
 @pytest.mark.parametrize(
     "field",
-    ["id", "owner_id", "assignee_id", "version", "completed_at", "created_at", "updated_at", "priority_rank"],
+    ["id", "assignee_id", "version", "completed_at", "created_at", "updated_at", "priority_rank"],
 )
 async def test_nobody_sets_of_a_task_what_only_the_system_sets(
     signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, other_user: User, field: str
@@ -311,13 +311,22 @@ async def test_nobody_sets_of_a_task_what_only_the_system_sets(
     assert (stored.title, stored.owner_id, stored.version) == ("Water the orchids", user.id, 1)
 
 
-async def test_the_status_is_no_field_of_an_update(
+async def test_nobody_makes_a_task_of_somebody_else(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, other_user: User
+) -> None:
+    answer = await signed_in.post("/tasks", json={"title": "Yours", "owner_id": str(other_user.id)})
+
+    assert [error["pointer"] for error in problem(answer, 422)["errors"]] == ["/owner_id"]
+    assert (await session.scalars(select(Task))).all() == []
+
+
+async def test_the_status_in_an_update_passes_by_no_step(
     signed_in: httpx2.AsyncClient, session: AsyncSession, user: User
 ) -> None:
     task = await create_task(session, owner=user)
 
     answer = await signed_in.patch(f"/tasks/{task.id}", json={"status": "completed"})
 
-    assert problem(answer, 422)["errors"][0]["pointer"] == "/status"
+    assert problem(answer, 409)["code"] == "invalid_transition"
     await session.refresh(task)
     assert task.status is TaskStatus.AVAILABLE

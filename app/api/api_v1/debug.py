@@ -9,13 +9,13 @@ from app.api.problems import responses
 from app.dependencies import CurrentAdmin, OnceByAdmin, SessionDep
 from app.events.jobs import ask_for_job
 from app.models import JobName
-from app.schemas.fields import Strict, TestMessage
+from app.schemas.fields import Optionally, Strict, TestMessage
 
 router = APIRouter(prefix="/debug", tags=["debug"], route_class=OnceRoute)
 
 
 class TestJobRequest(Strict):
-    message: TestMessage = "HIVE's worker is alive"
+    message: Optionally[TestMessage] = "HIVE's worker is alive"
 
 
 class TestJobResponse(BaseModel):
