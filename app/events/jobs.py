@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from app.core.logging import current_request_id
 from app.core.permissions import Actor
 from app.events.notices import mentions_in, notices_of, text_with_mentions
-from app.events.types import EventData, TaskDeleted, TaskStatusChanged, TaskUpdated
+from app.events.types import EventData, TaskStatusChanged, TaskUpdated
 from app.models import Job, JobName, Task, TaskStatus
 from app.session import WAKES_RELAY, Rows, Session
 from app.statements import keep
@@ -66,6 +66,6 @@ def _whose_scores_change(event: EventData, task: Task) -> set[UUID]:
         # Reopened for somebody else, it no longer counts for who had completed it.
         return {user_id for user_id in (event.assignee_id, event.previous_assignee_id) if user_id}
     is_change_of_points = isinstance(event, TaskUpdated) and "impact_points" in event.changed
-    if task.status is TaskStatus.COMPLETED and (is_change_of_points or isinstance(event, TaskDeleted)):
+    if task.status is TaskStatus.COMPLETED and is_change_of_points:
         return {task.assignee_id} if task.assignee_id else set()
     return set()

@@ -2,6 +2,7 @@
 
 from app.models.api_token import ApiToken, Scope
 from app.models.base import Base
+from app.models.earned_points import EarnedPoints
 from app.models.event import PERSONAL_TYPES, Event, EventLog, EventType
 from app.models.idempotent_request import IdempotentRequest
 from app.models.job import IS_FREE, IS_UNFINISHED, Job, JobName, JobState
@@ -20,6 +21,7 @@ __all__ = [
     "PERSONAL_TYPES",
     "ApiToken",
     "Base",
+    "EarnedPoints",
     "Event",
     "EventLog",
     "EventType",

@@ -17,6 +17,7 @@ from app.models import Event, Task, TaskStatus
 from app.schemas.fields import PageQuery
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.services.assignment_service import UserNotFound, lock_active_user
+from app.services.impact_score import keep_points_of
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.readiness import WaitingTasks
@@ -84,13 +85,17 @@ class TaskService:
         await outbox.record(self._session, event, actor=actor, task=task, audience=audience)
 
     async def delete(self, actor: Actor, task_id: UUID) -> None:
-        """The row goes, its events stay. The event of the deletion has the version after the last one."""
+        """Delete the task. Its events stay, and so do the points of a completed one, with who earned them.
+
+        The event of the deletion has the version after the last one.
+        """
         waiting = await WaitingTasks.lock(self._session, task_id)
         task = await self._access(actor, task_id, Permission.TASK_DELETE)
         task.version += 1
         event = TaskDeleted(title=task.title)
         await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
         await waiting.tell_of_deletion(actor, task)
+        keep_points_of(self._session, task)
         await self._session.delete(task)
 
     async def change_status(self, actor: Actor, task_id: UUID, wanted: TaskStatus) -> Task:

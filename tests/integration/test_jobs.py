@@ -96,6 +96,10 @@ async def test_completing_a_task_raises_the_impact_score_and_reopening_lowers_it
     await until_score_is(8)
     await owner.put(f"/tasks/{task.id}/status", json={"status": "in_progress"})
     await until_score_is(3)
+    # Deleted before the job of its completion is done, it counts all the same.
+    await owner.put(f"/tasks/{task.id}/status", json={"status": "completed"})
+    assert (await owner.delete(f"/tasks/{task.id}")).status_code == 200
+    await until_score_is(8)
 
 
 @pytest.mark.usefixtures("running_worker")

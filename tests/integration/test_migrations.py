@@ -49,6 +49,10 @@ async def fill(url: str) -> None:
         await TaskService(session).change_status(actor, task.id, TaskStatus.COMPLETED)
         waiting = await TaskService(session).create(actor, TaskCreate(title="Waits"))
         await BlockerService(session).add(actor, waiting.id, task.id)
+        done = await TaskService(session).create(actor, TaskCreate(title="Deleted", status=TaskStatus.AVAILABLE))
+        await ClaimService(session).claim(actor, done.id)
+        await TaskService(session).change_status(actor, done.id, TaskStatus.COMPLETED)
+        await TaskService(session).delete(actor, done.id)
     await database.close()
 
 

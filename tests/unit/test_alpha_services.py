@@ -10,10 +10,10 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import WrongPassword, prove_password
-from app.core.permissions import Actor, PermissionDenied
+from app.core.permissions import Actor, PermissionDenied, TaskNotFound
 from app.core.security import password_matches
 from app.database import Database
-from app.models import Event, Job, JobState, Task, TaskPriority, TaskStatus, User, UserTaskAssociation
+from app.models import EarnedPoints, Event, Job, JobState, Task, TaskPriority, TaskStatus, User, UserTaskAssociation
 from app.schemas.auth import UserRegister
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.schemas.user import UserUpdate
@@ -339,14 +339,61 @@ async def test_other_points_of_a_completed_task_ask_for_the_score(
     assert await asked_for(session) == [score_of(other_user.id)]
 
 
-async def test_deleting_a_completed_task_asks_for_the_score(
+async def test_a_deleted_task_leaves_its_points_to_who_completed_it(
     session: AsyncSession, user: User, other_user: User
 ) -> None:
-    task = await create_task(session, owner=user, assignee=other_user, status=COMPLETED)
+    task = await create_task(
+        session, owner=user, assignee=other_user, status=COMPLETED, impact_points=5, category="greenhouse"
+    )
+    await create_task(session, owner=user, assignee=other_user, status=COMPLETED, impact_points=3)
 
     await TaskService(session).delete(Actor.of(user), task.id)
 
-    assert await asked_for(session) == [score_of(other_user.id)]
+    # Nothing changes, so there is nothing to compute.
+    assert await asked_for(session) == []
+    assert await recompute_impact_score(session, other_user.id) == 8
+    assert await recompute_impact_score(session, user.id) == 0
+    kept = (await session.scalars(select(EarnedPoints))).one()
+    assert (kept.user_id, kept.task_id, kept.category, kept.points) == (other_user.id, task.id, "greenhouse", 5)
+    assert kept.completed_at == task.completed_at
+
+
+async def test_a_second_deletion_earns_nothing(session: AsyncSession, user: User) -> None:
+    task = await create_task(session, owner=user, status=COMPLETED, impact_points=5)
+    await TaskService(session).delete(Actor.of(user), task.id)
+
+    with pytest.raises(TaskNotFound):
+        await TaskService(session).delete(Actor.of(user), task.id)
+
+    assert await recompute_impact_score(session, user.id) == 5
+
+
+@pytest.mark.parametrize("status", [TaskStatus.DRAFT, AVAILABLE, IN_PROGRESS])
+async def test_a_task_that_is_deleted_unfinished_earns_nothing(
+    session: AsyncSession, user: User, status: TaskStatus
+) -> None:
+    task = await create_task(session, owner=user, status=status, impact_points=5)
+
+    await TaskService(session).delete(Actor.of(user), task.id)
+
+    assert await recompute_impact_score(session, user.id) == 0
+    assert await session.scalar(select(func.count()).select_from(EarnedPoints)) == 0
+
+
+async def test_a_task_completed_twice_and_deleted_counts_once_for_its_last_holder(
+    session: AsyncSession, user: User, other_user: User
+) -> None:
+    tasks, assignments, owner = TaskService(session), AssignmentService(session), Actor.of(user)
+    task = await create_task(session, owner=user, assignee=other_user, status=COMPLETED, impact_points=5)
+    await tasks.change_status(owner, task.id, IN_PROGRESS)
+    await assignments.assign(owner, task.id, user.id)
+    await tasks.change_status(owner, task.id, COMPLETED)
+    await tasks.update(owner, task.id, TaskUpdate(impact_points=7))
+
+    await tasks.delete(owner, task.id)
+
+    assert await recompute_impact_score(session, user.id) == 7
+    assert await recompute_impact_score(session, other_user.id) == 0
 
 
 @pytest.mark.parametrize("status", [TaskStatus.DRAFT, AVAILABLE, IN_PROGRESS])
