@@ -36,6 +36,7 @@ from app.services import (
 )
 from app.services.agent_service import AgentService
 from app.services.api_token_service import ApiTokenService
+from app.services.event_ticket_service import EventTicketService
 from app.services.idempotency_service import IdempotencyService, RequestIdentity
 from app.services.job_admin import JobAdmin
 from app.services.pages import CursorCodec, Pager
@@ -168,15 +169,28 @@ async def get_reader_of_events(signed_in: CurrentSignIn) -> SignedIn:
     return signed_in
 
 
-async def get_reader_of_stream(state: StateDep, token: BearerToken) -> SignedIn:
+async def get_issuer_of_ticket(state: StateDep, token: BearerToken) -> SignedIn:
     # Looked up, as for a socket: it's for hours, and whoever ended a moment before it began would not be told of.
     signed_in = await state.sign_ins.look_up(token)
     signed_in.require(Scope.EVENTS_READ)
     return signed_in
 
 
+async def get_reader_of_stream(
+    request: Request, state: StateDep, token: Annotated[str | None, Depends(bearer)]
+) -> SignedIn:
+    ticket = request.query_params.get("ticket")
+    if token is not None or ticket is None:
+        return await get_issuer_of_ticket(state, await get_token(token))
+    async with state.database.unit_of_work() as session:
+        signed_in = await EventTicketService(session).redeem(ticket)
+        signed_in.require(Scope.EVENTS_READ)
+    return signed_in
+
+
 ClaimerSignIn = Annotated[SignedIn, Depends(get_claimer_sign_in)]
 ReaderOfEvents = Annotated[SignedIn, Depends(get_reader_of_events)]
+IssuerOfTicket = Annotated[SignedIn, Depends(get_issuer_of_ticket)]
 ReaderOfStream = Annotated[SignedIn, Depends(get_reader_of_stream)]
 UserAgent = Annotated[str, Header(include_in_schema=False)]
 
@@ -374,6 +388,7 @@ BlockerWriterDep = Annotated[BlockerService, Depends(get_blocker_writer)]
 SessionServiceDep = Annotated[SessionService, _over(SessionService)]
 AgentServiceDep = Annotated[AgentService, _over(AgentService)]
 ApiTokenServiceDep = Annotated[ApiTokenService, _over(ApiTokenService)]
+EventTicketServiceDep = Annotated[EventTicketService, _over(EventTicketService)]
 NotificationServiceDep = Annotated[NotificationService, _over(NotificationService)]
 JobAdminDep = Annotated[JobAdmin, _over(JobAdmin)]
 PagerDep = Annotated[Pager, Depends(get_pager)]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from pydantic_core import PydanticCustomError
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, Interval, func, or_, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.addresses import address_key
@@ -56,7 +56,7 @@ class InsufficientScope(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Who the token speaks for, until when, and of which session it is, or which API token.
+    """Who the token speaks for, until when by this machine's clock, and of which session it is, or which API token.
 
     `scopes` are those of an API token; a session has none, and is not narrowed.
     """
@@ -89,22 +89,33 @@ async def authenticate(session: AsyncSession, token: str, *, key: str) -> Signed
 
 
 async def _by_api_token(session: AsyncSession, token: str) -> SignedIn:
+    found = await find_api_token(session, ApiToken.hash == hash_secret(token))
+    if found is None:
+        raise NotSignedIn
+    return found
+
+
+async def find_api_token(session: AsyncSession, which: ColumnElement[bool]) -> SignedIn | None:
+    """Who the API token speaks for, if it holds. That it's used is noted."""
     is_unnoted = or_(ApiToken.last_used_at.is_(None), ApiToken.last_used_at < func.now() - NOTES_USE_EACH)
+    left = type_coerce(ApiToken.expires_at - func.clock_timestamp(), Interval())
     found = await session.execute(
-        select(ApiToken, User, is_unnoted)
+        select(ApiToken, User, is_unnoted, left)
         .join(User, User.id == ApiToken.user_id)
-        .where(ApiToken.hash == hash_secret(token), User.is_active)
+        .where(which, User.is_active)
         .where(or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now()))
     )
     row = found.one_or_none()
     if row is None:
-        raise NotSignedIn
-    held, user, is_first_use_for_long = row
+        return None
+    held, user, is_first_use_for_long, lifetime = row
     if is_first_use_for_long:
         await session.execute(
             update(ApiToken).where(ApiToken.id == held.id, is_unnoted).values(last_used_at=func.now())
         )
-    return SignedIn(Actor.of(user), held.expires_at or NEVER, held.id, frozenset(held.scopes))
+    # How long it holds is PostgreSQL's word; when that is over is measured by this machine's clock.
+    expires_at = NEVER if lifetime is None else datetime.now(UTC) + lifetime
+    return SignedIn(Actor.of(user), expires_at, held.id, frozenset(held.scopes))
 
 
 async def _by_access_token(session: AsyncSession, token: str, *, key: str) -> SignedIn:
@@ -112,15 +123,21 @@ async def _by_access_token(session: AsyncSession, token: str, *, key: str) -> Si
         access = read_token(token, key=key)
     except InvalidToken:
         raise NotSignedIn from None
-    is_admin = await session.scalar(
-        select(User.is_admin)
-        .join(UserSession, UserSession.user_id == User.id)
-        .where(UserSession.id == access.session_id, UserSession.expires_at > func.now())
-        .where(User.id == access.user_id, User.is_active)
-    )
-    if is_admin is None:
+    actor = await find_actor_of_session(session, access.session_id)
+    if actor is None or actor.id != access.user_id:
         raise NotSignedIn
-    return SignedIn(Actor(access.user_id, is_admin=is_admin), access.expires_at, access.session_id)
+    return SignedIn(actor, access.expires_at, access.session_id)
+
+
+async def find_actor_of_session(session: AsyncSession, session_id: UUID) -> Actor | None:
+    """Whose session it is, if it goes on."""
+    found = await session.execute(
+        select(User.id, User.is_admin)
+        .join(UserSession, UserSession.user_id == User.id)
+        .where(UserSession.id == session_id, UserSession.expires_at > func.now(), User.is_active)
+    )
+    row = found.one_or_none()
+    return None if row is None else Actor(row.id, is_admin=row.is_admin)
 
 
 class WrongPassword(Forbidden):

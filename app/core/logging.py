@@ -10,10 +10,10 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 from app.config import Settings
 
-_SECRET_NAME = re.compile("token|password|secret|authorization", re.IGNORECASE)
+_SECRET_NAME = re.compile("token|password|secret|authorization|ticket", re.IGNORECASE)
 # uvicorn logs a socket's whole path, and a browser's socket carries its token there.
 _SECRET_IN_TEXT = re.compile(
-    r"((?:token|password|secret|authorization)[\w-]*[\"']?\s*[=:]\s*)"
+    r"((?:token|password|secret|authorization|ticket)[\w-]*[\"']?\s*[=:]\s*)"
     r"(?:\"[^\"]*\"|'[^']*'|(?:Bearer\s+)?[^\s&\"',}]+)",
     re.IGNORECASE,
 )

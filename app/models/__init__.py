@@ -4,6 +4,7 @@ from app.models.api_token import ApiToken, Scope
 from app.models.base import Base
 from app.models.earned_points import EarnedPoints
 from app.models.event import PERSONAL_TYPES, Event, EventLog, EventType
+from app.models.event_ticket import EventTicket
 from app.models.idempotent_request import IdempotentRequest
 from app.models.job import IS_FREE, IS_UNFINISHED, Job, JobName, JobState
 from app.models.notification import Notification, NotificationKind
@@ -24,6 +25,7 @@ __all__ = [
     "EarnedPoints",
     "Event",
     "EventLog",
+    "EventTicket",
     "EventType",
     "IdempotentRequest",
     "Job",

@@ -1,8 +1,8 @@
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from app.models import Event, EventType
 from app.schemas.fields import Seq, Strict, tell_nothing_of_repeats
@@ -57,6 +57,17 @@ class EventQuery(Strict):
     )
     types: frozenset[EventType] = Field(default=frozenset(), json_schema_extra=tell_nothing_of_repeats)
     task_id: UUID | None = None
+
+
+class EventStreamQuery(EventQuery):
+    ticket: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
+        default=None, description="From `POST /events/ticket`, in place of a token."
+    )
+
+
+class EventTicketResponse(BaseModel):
+    ticket: str = Field(description="Opens one stream, as `?ticket=` of `GET /events/stream`.")
+    expires_in: int = Field(description="Seconds in which it has to be used.")
 
 
 class EventPageQuery(EventQuery):

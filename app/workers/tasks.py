@@ -20,6 +20,7 @@ from app.mail.smtp import mailer_of
 from app.models import JobName
 from app.services import LeaseService, NotificationService, Notifier, SessionService
 from app.services.api_token_service import ApiTokenService
+from app.services.event_ticket_service import EventTicketService
 from app.services.idempotency_service import IdempotencyService
 from app.services.impact_score import recompute_impact_score as recompute
 from app.services.job_service import Postponed, perform, perform_outside, perform_quickly, purge_done_jobs
@@ -148,10 +149,11 @@ async def purge_old_notifications(session: AsyncSession) -> None:
 
 @job(JobName.PURGE_IDEMPOTENT_REQUESTS)
 async def purge_idempotent_requests(session: AsyncSession) -> None:
-    """Of what holds for a time: answers to requests, sessions, tokens, and what has changed about those."""
+    """Of what holds for a time: answers to requests, sessions, tokens, tickets, and what has changed about those."""
     await IdempotencyService(session).purge()
     await SessionService(session).purge()
     await ApiTokenService(session).purge()
+    await EventTicketService(session).purge()
     await purge_sign_in_changes(session)
 
 

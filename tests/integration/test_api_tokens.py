@@ -39,6 +39,7 @@ OPENED: list[tuple[Scope, str, str, Any]] = [
     (C, "POST", "/tasks/{own}/lease", None),
     (E, "GET", "/events", None),
     (E, "GET", "/events/types", None),
+    (E, "POST", "/events/ticket", None),
     (E, "GET", "/events/stream?after=9007199254740991", None),
 ]
 

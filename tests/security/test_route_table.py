@@ -139,6 +139,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("PUT", f"{TASK}/blockers/{{blocker_id}}"): owner(),
     ("DELETE", f"{TASK}/blockers/{{blocker_id}}"): owner(),
     ("GET", f"{API}/events"): in_scope(),
+    ("POST", f"{API}/events/ticket"): in_scope(),
     # From beyond the end of the log a stream has nothing to tell but that, and ends.
     ("GET", f"{API}/events/stream"): in_scope(query={"after": "9007199254740991"}),
     ("GET", f"{API}/events/types"): in_scope(),

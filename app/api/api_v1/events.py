@@ -4,12 +4,21 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.problems import responses
-from app.dependencies import ClientDeparture, ReaderOfEvents, ReaderOfStream, ReaderSeat, StateDep
+from app.dependencies import (
+    ClientDeparture,
+    EventTicketServiceDep,
+    IssuerOfTicket,
+    ReaderOfEvents,
+    ReaderOfStream,
+    ReaderSeat,
+    StateDep,
+)
 from app.events.backlog import LogPosition
 from app.events.filters import EventFilter
 from app.events.types import EVENT_TYPES
-from app.schemas.event import EventPage, EventPageQuery, EventQuery
+from app.schemas.event import EventPage, EventPageQuery, EventQuery, EventStreamQuery, EventTicketResponse
 from app.schemas.fields import Seq
+from app.services.event_ticket_service import TICKET_LIFETIME
 from app.websockets.readers import read_page, stream_messages, until_following
 
 router = APIRouter(prefix="/events", tags=["events"])
@@ -39,9 +48,19 @@ async def list_events(
     return Response(page.to_json(), media_type="application/json")
 
 
+@router.post("/ticket", responses=responses(401, 403))
+async def create_event_ticket(
+    signed_in: IssuerOfTicket, tickets: EventTicketServiceDep, response: Response
+) -> EventTicketResponse:
+    """Return a ticket that opens one stream, for a browser's `EventSource`, which can't send a token in a header."""
+    response.headers["Cache-Control"] = "no-store"
+    lifetime = int(TICKET_LIFETIME.total_seconds())
+    return EventTicketResponse(ticket=await tickets.issue(signed_in), expires_in=lifetime)
+
+
 @router.get("/stream", responses=STREAM | responses(401, 403, 429), response_class=StreamingResponse)
 async def stream_events(
-    query: Annotated[EventQuery, Query()],
+    query: Annotated[EventStreamQuery, Query()],
     signed_in: ReaderOfStream,
     state: StateDep,
     _seat: ReaderSeat,

@@ -1,0 +1,88 @@
+"""Tickets that open a stream of events where no header can be sent."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Interval, delete, func, select, type_coerce
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.auth import NotSignedIn, SignedIn, find_actor_of_session, find_api_token
+from app.core.errors import Unauthorized
+from app.core.security import hash_secret, new_secret
+from app.models import ApiToken, EventTicket, UserSession
+
+TICKET_LIFETIME = timedelta(seconds=30)
+
+
+class InvalidTicket(Unauthorized):
+    """The same answer whether it's unknown, too old, used before, or its sign-in has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The ticket is not valid; each opens one stream, within 30 seconds. Get another one.", code="invalid_ticket"
+        )
+
+
+class EventTicketService:
+    """Tickets are rows, so that any process redeems them once, also while Redis is away."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def issue(self, signed_in: SignedIn) -> str:
+        """Return a ticket that has the rights of this sign-in.
+
+        Raises:
+            NotSignedIn: the sign-in has ended meanwhile.
+        """
+        await self._lock_sign_in(signed_in)
+        ticket = new_secret()
+        row = EventTicket(hash=hash_secret(ticket), expires_at=func.now() + TICKET_LIFETIME)
+        if signed_in.scopes is None:
+            row.session_id = signed_in.id
+            # By PostgreSQL's clock, since another machine may redeem it.
+            row.access_expires_at = func.clock_timestamp() + (signed_in.expires_at - datetime.now(UTC))
+        else:
+            row.api_token_id = signed_in.id
+        self._session.add(row)
+        await self._session.flush()
+        return ticket
+
+    async def redeem(self, ticket: str) -> SignedIn:
+        """Return whose ticket it is, and use it up.
+
+        Raises:
+            InvalidTicket: it's not valid, or not any more.
+        """
+        left = type_coerce(EventTicket.access_expires_at - func.clock_timestamp(), Interval())
+        used = await self._session.execute(
+            delete(EventTicket)
+            .where(EventTicket.hash == hash_secret(ticket), EventTicket.expires_at > func.now())
+            .returning(EventTicket.session_id, EventTicket.api_token_id, left)
+        )
+        row = used.one_or_none()
+        found = None if row is None else await self._find_sign_in(*row)
+        if found is None:
+            raise InvalidTicket
+        return found
+
+    async def purge(self) -> None:
+        """Forget tickets that nobody has used in time."""
+        await self._session.execute(delete(EventTicket).where(EventTicket.expires_at <= func.now()))
+
+    async def _lock_sign_in(self, signed_in: SignedIn) -> None:
+        """Keep it from ending before the ticket is there to end with it."""
+        held = UserSession.id if signed_in.scopes is None else ApiToken.id
+        locked = select(held).where(held == signed_in.id).with_for_update(read=True, key_share=True)
+        if await self._session.scalar(locked) is None:
+            raise NotSignedIn
+
+    async def _find_sign_in(
+        self, session_id: UUID | None, api_token_id: UUID | None, left: timedelta | None
+    ) -> SignedIn | None:
+        if session_id is None or left is None:
+            return await find_api_token(self._session, ApiToken.id == api_token_id)
+        actor = await find_actor_of_session(self._session, session_id)
+        if actor is None or left <= timedelta(0):
+            return None
+        return SignedIn(actor, datetime.now(UTC) + left, session_id)
