@@ -1,20 +1,74 @@
-"""Making accounts from the command line."""
+"""What `hive user` does: making accounts, and handing over what an account owns."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
 
 from pydantic import ValidationError
+from sqlalchemy import select
 
+from app.core.addresses import address_key
 from app.core.errors import HiveError
 from app.database import Database
+from app.models import User
 from app.schemas.auth import UserRegister
 from app.services import UserService
+from app.services.hand_over import hand_over_batch
 
 
 async def create_account(database_url: str, *, email: str, name: str, password: str, is_admin: bool) -> None:
     """Raises ValueError with a sentence when the account can't be made."""
-    database = Database.connect(database_url, application="user create")
-    try:
+    async with _connected(database_url, application="user create") as database:
         new = UserRegister(email=email, display_name=name or None, password=password)
         async with database.unit_of_work() as session:
             await UserService(session).register(new, is_admin=is_admin)
+
+
+async def hand_over_tasks(database_url: str, *, old: str, new: str, with_agents: bool) -> int:
+    """Hand all tasks of an account over to another one, and return how many. Each account is an address or an id.
+
+    Raises ValueError with a sentence when that can't be done. What was handed over until then stays so.
+    """
+    async with _connected(database_url, application="user hand-over") as database:
+        owner, receiver = [await _find_account(database, name) for name in (old, new)]
+        if owner.id == receiver.id:
+            raise ValueError("Both are the same account.")
+        if not receiver.is_active:
+            raise ValueError(f"The account {new} has ended, so it can't own tasks.")
+        owners = {owner.id} | (await _agents_of(database, owner) - {receiver.id} if with_agents else set())
+        count = 0
+        while True:
+            async with database.unit_of_work() as session:
+                handed_over = await hand_over_batch(session, owners=owners, new_owner=receiver.id)
+            if handed_over is None:
+                return count
+            count += handed_over
+
+
+async def _find_account(database: Database, name: str) -> User:
+    """The account of this address or id, whether or not it has ended."""
+    try:
+        is_named = User.id == UUID(name)
+    except ValueError:
+        is_named = User.email_key == address_key(name)
+    async with database.unit_of_work() as session:
+        found: User | None = await session.scalar(select(User).where(is_named))
+    if found is None:
+        raise ValueError(f"There is no account {name}.")
+    return found
+
+
+async def _agents_of(database: Database, owner: User) -> set[UUID]:
+    async with database.unit_of_work() as session:
+        return set(await session.scalars(select(User.id).where(User.owner_id == owner.id)))
+
+
+@asynccontextmanager
+async def _connected(database_url: str, *, application: str) -> AsyncIterator[Database]:
+    """A database whose faults, and those of what it was given, are a ValueError with a sentence."""
+    database = Database.connect(database_url, application=application)
+    try:
+        yield database
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise ValueError("; ".join(faults)) from None

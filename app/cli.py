@@ -1,7 +1,6 @@
 """The `hive` command."""
 
 import asyncio
-import getpass
 import http.client
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from app import embedded
 from app.backing import Backing, join_backing, locate_backing
 from app.cli_errors import REFUSED, CommandError, one_sentence
 from app.cli_jobs import jobs_app
+from app.cli_users import user_app
 from app.config import Settings, load_settings
 from app.listening import listen
 from app.supervisor import Part, Supervisor
@@ -28,7 +28,6 @@ app = typer.Typer(
     # Its stacks show local variables, and with them secrets.
     pretty_exceptions_enable=False,
 )
-user_app = typer.Typer(help="Accounts.", no_args_is_help=True)
 app.add_typer(user_app, name="user")
 app.add_typer(jobs_app, name="jobs")
 
@@ -167,26 +166,6 @@ def restored() -> None:
         except ValueError as error:
             raise CommandError(str(error)) from error
     typer.echo("A new history of events begins when the relay starts.")
-
-
-@user_app.command("create")
-def create_user(
-    email: Annotated[str, typer.Argument(help="The address to sign in with.")],
-    name: Annotated[str, typer.Option(help="The name that others see; the part before the @ unless given.")] = "",
-    admin: Annotated[bool, typer.Option("--admin", help="May do everything.")] = False,  # noqa: FBT002  # typer's flags.
-) -> None:
-    """Make an account. The password is asked for, or read from standard input."""
-    from app.accounts import create_account  # noqa: PLC0415
-
-    with one_sentence():
-        settings = load_settings()
-        backing = join_backing(settings)
-        password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-        try:
-            asyncio.run(create_account(backing.database_url, email=email, name=name, password=password, is_admin=admin))
-        except ValueError as error:
-            raise CommandError(str(error)) from error
-    typer.echo(f"Created {'admin' if admin else 'user'} {email}.")
 
 
 def _hive(*command: str) -> list[str]:

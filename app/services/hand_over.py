@@ -1,0 +1,41 @@
+"""Handing over all tasks of an account, in batches of one transaction each."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import select
+
+from app.core.permissions import SYSTEM, audience_of
+from app.events import outbox
+from app.events.types import TaskUpdated
+from app.models import Task
+from app.services.assignment_service import UserNotFound, lock_active_user
+from app.session import Session
+
+BATCH = 200
+
+
+async def hand_over_batch(session: Session, *, owners: Collection[UUID], new_owner: UUID) -> int | None:
+    """Hand some tasks of these accounts over, and return how many; None if there are none left.
+
+    It can be repeated after a crash: what was handed over already isn't theirs any more.
+
+    Raises:
+        UserNotFound: the new owner is unknown, or their account has ended.
+    """
+    if not await lock_active_user(session, new_owner):
+        raise UserNotFound
+    owned = select(Task).where(Task.owner_id.in_(owners))
+    first = list(await session.scalars(owned.with_only_columns(Task.id).order_by(Task.id).limit(BATCH)))
+    if not first:
+        return None
+    # Somebody else may be about to hand over or delete some of them; those are no longer found when they are locked.
+    locked = owned.where(Task.id.in_(first)).order_by(Task.id).with_for_update()
+    tasks = list(await session.scalars(locked.execution_options(populate_existing=True)))
+    for task in tasks:
+        previous_owner, task.owner_id = task.owner_id, new_owner
+        task.version += 1
+        event = TaskUpdated(changed={"owner_id": str(new_owner)})
+        audience = audience_of(task, previous_owner=previous_owner)
+        await outbox.record(session, event, actor=SYSTEM, task=task, audience=audience)
+    return len(tasks)
