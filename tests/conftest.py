@@ -6,7 +6,13 @@ each test.
 
 How tests are kept apart:
 
-- Each test process has a database of its own, built by the real migrations on a real, throw-away PostgreSQL.
+- Each test process has a database and a Redis of its own, built by the real migrations on a real, throw-away
+  PostgreSQL.
+- Processes of HIVE that serve many tests (`running_system`, `running_worker`, an API of a module) have another database
+  and another Redis, made from `system_environment`. A test that needs one of them has its rows there, and so do its
+  `session`, `client` and `settings`; all other tests have theirs where no such process comes. Nobody chooses: the
+  fixtures that a test names do.
+- A program that a test starts for itself, with `hive_environment`, ends with the test; if not, the test fails.
 - An ordinary test runs inside one outer transaction, which is rolled back at its end. The application's own sessions
   run within it and turn their commits into savepoints, so its real `unit_of_work` is at work.
 - One connection can't serve concurrent requests, so tests of races, relay, sockets and jobs carry
@@ -26,13 +32,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from asyncpg.exceptions import DeadlockDetectedError, ForeignKeyViolationError
 from fastapi import FastAPI
 from pwdlib import PasswordHash
-from pydantic import SecretStr
 from redis.asyncio import Redis
-from sqlalchemy import delete, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
 from app import embedded
@@ -41,20 +44,22 @@ from app.connection_limit import ConnectionLimit
 from app.core.logging import configure_logging
 from app.core.redis import connect_redis
 from app.core.security import issue_token
-from app.database import POOL_SECONDS, Database, create_engine, driver_options
+from app.database import POOL_SECONDS, Database, driver_options
 from app.driver_pool import Connections, DriverPool
 from app.events.published import read_log
 from app.main import build_state, create_app
-from app.models import Base, EventLog, User
+from app.models import User
 from tests.builders.users import create_user
-from tests.utils.databases import new_database
 from tests.utils.driver_connections import ConnectionOfTest
 from tests.utils.mail_server import MailServer
 from tests.utils.processes import HiveProcess, answers, free_port
+from tests.utils.stores import Stores, new_stores
 from tests.utils.test_utils import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS_FOLDER = "HIVE_TEST_SERVERS"
+# The first of the databases of Redis that belong to running systems, one for each test process.
+SYSTEM_REDIS = 16
 FUZZ_SECONDS = 3600
 # They take some ten, but the machine may be busy.
 SHORT_FUZZ_SECONDS = 120
@@ -111,34 +116,63 @@ def servers() -> str:
 
 
 @pytest.fixture(scope="session")
-async def database_url(servers: str) -> AsyncIterator[str]:
-    """A database of this test process, made by the migrations."""
-    async with new_database(servers, is_migrated=True) as url:
-        yield url
+async def isolated_stores(
+    servers: str, worker_number: int, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stores]:
+    """The stores at which no process is at work but this one, and what a test starts for itself."""
+    async with new_stores(servers, tmp_path_factory.mktemp("data"), redis_number=worker_number) as stores:
+        yield stores
 
 
 @pytest.fixture(scope="session")
-def redis_url(servers: str, worker_number: int) -> str:
-    return f"{embedded.redis_url(servers)}?db={worker_number}"
+async def system_stores(
+    servers: str, worker_number: int, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stores]:
+    """The stores of the processes that serve more than one test."""
+    data_dir = tmp_path_factory.mktemp("system")
+    async with new_stores(servers, data_dir, redis_number=SYSTEM_REDIS + worker_number) as stores:
+        yield stores
 
 
-@pytest.fixture(scope="session")
-def settings(database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    settings = Settings(
-        _env_file=ROOT / ".env.test",
-        database_url=SecretStr(database_url),
-        redis_url=SecretStr(redis_url),
-        hive_data_dir=tmp_path_factory.mktemp("data"),
-    )
-    configure_logging(settings, "test")
-    return settings
+@pytest.fixture
+def chosen_stores(request: pytest.FixtureRequest) -> Stores:
+    """The stores of the running system for a test that needs one of its processes, the isolated ones for all others."""
+    needs_system = "system_environment" in request.fixturenames
+    stores: Stores = request.getfixturevalue("system_stores" if needs_system else "isolated_stores")
+    return stores
 
 
-@pytest.fixture(scope="session")
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(database_url, application="tests", pool_size=30)
-    yield engine
-    await engine.dispose()
+@pytest.fixture
+async def stores(request: pytest.FixtureRequest, chosen_stores: Stores) -> AsyncIterator[Stores]:
+    """Where this test's rows are. What it commits is deleted when all that it has started has ended."""
+    yield chosen_stores
+    is_committed = request.node.get_closest_marker("committed") is not None
+    if "system_environment" not in request.fixturenames and (
+        is_committed or "hive_environment" in request.fixturenames
+    ):
+        await chosen_stores.until_no_program_is_connected()
+    if is_committed:
+        await chosen_stores.empty_tables()
+
+
+@pytest.fixture
+def database_url(stores: Stores) -> str:
+    return stores.database_url
+
+
+@pytest.fixture
+def redis_url(stores: Stores) -> str:
+    return stores.redis_url
+
+
+@pytest.fixture
+def settings(stores: Stores) -> Settings:
+    return stores.settings
+
+
+@pytest.fixture
+def engine(stores: Stores) -> AsyncEngine:
+    return stores.engine
 
 
 @pytest.fixture
@@ -146,7 +180,6 @@ async def connection(request: pytest.FixtureRequest, engine: AsyncEngine) -> Asy
     """The one connection of an ordinary test, in the transaction around it; None for a committed one."""
     if request.node.get_closest_marker("committed"):
         yield None
-        await _empty_tables(engine)
         return
     async with engine.connect() as connection:
         transaction = await connection.begin()
@@ -164,46 +197,12 @@ def sessions(connection: AsyncConnection | None, engine: AsyncEngine) -> async_s
     return async_sessionmaker(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
 
 
-# What others who are at the rows too can cause: taking them in another order, or making new ones meanwhile.
-AT_THE_SAME_ROWS = (DeadlockDetectedError, ForeignKeyViolationError)
-
-
-async def _empty_tables(engine: AsyncEngine) -> None:
-    """Delete all rows. A relay and a worker that other tests have started may be at some of them in another order."""
-    for _ in range(10):
-        try:
-            await _delete_rows(engine)
-        except DBAPIError as error:
-            if not isinstance(error.orig.__cause__ if error.orig else None, AT_THE_SAME_ROWS):
-                raise
-        else:
-            return
-    raise AssertionError("the tables can't be emptied")
-
-
-async def _delete_rows(engine: AsyncEngine) -> None:
-    async with engine.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            # The log goes on counting: processes that outlive a test know how far it came.
-            if table is not EventLog.__table__:
-                await connection.execute(delete(table))
-        # As when they are purged. Otherwise the stream would tell a new process of events that the log lacks, and it
-        # would take the database for a restored one.
-        await connection.execute(update(EventLog).values(purged_seq=EventLog.last_seq))
-
-
 @pytest.fixture
-def driver_url(database_url: str) -> str:
-    """The database of `engine`, for what goes past it. Who makes another engine makes another one of these."""
-    return database_url
-
-
-@pytest.fixture
-async def driver_connections(connection: AsyncConnection | None, driver_url: str) -> AsyncIterator[Connections]:
+async def driver_connections(connection: AsyncConnection | None, database_url: str) -> AsyncIterator[Connections]:
     if connection is not None:
         yield ConnectionOfTest(connection)
         return
-    options = driver_options(driver_url, application="tests")
+    options = driver_options(database_url, application="tests")
     pool = DriverPool(ConnectionLimit(options, most=8, wait_seconds=POOL_SECONDS))
     yield pool
     await pool.close()
@@ -232,9 +231,9 @@ async def clean_redis(redis_url: str) -> AsyncIterator[None]:
 
 
 @pytest.fixture(scope="session")
-def routes_app(settings: Settings) -> FastAPI:
-    """The application, made once: FastAPI takes a while to see through its routes."""
-    return create_app(settings)
+def routes_app() -> FastAPI:
+    """The application, made once: FastAPI takes a while to see through its routes. It knows no server yet."""
+    return create_app(Settings(_env_file=ROOT / ".env.test"))
 
 
 @pytest.fixture
@@ -356,19 +355,32 @@ def mail_server() -> Iterator[MailServer]:
 
 
 @pytest.fixture(scope="session")
-def hive_environment(settings: Settings, database_url: str, redis_url: str, mail_server: MailServer) -> dict[str, str]:
-    """The environment in which HIVE's programs run on the servers and the database of this test process."""
+def system_environment(system_stores: Stores, mail_server: MailServer) -> dict[str, str]:
+    """The environment of processes that serve more than one test.
+
+    A test that needs it, through whichever fixture, has its rows in the stores of these processes.
+    """
+    return environment_at(system_stores, mail_server)
+
+
+@pytest.fixture
+def hive_environment(stores: Stores, mail_server: MailServer) -> dict[str, str]:
+    """The environment in which a test starts programs of HIVE for itself. They have to end with the test."""
+    return environment_at(stores, mail_server)
+
+
+def environment_at(stores: Stores, mail_server: MailServer) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
         "PYTHONPATH": str(ROOT),
         "ENVIRONMENT": "test",
         "LOG_LEVEL": "INFO",
-        "SECRET_KEY": settings.signing_key,
-        "JWT_SECRET_KEY": settings.jwt_key,
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url,
-        "HIVE_DATA_DIR": str(settings.data_dir),
+        "SECRET_KEY": stores.settings.signing_key,
+        "JWT_SECRET_KEY": stores.settings.jwt_key,
+        "DATABASE_URL": stores.database_url,
+        "REDIS_URL": stores.redis_url,
+        "HIVE_DATA_DIR": str(stores.settings.data_dir),
         "WORKER_CONCURRENCY": "1",
         "SMTP_URL": f"smtp://127.0.0.1:{mail_server.port}",
         "MAIL_FROM": "HIVE <hive@example.org>",
@@ -376,30 +388,30 @@ def hive_environment(settings: Settings, database_url: str, redis_url: str, mail
 
 
 @pytest.fixture(scope="session")
-def running_worker(hive_environment: dict[str, str]) -> Iterator[HiveProcess]:
+def running_worker(system_environment: dict[str, str]) -> Iterator[HiveProcess]:
     """A real Celery worker, in a process of its own."""
     command = ["-m", "celery", "-A", "app.workers.celery_app", "worker", "--pool=solo", "--loglevel=INFO"]
-    with HiveProcess(command, hive_environment) as worker:
+    with HiveProcess(command, system_environment) as worker:
         worker.wait_for_output("ready.", timeout=30)
         yield worker
 
 
 @dataclass(frozen=True)
 class RunningSystem:
-    """An API and a relay as processes of their own, on the database of this test process."""
+    """An API and a relay as processes, with stores of their own."""
 
     address: str
     sockets: str
 
 
 @pytest.fixture(scope="session")
-def system_processes(hive_environment: dict[str, str]) -> Iterator[RunningSystem]:
+def system_processes(system_environment: dict[str, str]) -> Iterator[RunningSystem]:
     port = free_port()
-    environment = hive_environment | {"PORT": str(port), "LOG_LEVEL": "WARNING"}
+    environment = system_environment | {"PORT": str(port), "LOG_LEVEL": "WARNING"}
     address = f"http://127.0.0.1:{port}"
     with (
         HiveProcess(["-m", "app.cli", "api"], environment) as api,
-        HiveProcess(["-m", "app.cli", "relay"], hive_environment) as relay,
+        HiveProcess(["-m", "app.cli", "relay"], system_environment) as relay,
     ):
         relay.wait_for_output("this relay is the active one")
         wait_until(lambda: answers(f"{address}/health", api), timeout=30, what="the API")

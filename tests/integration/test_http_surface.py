@@ -21,8 +21,8 @@ ON_EVERY_ROUTE = {"413", "415", "422", "500", "503"}
 
 
 @pytest.fixture(scope="module")
-def document(settings: Settings) -> dict[str, Any]:
-    return create_app(settings).openapi()
+def document(routes_app: FastAPI) -> dict[str, Any]:
+    return routes_app.openapi()
 
 
 def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -1,6 +1,5 @@
 """Looking after jobs: by the API for admins, by `hive jobs` on the machine."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +8,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import create_engine
 from app.models import Job, JobName, JobState
-from tests.utils.databases import new_database
 from tests.utils.processes import HiveProcess
 from tests.utils.test_utils import problem
 
@@ -53,35 +50,25 @@ def hive_jobs(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
         return command.wait(), command.output
 
 
-@pytest.fixture
-async def quiet(servers: str, hive_environment: dict[str, str]) -> AsyncIterator[tuple[AsyncSession, dict[str, str]]]:
-    """A database in which no relay and no worker is at the jobs, and the environment of its commands."""
-    async with new_database(servers, is_migrated=True) as url:
-        engine = create_engine(url, application="tests", pool_size=2)
-        async with AsyncSession(engine, expire_on_commit=False) as session:
-            yield session, hive_environment | {"DATABASE_URL": url}
-        await engine.dispose()
-
-
-async def test_the_command_lists_retries_and_purges(quiet: tuple[AsyncSession, dict[str, str]]) -> None:
-    session, environment = quiet
+@pytest.mark.committed
+async def test_the_command_lists_retries_and_purges(hive_environment: dict[str, str], session: AsyncSession) -> None:
     dead = await make_job(session, JobState.DEAD, last_error="ValueError: no\nand more", attempts=8, sends=9)
     other = await make_job(session, JobState.DEAD)
     done = await make_job(session, JobState.DONE)
 
-    code, said = hive_jobs(environment, "list", "--state", "dead")
+    code, said = hive_jobs(hive_environment, "list", "--state", "dead")
     assert (code, said.count("\n")) == (0, 2)
     assert f"{dead.id}  dead" in said
     assert "notify  ValueError: no\n" in said
 
-    assert hive_jobs(environment, "retry", str(dead.id)) == (0, "1 will be tried again.\n")
+    assert hive_jobs(hive_environment, "retry", str(dead.id)) == (0, "1 will be tried again.\n")
     await session.refresh(dead)
     assert (dead.state, dead.attempts, dead.sends) == (JobState.WAITING, 0, 0)
     await session.commit()
 
-    assert hive_jobs(environment, "purge") == (0, "Forgot 1.\n")
-    assert hive_jobs(environment, "purge", "--dead", "--older-than", "1") == (0, "Forgot 0.\n")
-    assert hive_jobs(environment, "purge", "--dead") == (0, "Forgot 1.\n")
+    assert hive_jobs(hive_environment, "purge") == (0, "Forgot 1.\n")
+    assert hive_jobs(hive_environment, "purge", "--dead", "--older-than", "1") == (0, "Forgot 0.\n")
+    assert hive_jobs(hive_environment, "purge", "--dead") == (0, "Forgot 1.\n")
     left = set(await session.scalars(select(Job.id)))
     assert left == {dead.id}
     assert not {other.id, done.id} & left

@@ -128,7 +128,7 @@ async def test_a_job_that_comes_several_times_works_once(
 
 
 async def test_a_job_survives_the_worker_that_is_killed_with_it(
-    hive_environment: dict[str, str], running_system: RunningSystem, session: AsyncSession, user: User, redis_url: str
+    hive_environment: dict[str, str], session: AsyncSession, user: User, redis_url: str
 ) -> None:
     """The message is lost with its worker and with Redis; the row has the job sent again."""
     redis = connect_redis(redis_url)
@@ -140,7 +140,10 @@ async def test_a_job_survives_the_worker_that_is_killed_with_it(
     await redis.aclose()
     command = ["-m", "celery", "-A", "app.workers.celery_app", "worker", "--loglevel=INFO"]
 
-    with HiveProcess(command, hive_environment) as worker:
+    with (
+        HiveProcess(["-m", "app.cli", "relay"], hive_environment),
+        HiveProcess(command, hive_environment) as worker,
+    ):
         worker.wait_for_output("ready.")
         await until_done(session, job)
         pool = children_of(worker.process.pid)

@@ -20,10 +20,10 @@ MOST = 20
 
 
 @pytest.fixture(scope="module")
-def addresses(hive_environment: dict[str, str]) -> Iterator[list[str]]:
+def addresses(system_environment: dict[str, str]) -> Iterator[list[str]]:
     """Two API processes behind a proxy on this machine, where each caller has twenty requests a minute."""
     further = {"REQUESTS_PER_MINUTE": str(MOST), "TRUSTED_PROXIES": "127.0.0.1", "LOG_LEVEL": "WARNING"}
-    with running_apis(2, hive_environment | further) as apis:
+    with running_apis(2, system_environment | further) as apis:
         yield [api.base_url for api in apis]
 
 

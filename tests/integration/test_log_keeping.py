@@ -47,13 +47,13 @@ async def copy_of(url: str, servers: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def url(servers: str) -> AsyncIterator[str]:
+    """A database whose log is new, and which can be copied and given back."""
     async with new_database(servers, is_migrated=True) as url:
         yield url
 
 
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[Database]:
-    """A log of its own, in which no relay is at work but those of these tests."""
     database = Database.connect(url, application="tests", pool_size=5)
     yield database
     await database.close()

@@ -48,9 +48,9 @@ def start_api(environment: dict[str, str], port: int, metrics_port: int) -> Hive
 
 
 @pytest.fixture(scope="module")
-def api(hive_environment: dict[str, str]) -> Iterator[Api]:
+def api(system_environment: dict[str, str]) -> Iterator[Api]:
     port, metrics_port = free_port(), free_port()
-    with start_api(hive_environment, port, metrics_port) as process:
+    with start_api(system_environment, port, metrics_port) as process:
         metrics = f"http://127.0.0.1:{metrics_port}/metrics"
         wait_until(lambda: answers(metrics, process), timeout=30, what="the metrics")
         address = f"http://127.0.0.1:{port}"

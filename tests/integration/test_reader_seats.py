@@ -24,9 +24,9 @@ MOST = 3
 
 
 @pytest.fixture(scope="module")
-def small_api(hive_environment: dict[str, str]) -> Iterator[RunningSystem]:
+def small_api(system_environment: dict[str, str]) -> Iterator[RunningSystem]:
     """An API process where each user may have three readers."""
-    with running_apis(1, hive_environment | {"MAX_SOCKETS_PER_USER": str(MOST)}) as [api]:
+    with running_apis(1, system_environment | {"MAX_SOCKETS_PER_USER": str(MOST)}) as [api]:
         yield RunningSystem(address=api.base_url, sockets=api.sockets)
 
 

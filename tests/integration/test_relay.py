@@ -24,7 +24,6 @@ from app.events.stream import EventStream
 from app.events.types import ChatMessage
 from app.models import Event, EventLog, Job, JobName, JobState, User
 from tests.utils.driver_connections import NotingConnections
-from tests.utils.own_database import driver_url, engine, own_database  # noqa: F401  # Fixtures.
 from tests.utils.test_utils import nothing_queued
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
@@ -113,7 +112,7 @@ async def test_two_relays_at_once_give_each_number_once(database: Database, user
 async def test_an_event_takes_few_statements_and_none_waiting_fewer(
     sessions: async_sessionmaker[AsyncSession],
     driver_connections: Connections,
-    engine: AsyncEngine,  # noqa: F811  # The fixture.
+    engine: AsyncEngine,
     redis: PrefixedRedis,
     user: User,
 ) -> None:

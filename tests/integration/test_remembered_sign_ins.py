@@ -301,11 +301,11 @@ async def test_changes_are_purged(session: AsyncSession, engine: AsyncEngine, us
 
 
 @pytest.fixture(scope="module")
-def addresses(hive_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+def addresses(system_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Two API processes without Redis, and no relay that would tell them anything."""
     nowhere: Path = tmp_path_factory.mktemp("no-redis") / "socket"
     further = {"REDIS_URL": f"unix://{nowhere}", "LOG_LEVEL": "ERROR"}
-    with running_apis(2, hive_environment | further) as apis:
+    with running_apis(2, system_environment | further) as apis:
         yield [api.base_url for api in apis]
 
 

@@ -19,13 +19,13 @@ from app.core.redis import connect_redis
 from app.database import Database
 from app.events import outbox
 from app.events.jobs import ask_for_job
+from app.events.published import read_log
 from app.events.relay import Relay, number_events
 from app.events.types import ChatMessage
 from app.models import Event, EventType, Job, JobName, JobState, TaskStatus, User
 from app.services.job_service import perform
 from tests.builders.tasks import create_task
 from tests.conftest import RunningSystem, token_of
-from tests.utils.databases import new_database
 from tests.utils.processes import HiveProcess
 from tests.utils.test_utils import events_of, nothing_queued, wait_until, wait_until_async
 
@@ -146,25 +146,24 @@ def requests_in(said: pytest.LogCaptureFixture, event: str) -> dict[object, obje
 
 
 async def test_the_relay_says_which_events_and_jobs_came_from_which_requests(
-    servers: str, redis_url: str, user: User, said: pytest.LogCaptureFixture
+    database: Database, redis_url: str, user: User, said: pytest.LogCaptureFixture
 ) -> None:
     clear_contextvars()
     request_id = new_id()
-    async with new_database(servers, is_migrated=True) as url:
-        database = Database.connect(url, application="tests", pool_size=2)
-        redis = connect_redis(redis_url)
-        for bound in ({"request_id": request_id}, {}):
-            with bound_contextvars(**bound):
-                async with database.unit_of_work() as unit:
-                    await outbox.record(unit, ChatMessage(message="hello"), actor=Actor.of(user), audience=None)
-                    job = ask_for_job(unit, JobName.TEST)
-        relay = Relay(database, redis, lambda _jobs: asyncio.sleep(0), nothing_queued)
+    redis = connect_redis(redis_url)
+    for bound in ({"request_id": request_id}, {}):
+        with bound_contextvars(**bound):
+            async with database.unit_of_work() as unit:
+                await outbox.record(unit, ChatMessage(message="hello"), actor=Actor.of(user), audience=None)
+                job = ask_for_job(unit, JobName.TEST)
+    async with database.unit_of_work() as unit:
+        before = (await read_log(unit)).last_seq
+    relay = Relay(database, redis, lambda _jobs: asyncio.sleep(0), nothing_queued)
 
-        assert await number_events(database, limit=10) == 2
-        await relay.relay_jobs()
+    assert await number_events(database, limit=10) == 2
+    await relay.relay_jobs()
 
-        assert requests_in(said, "numbered events") == {1: request_id, 2: None}
-        assert len(requests_in(said, "sending jobs")) == 2
-        assert requests_in(said, "sending jobs")[str(job.id)] is None
-        await redis.aclose()
-        await database.close()
+    assert requests_in(said, "numbered events") == {before + 1: request_id, before + 2: None}
+    assert len(requests_in(said, "sending jobs")) == 2
+    assert requests_in(said, "sending jobs")[str(job.id)] is None
+    await redis.aclose()

@@ -23,7 +23,6 @@ from app.models import Job, JobName, JobState
 from app.services.job_service import perform
 from app.workers.carrier import CeleryCarrier
 from tests.utils.driver_connections import NotingConnections
-from tests.utils.own_database import driver_url, engine, own_database  # noqa: F401  # Fixtures.
 
 pytestmark = pytest.mark.committed
 
@@ -199,7 +198,7 @@ async def test_sending_jobs_costs_one_statement_however_many_there_are(
     driver_connections: Connections,
     redis: PrefixedRedis,
     queue: Queue,
-    engine: AsyncEngine,  # noqa: F811  # The fixture.
+    engine: AsyncEngine,
 ) -> None:
     jobs = [await create_job(session) for _ in range(3)]
     sent: list[str] = []

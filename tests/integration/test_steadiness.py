@@ -19,7 +19,7 @@ from app.events.jobs import ask_for_job
 from app.events.relay import Relay
 from app.events.types import ChatMessage
 from app.main import _begin_again_after_faults
-from app.models import JobName, Task, TaskStatus, User
+from app.models import Event, EventType, JobName, Task, TaskStatus, User
 from app.reads.dashboard_reads import DashboardReads
 from app.websockets.connection import Connection
 from app.websockets.connection_manager import ConnectionManager
@@ -28,7 +28,7 @@ from tests.builders.tasks import create_task
 from tests.builders.users import create_user
 from tests.conftest import ClientAs
 from tests.utils.databases import new_database
-from tests.utils.test_utils import nothing_queued, problem, wait_until_async
+from tests.utils.test_utils import PATIENCE, nothing_queued, problem, wait_until_async
 
 
 async def test_background_work_that_breaks_begins_again() -> None:
@@ -48,32 +48,33 @@ async def test_background_work_that_breaks_begins_again() -> None:
 
 @pytest.mark.committed
 async def test_a_broker_that_hangs_holds_up_no_event(
-    servers: str, redis_url: str, session: AsyncSession, user: User
+    database_url: str, redis_url: str, session: AsyncSession, user: User
 ) -> None:
-    hanging = asyncio.Event()
+    is_hanging = asyncio.Event()
 
     async def hang(_jobs: Sequence[DueJob]) -> None:
-        await hanging.wait()
+        is_hanging.set()
+        await asyncio.Event().wait()
 
-    async with new_database(servers, is_migrated=True) as url:
-        database = Database.connect(url, application="tests", pool_size=4)
-        redis = connect_redis(redis_url)
-        async with database.unit_of_work() as unit:
-            ask_for_job(unit, JobName.TEST)
-        relaying = asyncio.create_task(Relay(database, redis, hang, nothing_queued).run())
-        async with database.unit_of_work() as unit:
-            message = ChatMessage(message="still heard")
-            await outbox.record(unit, message, actor=Actor.of(user), audience=None)
+    ask_for_job(session, JobName.TEST)
+    await session.commit()
+    database, redis = Database.connect(database_url, application="tests", pool_size=4), connect_redis(redis_url)
+    relaying = asyncio.create_task(Relay(database, redis, hang, nothing_queued).run())
+    async with asyncio.timeout(PATIENCE):
+        await is_hanging.wait()
+    message = ChatMessage(message="still heard")
+    await outbox.record(session, message, actor=Actor.of(user), audience=None)
+    await session.commit()
 
-        async def is_numbered() -> bool:
-            async with database.unit_of_work() as unit:
-                return bool(await unit.scalar(text("SELECT published_seq FROM event_log")))
+    async def is_numbered() -> bool:
+        await session.commit()
+        return await session.scalar(select(Event.seq).where(Event.type == EventType.CHAT_MESSAGE)) is not None
 
-        await wait_until_async(is_numbered, what="the event")
-        relaying.cancel()
-        await asyncio.gather(relaying, return_exceptions=True)
-        await redis.aclose()
-        await database.close()
+    await wait_until_async(is_numbered, what="the event")
+    relaying.cancel()
+    await asyncio.gather(relaying, return_exceptions=True)
+    await redis.aclose()
+    await database.close()
 
 
 @pytest.mark.committed

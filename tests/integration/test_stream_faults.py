@@ -30,7 +30,7 @@ SOMEBODY = Actor(uuid4())
 
 @pytest.fixture
 async def database(servers: str) -> AsyncIterator[Database]:
-    """A log of its own, in which no relay is at work but those of these tests."""
+    """One whose log is new: it has given no number yet."""
     async with new_database(servers, is_migrated=True) as url:
         database = Database.connect(url, application="tests", pool_size=5)
         yield database

@@ -27,10 +27,10 @@ PATIENCE = 30
 
 
 @pytest.fixture(scope="module")
-def ports(hive_environment: dict[str, str]) -> Iterator[tuple[int, int]]:
+def ports(system_environment: dict[str, str]) -> Iterator[tuple[int, int]]:
     """Those of an API process, for requests and for scrapers."""
     port, metrics_port = free_port(), free_port()
-    environment = hive_environment | {"PORT": str(port), "METRICS_PORT": str(metrics_port), "LOG_LEVEL": "WARNING"}
+    environment = system_environment | {"PORT": str(port), "METRICS_PORT": str(metrics_port), "LOG_LEVEL": "WARNING"}
     with HiveProcess(["-m", "app.cli", "api"], environment) as api:
         wait_until(lambda: answers(f"http://127.0.0.1:{metrics_port}/metrics", api), timeout=30, what="the API")
         yield port, metrics_port

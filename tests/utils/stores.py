@@ -1,0 +1,86 @@
+"""A database and a database of Redis: what the tests of one kind have to themselves."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from asyncpg.exceptions import DeadlockDetectedError, ForeignKeyViolationError
+from pydantic import SecretStr
+from sqlalchemy import delete, text, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app import embedded
+from app.config import Settings
+from app.database import create_engine
+from app.models import Base, EventLog
+from tests.utils.databases import new_database
+from tests.utils.test_utils import wait_until_async
+
+ROOT = Path(__file__).resolve().parents[2]
+# What another transaction at the same rows can cause: one in another order, or one that makes new rows meanwhile.
+AT_THE_SAME_ROWS = (DeadlockDetectedError, ForeignKeyViolationError)
+# How HIVE's long-running programs name their connections.
+PROGRAMS_CONNECTED = text(
+    "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name ~ '^hive (api|relay|worker|scheduler)'"
+)
+
+
+@dataclass(frozen=True)
+class Stores:
+    database_url: str
+    redis_url: str
+    settings: Settings
+    engine: AsyncEngine
+
+    async def empty_tables(self) -> None:
+        """Delete all rows. Where a relay and a worker run, they may be at some of them in another order."""
+        for _ in range(10):
+            try:
+                await _delete_rows(self.engine)
+            except DBAPIError as error:
+                if not isinstance(error.orig.__cause__ if error.orig else None, AT_THE_SAME_ROWS):
+                    raise
+            else:
+                return
+        raise AssertionError("the tables can't be emptied")
+
+    async def until_no_program_is_connected(self) -> None:
+        """Wait until the last process of HIVE has left the database; fail if one stays."""
+
+        async def is_alone() -> bool:
+            async with self.engine.connect() as connection:
+                return not (await connection.scalars(PROGRAMS_CONNECTED)).all()
+
+        await wait_until_async(
+            is_alone, timeout=10, what="the end of a process on a database where only the tests may be at work"
+        )
+
+
+@asynccontextmanager
+async def new_stores(servers: str, data_dir: Path, *, redis_number: int) -> AsyncIterator[Stores]:
+    """Make a migrated database, and connect nothing yet."""
+    redis_url = f"{embedded.redis_url(servers)}?db={redis_number}"
+    async with new_database(servers, is_migrated=True) as database_url:
+        engine = create_engine(database_url, application="tests", pool_size=30)
+        settings = Settings(
+            _env_file=ROOT / ".env.test",
+            database_url=SecretStr(database_url),
+            redis_url=SecretStr(redis_url),
+            hive_data_dir=data_dir,
+        )
+        yield Stores(database_url, redis_url, settings, engine)
+        await engine.dispose()
+
+
+async def _delete_rows(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            # The log goes on counting: processes that outlive a test know how far it came.
+            if table is not EventLog.__table__:
+                await connection.execute(delete(table))
+        # As when they are purged. Otherwise the stream would tell a new process of events that the log lacks, and it
+        # would take the database for a restored one.
+        await connection.execute(update(EventLog).values(purged_seq=EventLog.last_seq))
