@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import resource
+import signal
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,6 +16,7 @@ from app.api.metrics import create_metrics_app
 from app.config import Settings
 from app.main import create_app
 from app.state import State
+from app.stopping import heeded_stop_signals
 from app.websockets.conversation import MAX_MESSAGE_BYTES
 from app.websockets.uvicorn_protocol import FrameProtocol
 
@@ -54,6 +57,23 @@ class Server(uvicorn.Server):
             self._metrics = MetricsServer(self._app.state.hive, self._scrapers)
         _set_aside_what_stays()
 
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop on more signals than uvicorn does, and end by the one that came, as it does."""
+        before = {number: signal.signal(number, self.handle_exit) for number in heeded_stop_signals()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self._captured_signals:
+            signal.raise_signal(self._captured_signals[0])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's own signature.
+        # uvicorn cuts off the requests in progress on a second SIGINT. They get their five seconds here.
+        self._captured_signals.append(sig)
+        self.should_exit = True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.hive.sockets.connections.end_streams()
         if self._metrics is not None:
@@ -89,7 +109,7 @@ class MetricsServer(uvicorn.Server):
 
 
 def serve(settings: Settings, listener: socket.socket, scrapers: socket.socket | None) -> bool:
-    """Serve until SIGTERM or SIGINT; whether it came so far as to start."""
+    """Serve until told to stop; whether it came so far as to start."""
     _allow_many_open_files()
     server = Server(create_app(settings), scrapers)
     server.run(sockets=[listener])

@@ -1,7 +1,6 @@
 """The process in which a relay runs."""
 
 import asyncio
-import signal
 from collections.abc import Sequence
 
 from app.backing import Backing
@@ -11,11 +10,12 @@ from app.core.redis import connect_redis
 from app.database import Database
 from app.events.due_jobs import DueJob
 from app.events.relay import Relay
+from app.stopping import cancel_when_told
 from app.workers.carrier import CeleryCarrier
 
 
 async def run_relay(settings: Settings, backing: Backing) -> None:
-    """Relay until SIGTERM or SIGINT."""
+    """Relay until told to stop."""
     configure_logging(settings, "relay")
     database = Database.connect(backing.database_url, application="relay", pool_size=3)
     redis = connect_redis(backing.redis_url, prefix=settings.redis_prefix)
@@ -28,9 +28,7 @@ async def run_relay(settings: Settings, backing: Backing) -> None:
         return await asyncio.to_thread(carrier.count_queued)
 
     relaying = asyncio.create_task(Relay(database, redis, send_jobs, count_queued).run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, relaying.cancel)
+    cancel_when_told(relaying)
     try:
         await relaying
     except asyncio.CancelledError:

@@ -1,7 +1,6 @@
 """The process in which a scheduler runs."""
 
 import asyncio
-import signal
 
 import structlog
 
@@ -11,6 +10,7 @@ from app.core.errors import HiveError
 from app.core.logging import configure_logging
 from app.database import Database
 from app.events.schedule import ask_for_scheduled_jobs
+from app.stopping import cancel_when_told
 
 LOOK_SECONDS = 5.0
 
@@ -18,13 +18,11 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 async def run_scheduler(settings: Settings, backing: Backing) -> None:
-    """Ask for the jobs that come by the clock until SIGTERM or SIGINT. Any number of these may run at once."""
+    """Ask for the jobs that come by the clock until told to stop. Any number of these may run at once."""
     configure_logging(settings, "scheduler")
     database = Database.connect(backing.database_url, application="scheduler", pool_size=1)
     scheduling = asyncio.create_task(_schedule(database))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, scheduling.cancel)
+    cancel_when_told(scheduling)
     try:
         await scheduling
     except asyncio.CancelledError:

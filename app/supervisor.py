@@ -11,15 +11,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from app.servers.tether import tethered
+from app.stopping import STOP_SIGNALS, heeded_stop_signals
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0
 STEADY = 30.0  # seconds alive, after which a death counts as the first one again
 PATIENCE = 7.0  # seconds between SIGTERM and SIGKILL
+IMPATIENCE = 1.0  # seconds after which another Ctrl-C is a second one, and not the first one come twice
 PROBE_PAUSE = 0.1
 HEAD_START = 5.0  # seconds at most that parts wait for those that start first
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Announce = Callable[[str], None]
 
@@ -39,13 +39,14 @@ class Part:
 
 
 class Supervisor:
-    """Runs the parts until SIGINT, SIGTERM or SIGHUP. `announce` gets one line for people at a time."""
+    """Runs the parts until told to stop. `announce` gets one line for people at a time."""
 
     def __init__(self, parts: Sequence[Part], announce: Announce) -> None:
         self._announce = quietly(announce)
         self._runs = [PartRun(part, self._announce) for part in parts]
         self._waiting: list[tuple[Callable[[], bool], Callable[[], None]]] = []
         self._exit_code: int | None = None
+        self._stopping_since = 0.0
         self._kill_at: float | None = None
 
     def when(self, probe: Callable[[], bool], action: Callable[[], None]) -> None:
@@ -80,7 +81,7 @@ class Supervisor:
     def _turn(self, signals: "Signals") -> None:
         for number in signals.wait(self._patience()):
             if number in STOP_SIGNALS:
-                self._stop_on_signal()
+                self._stop_on_signal(number)
         for run in self._runs:
             self._look_after(run)
         if self._exit_code is None:
@@ -106,15 +107,16 @@ class Supervisor:
         if not any(run.is_alive or run.start_at is not None for run in self._runs):
             self._stop(1 if code else 0)
 
-    def _stop_on_signal(self) -> None:
+    def _stop_on_signal(self, number: int) -> None:
         if self._exit_code is None:
             self._stop(0)
-        else:
+        elif number == signal.SIGINT and time.monotonic() - self._stopping_since >= IMPATIENCE:
             self._kill()
 
     def _stop(self, exit_code: int) -> None:
         self._exit_code = exit_code
-        self._kill_at = time.monotonic() + PATIENCE
+        self._stopping_since = time.monotonic()
+        self._kill_at = self._stopping_since + PATIENCE
         for run in self._runs:
             run.terminate()
 
@@ -238,11 +240,8 @@ def signal_numbers() -> Iterator[Signals]:
     """Signals as something to wait for. To block them would not do: other threads would get them."""
     waking, woken = socket.socketpair()
     waking.settimeout(0)
-    # Whoever starts HIVE with nohup wants it to outlive the terminal.
-    kept = [
-        number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP
-    ]
-    before = {number: signal.signal(number, lambda *_: None) for number in (*kept, signal.SIGCHLD)}
+    awaited = (*heeded_stop_signals(), signal.SIGCHLD)
+    before = {number: signal.signal(number, lambda *_: None) for number in awaited}
     descriptor_before = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
     try:
         yield Signals(woken)

@@ -65,6 +65,8 @@ def _configuration_from_environment() -> dict[str, Any]:
     return configuration(settings, locate_backing(settings).redis_url)
 
 
-celery_app = Celery("hive", include=["app.workers.tasks", "app.workers.process"])
+# In this order: what can't work is refused before anything is started.
+OF_A_WORKER = ["app.workers.pools", "app.workers.tasks", "app.workers.process", "app.workers.stopping"]
+celery_app = Celery("hive", include=OF_A_WORKER)
 # Given as a function, it's called when Celery first needs it: importing this module reads no settings.
 celery_app.add_defaults(_configuration_from_environment)

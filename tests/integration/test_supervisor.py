@@ -12,6 +12,7 @@ import pytest
 
 from app import supervisor
 from app.servers.process import is_zombie, process_ids
+from app.stopping import STOP_SIGNALS
 from tests.utils.test_utils import wait_until
 
 pytestmark = pytest.mark.timeout(60)
@@ -48,6 +49,15 @@ open(sys.argv[1] + "/ready", "w").close()
 time.sleep(60)
 """
 
+# A part that ends when it may.
+SLOW = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open(sys.argv[1] + "/ready", "w").close()
+while not os.path.exists(sys.argv[1] + "/may-end"):
+    time.sleep(0.01)
+open(sys.argv[1] + "/asked", "a").write("in good order")
+"""
+
 STUBBORN = """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 open(sys.argv[1] + "/ready", "w").close()
@@ -66,12 +76,12 @@ time.sleep(60)
 
 class Supervised:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder = folder
+        self.folder = folder
         self._stack = stack
 
     def start(self, setup: str) -> subprocess.Popen[str]:
         program = PROGRAM.replace("{setup}", setup)
-        command = [sys.executable, "-c", program, str(self._folder)]
+        command = [sys.executable, "-c", program, str(self.folder)]
         pipe = subprocess.PIPE
         process = subprocess.Popen(command, cwd=CHECKOUT, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
         self._stack.enter_context(process)
@@ -79,17 +89,17 @@ class Supervised:
         return process
 
     def wait_until_ready(self) -> None:
-        wait_until((self._folder / "ready").exists, what="the part to be ready")
+        wait_until((self.folder / "ready").exists, what="the part to be ready")
 
     @property
     def signals_received(self) -> str:
-        asked = self._folder / "asked"
+        asked = self.folder / "asked"
         return asked.read_text() if asked.exists() else ""
 
     @property
     def processes(self) -> set[int]:
         """The parts, and what they have started; not the supervisor itself."""
-        return {pid for pid in process_ids() if is_part(pid, self._folder)}
+        return {pid for pid in process_ids() if is_part(pid, self.folder)}
 
 
 @pytest.fixture
@@ -116,7 +126,7 @@ def test_ctrl_c_ends_the_parts_in_good_order(supervised: Supervised) -> None:
     assert not supervised.processes
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_other_signals_end_it_as_well(supervised: Supervised, number: signal.Signals) -> None:
     process = supervised.start(single(STEADY))
     supervised.wait_until_ready()
@@ -142,14 +152,30 @@ def test_a_stubborn_part_is_killed(supervised: Supervised) -> None:
 
 
 def test_a_second_ctrl_c_does_not_wait(supervised: Supervised) -> None:
-    process = supervised.start("supervisor.PATIENCE = 60\n" + single(STUBBORN))
+    process = supervised.start("supervisor.PATIENCE = 60\nsupervisor.IMPATIENCE = 0\n" + single(STUBBORN))
     supervised.wait_until_ready()
-    for _ in range(2):
-        process.send_signal(signal.SIGINT)
-        # One pending signal takes up the next of the same number, so that the first has to be seen.
-        wait_until(lambda: process.poll() is not None or not has_pending_signal(process.pid), what="the signal")
+    signal_twice(process, signal.SIGINT)
     assert process.wait() == 0
     assert not supervised.processes
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_one_request_that_comes_twice_is_no_impatience(supervised: Supervised, number: signal.Signals) -> None:
+    """A service manager and a terminal that closes send a signal more than once, or one after another."""
+    process = supervised.start("supervisor.PATIENCE = 60\nsupervisor.IMPATIENCE = 60\n" + single(SLOW))
+    supervised.wait_until_ready()
+    signal_twice(process, number)
+    (supervised.folder / "may-end").touch()
+    said, _ = process.communicate()
+    assert (process.returncode, said) == (0, "")
+    assert supervised.signals_received == "in good order"
+
+
+def signal_twice(process: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    for _ in range(2):
+        process.send_signal(number)
+        # One pending signal takes up the next of the same number, so that the first has to be seen.
+        wait_until(lambda: process.poll() is not None or not has_pending_signal(process.pid), what="the signal")
 
 
 def test_what_a_part_started_goes_with_it(supervised: Supervised) -> None:

@@ -179,13 +179,14 @@ class ChaosSystem:
         for kind, number in self._wanted.items():
             for _ in range(number):
                 # Each has a data folder, as if it ran on a machine of its own.
-                part = kind({**self._environment(), "HIVE_DATA_DIR": str(self.folder / f"part{len(self._parts)}")})
+                part = kind({**self.environment(), "HIVE_DATA_DIR": str(self.folder / f"part{len(self._parts)}")})
                 self._parts.append(self._stack.enter_context(part))
         await asyncio.gather(*(part.until_ready() for part in self._parts))
         if self.relays:
             await self.active_relay()
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What each part is started with."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": os.environ.get("HOME", "/"),

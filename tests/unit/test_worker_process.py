@@ -1,10 +1,18 @@
 """What a worker's process sees to around its work."""
 
 import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from celery import signals
 
 from app.workers import process
+from app.workers.celery_app import celery_app
+from app.workers.pools import refuse_what_does_not_work
+from tests.conftest import ROOT
 
 
 def test_before_it_forks_the_collector_of_garbage_lets_go_of_what_is_loaded() -> None:
@@ -16,3 +24,28 @@ def test_before_it_forks_the_collector_of_garbage_lets_go_of_what_is_loaded() ->
         assert len(gc.get_objects(generation=2)) < gc.get_freeze_count() / 10
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"pool_cls": "threads"}, "can't have the pool threads"),
+        ({"pool": "threads", "pool_cls": "prefork"}, "can't have the pool threads"),
+        ({"pool_cls": "prefork", "autoscale": "4,1"}, "can't have --autoscale"),
+        ({"autoscale": "4,1"}, "can't have --autoscale"),
+    ],
+)
+def test_a_pool_that_does_not_work_is_refused_at_start(options: dict[str, str], told: str) -> None:
+    with pytest.raises(SystemExit) as refused:
+        refuse_what_does_not_work(options, conf=celery_app.conf)
+    assert told in str(refused.value)
+
+
+def test_a_refused_worker_ends_with_a_sentence_and_starts_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "celery", "-A", "app.workers.celery_app", "worker", "--pool=threads"]
+    environment = {"PATH": os.environ["PATH"], "HIVE_DATA_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("hive: a worker can't have the pool threads: ")
+    assert ended.stderr.count("\n") == 1
+    assert {entry.name for entry in tmp_path.iterdir()} <= {"secrets.json"}
