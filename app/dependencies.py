@@ -41,6 +41,7 @@ from app.services.idempotency_service import IdempotencyService, RequestIdentity
 from app.services.job_admin import JobAdmin
 from app.services.pages import CursorCodec, Pager
 from app.services.preconditions import Precondition, precondition_of
+from app.services.whoami_service import WhoamiService
 from app.session import Session
 from app.state import State
 from app.websockets.readers import Departure
@@ -390,6 +391,7 @@ AgentServiceDep = Annotated[AgentService, _over(AgentService)]
 ApiTokenServiceDep = Annotated[ApiTokenService, _over(ApiTokenService)]
 EventTicketServiceDep = Annotated[EventTicketService, _over(EventTicketService)]
 NotificationServiceDep = Annotated[NotificationService, _over(NotificationService)]
+WhoamiServiceDep = Annotated[WhoamiService, _over(WhoamiService)]
 JobAdminDep = Annotated[JobAdmin, _over(JobAdmin)]
 PagerDep = Annotated[Pager, Depends(get_pager)]
 

@@ -149,6 +149,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", f"{API}/notifications/{{notification_id}}/read"): signed_in(404),
     ("GET", f"{API}/admin/jobs"): admin(200),
     ("GET", f"{API}/dashboard/summary"): anyone(),
+    ("GET", f"{API}/whoami"): Row((401, 200, 200, 200, 200, 401, 200, 200, 200)),
     ("POST", f"{API}/debug/run_test_celery_task"): admin(202),
     ("SOCKET", "/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401, OPEN, 4403, OPEN)),
     ("SOCKET", f"{API}/ws"): Row((4401, OPEN, OPEN, OPEN, OPEN, 4401, OPEN, 4403, OPEN)),

@@ -18,6 +18,7 @@ from app.api.api_v1 import (
     tokens,
     users,
     websocket,
+    whoami,
 )
 from app.api.problems import EVERY_ROUTE, responses
 from app.dependencies import StrictParameters
@@ -40,6 +41,7 @@ def build_router(*, with_debug: bool) -> APIRouter:
         notifications.router,
         admin.router,
         dashboard.router,
+        whoami.router,
     ]
     for each in routers + ([debug.router] if with_debug else []):
         router.include_router(each, responses=responses(429))
