@@ -14,6 +14,7 @@ from starlette.types import Scope
 from app.api.quick_routes import AN_ID, TASKS, Call, QuickRoute
 from app.api.task_answers import change_answer, path_of
 from app.core.permissions import Actor
+from app.core.time_zones import Day
 from app.models import Scope as TokenScope
 from app.models import Task
 from app.schemas.task import TaskAssign, TaskClaim, TaskCreate, TaskStatusUpdate, TaskUpdate
@@ -51,8 +52,12 @@ def _reader_of(model: type[Model]) -> Callable[[bytes], Model]:
 
 
 async def _create(call: Call[bool, TaskCreate]) -> Response:
-    # The task, its event and what follows from it are written together, and nothing was read before.
-    async with call.state.database.quick_statement() as session:
+    # The task, its event and what follows from it are written together, and nothing was read before; unless it has to
+    # be read where a day ends.
+    database = call.state.database
+    async with (
+        database.quick_unit_of_work() if isinstance(call.body.due_at, Day) else database.quick_statement() as session
+    ):
         task = await TaskService(session).create(call.actor, call.body)
     return change_answer(task, call.actor, status=201, headers={"Location": path_of(task)})
 

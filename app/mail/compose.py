@@ -1,8 +1,9 @@
 """The mail that tells somebody of a notification: what is said, and where the words of other people stand in it."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -49,6 +50,7 @@ class NotificationMail:
     task_title: str | None
     task_id: UUID | None
     due_at: datetime | None
+    time_zone: str
     link: str | None
     message_id: str
 
@@ -62,7 +64,7 @@ def compose(notification: NotificationMail) -> Mail:
         "headline": headline,
         "title": title,
         "task_id": notification.task_id,
-        "due": _moment(notification.due_at),
+        "due": _moment(notification.due_at, notification.time_zone),
         "link": notification.link,
         "subject": subject,
     }
@@ -95,5 +97,10 @@ def _headline(notification: NotificationMail) -> str:
     return f"{headline} in the chat" if is_in_chat else headline
 
 
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+def _moment(moment: datetime | None, time_zone: str) -> str | None:
+    """Write the time as it is there, with the zone's name, and its offset unless it is UTC's own."""
+    if moment is None:
+        return None
+    local = moment.astimezone(ZoneInfo(time_zone))
+    offset = "" if time_zone == "UTC" else f" (UTC{local.isoformat()[-6:]})"
+    return f"{local:%Y-%m-%d %H:%M} {time_zone}{offset}"

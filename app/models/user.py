@@ -31,6 +31,8 @@ class User(Identified, Timestamped, Base):
     role: Mapped[str] = mapped_column(server_default="")
     skills: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     impact_score: Mapped[int] = mapped_column(server_default=text("0"))
+    # An agent's is not asked for: it is where its owner is.
+    time_zone: Mapped[str] = mapped_column(server_default="UTC")
     version: Mapped[int] = mapped_column(server_default=text("1"))
     mail_notifications: Mapped[bool] = mapped_column(server_default=text("true"))
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))

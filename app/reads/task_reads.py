@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from uuid import UUID
 
 from asyncpg import Record
@@ -9,6 +9,7 @@ from app.core.permissions import Actor, TaskNotFound
 from app.database import Database
 from app.reads.task_statements import fixed_limit, one_task, page_of_tasks
 from app.schemas.task import TaskFilter, TaskListQuery
+from app.services.due_times import SELECT_TIME_ZONE, names_day, settle_filter
 from app.services.pages import CursorCodec, Position
 from app.services.task_filter import filter_values
 from app.services.task_lists import scope_of_tasks
@@ -55,6 +56,8 @@ class TaskReads:
         return FoundTask(*row)
 
     async def list(self, actor: Actor, query: TaskListQuery) -> FoundTasks:
+        if names_day(query):
+            query = settle_filter(query, await self._time_zone(actor))
         scope = scope_of_tasks(actor, query)
         position = self._cursors.decode(query.cursor, scope=scope) if query.cursor else None
         way = _way_to_ask(actor, query, position)
@@ -65,6 +68,11 @@ class TaskReads:
         cursor = self._cursors.encode(Position(last_key, last_id), scope=scope) if last_id else None
         return FoundTasks(json, cursor, seq, epoch)
 
+    async def _time_zone(self, actor: Actor) -> str:
+        row = await self._read(_time_zone(), {"user_id": actor.id})
+        assert row is not None
+        return str(row[0])
+
     async def _read(self, statement: Statement, given: Mapping[str, object]) -> Record | None:
         return await self._database.read(statement.sql, statement.arguments(given))
 
@@ -73,6 +81,11 @@ class TaskReads:
             del self._statements[next(iter(self._statements))]
         self._statements[way] = statement
         return statement
+
+
+@cache
+def _time_zone() -> Statement:
+    return Statement.of(SELECT_TIME_ZONE)
 
 
 def _way_to_ask(actor: Actor, query: TaskListQuery, position: Position | None) -> object:

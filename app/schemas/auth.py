@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
-from app.schemas.fields import DisplayName, Email, Optionally, Password, Role, Skills, Strict, name_in
+from app.schemas.fields import DisplayName, Email, Optionally, Password, Role, Skills, Strict, TimeZone, name_in
 from app.schemas.user import UserResponse
 
 
@@ -17,6 +17,7 @@ class UserRegister(Strict):
     )
     role: Optionally[Role] = Field(default="", examples=["Ecosystem Designer"])
     skills: Optionally[Skills] = Field(default=[], examples=[["analysis"]])
+    time_zone: Optionally[TimeZone] = Field(default="UTC", examples=["Europe/Berlin"])
 
     @property
     def shown_name(self) -> str:

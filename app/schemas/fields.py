@@ -1,8 +1,9 @@
 """The kinds of values that come in from outside, each refusing what can't be stored or shown."""
 
 import json
+import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, TypeVar
 
 import email_validator
@@ -16,11 +17,13 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     StringConstraints,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, core_schema
 
+from app.core.time_zones import Day, time_zone_names
 from app.schemas.texts import CLEAN, NAME, ONE_LINE, SEEN
 
 # HIVE runs in internal networks, where names such as `corp.local` or `team.test` are real. This is the library's own
@@ -29,6 +32,9 @@ email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 LONGEST_NAME = 100
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
+# So that they begin and end within these years in every time zone.
+FIRST_DAY, LAST_DAY = date(1970, 1, 2), date(2999, 12, 30)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # The category of a task that is given none.
 DEFAULT_CATEGORY = "general"
 
@@ -99,6 +105,36 @@ def _require_text(value: Any) -> Any:
     if not isinstance(value, (str, datetime)):
         raise PydanticCustomError("invalid_datetime", "A time is a text as RFC 3339 has it.")
     return value
+
+
+def _read_due(value: Any, read_moment: ValidatorFunctionWrapHandler) -> datetime | Day:
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        moment: datetime = read_moment(value)
+        return moment
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        raise PydanticCustomError("invalid_datetime", "There is no such day.") from None
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise PydanticCustomError("datetime_out_of_range", "Times lie between the years 1970 and 3000.")
+    return Day(day)
+
+
+class _MomentOrDay:
+    """A time, or a date alone, which stands for a day in the time zone of the account."""
+
+    def __get_pydantic_core_schema__(self, _source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(_read_due, handler.generate_schema(Moment))
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        # The time first: a program that asks of a value whether it's a date is told so by a time too.
+        return {"anyOf": [{"type": "string", "format": each} for each in ("date-time", "date")]}
+
+
+def _require_time_zone(name: str) -> str:
+    if name not in time_zone_names():
+        raise PydanticCustomError("unknown_time_zone", "There is no time zone of this name; one is Europe/Berlin.")
+    return name
 
 
 def _as_integer(value: Any) -> Any:
@@ -174,6 +210,18 @@ SearchWords = Annotated[str, _at_most(200), NAME]
 TestMessage = Annotated[str, _at_most(200), ONE_LINE]
 ImpactPoints = Annotated[int, Field(ge=0, le=1_000_000, strict=True), BeforeValidator(_as_integer)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator(_in_range)]
+# Settled by `app/services/due_times.py`, which knows where the account is.
+Due = Annotated[datetime | Day, _MomentOrDay()]
+TimeZone = Annotated[
+    str,
+    _at_most(64),
+    AfterValidator(_require_time_zone),
+    Field(
+        description="A name of the IANA time zone database.",
+        examples=["Europe/Berlin"],
+        json_schema_extra={"pattern": "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$"},
+    ),
+]
 FutureMoment = Annotated[Moment, AfterValidator(_in_future)]
 ChatText = Annotated[str, StringConstraints(min_length=1, max_length=4_000), SEEN]
 LeaseSeconds = Annotated[int, Field(ge=30, le=86_400, strict=True), BeforeValidator(_as_integer)]

@@ -11,10 +11,10 @@ from app.schemas.fields import (
     EACH_ONCE,
     Category,
     Description,
+    Due,
     EmptyAs,
     ImpactPoints,
     LeaseSeconds,
-    Moment,
     Optionally,
     PageQuery,
     SearchWords,
@@ -26,6 +26,8 @@ from app.schemas.fields import (
 Priorities = Annotated[tuple[TaskPriority, ...], EACH_ONCE]
 Categories = Annotated[tuple[Category, ...], Field(max_length=50), EACH_ONCE]
 
+DUE_AT = "A time, or a date alone: the end of that day in the time zone of the account."
+
 
 class TaskCreate(Strict):
     title: Title = Field(examples=["Water the orchids"])
@@ -34,7 +36,7 @@ class TaskCreate(Strict):
     category: Optionally[Category] = Field(default=DEFAULT_CATEGORY, examples=["greenhouse"])
     priority: Optionally[TaskPriority] = TaskPriority.MEDIUM
     impact_points: Optionally[ImpactPoints] = 0
-    due_at: Moment | None = None
+    due_at: Due | None = Field(default=None, examples=["2030-12-24"], description=DUE_AT)
 
 
 class TaskUpdate(Strict):
@@ -48,7 +50,7 @@ class TaskUpdate(Strict):
     category: Annotated[Category, EmptyAs(DEFAULT_CATEGORY)] | MISSING = MISSING
     priority: TaskPriority | MISSING = MISSING
     impact_points: Annotated[ImpactPoints, EmptyAs(0)] | MISSING = MISSING
-    due_at: Moment | MISSING | None = MISSING
+    due_at: Due | MISSING | None = Field(default=MISSING, examples=["2030-12-24"], description=DUE_AT)
     status: TaskStatus | MISSING = Field(
         default=MISSING, description="Another one than the present is one step of the workflow."
     )
@@ -143,8 +145,8 @@ class TaskFilter(Strict):
     owner: UUID | Literal["me", "none"] | None = None
     assignee: UUID | Literal["me", "none"] | None = None
     q: SearchWords | None = Field(default=None, description="Words that the title or the description has.")
-    due_before: Moment | None = None
-    due_after: Moment | None = None
+    due_before: Due | None = Field(default=None, description="Due before this time, or before this day begins.")
+    due_after: Due | None = Field(default=None, description="Due after this time, or after this day ends.")
     ready: bool | None = Field(
         default=None, description="Whether it can be started: available, and waiting for nothing."
     )

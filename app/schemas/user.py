@@ -5,7 +5,7 @@ from uuid import UUID
 from pydantic import MISSING, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.schemas.fields import DisplayName, Email, EmptyAs, Optionally, Password, Role, Skills, Strict
+from app.schemas.fields import DisplayName, Email, EmptyAs, Optionally, Password, Role, Skills, Strict, TimeZone
 
 
 class UserUpdate(Strict):
@@ -20,6 +20,7 @@ class UserUpdate(Strict):
     mail_notifications: Annotated[bool, Field(strict=True)] | MISSING = Field(
         default=MISSING, description="Whether notifications come as mail too."
     )
+    time_zone: TimeZone | MISSING = MISSING
     email: Email | MISSING = Field(default=MISSING, examples=["ada@example.org"])
     password: Password | MISSING = Field(default=MISSING, examples=["correct horse battery"])
     current_password: Optionally[Annotated[str, StringConstraints(max_length=128)]] = ""
@@ -53,6 +54,7 @@ class UserResponse(BaseModel):
     skills: list[str]
     impact_score: int
     mail_notifications: bool
+    time_zone: str
     active: bool = Field(validation_alias="is_active")
     admin: bool = Field(validation_alias="is_admin")
     version: int

@@ -9,7 +9,7 @@ from app.config import Settings
 from app.database import Database
 from app.mail.compose import NotificationMail, compose, message_id_of, task_link
 from app.mail.mailer import Mailer, MailRefused, MailUncertain
-from app.models import Notification, User
+from app.models import Notification, NotificationKind, Task, User
 from app.services.job_service import Hopeless, OutcomeUnknown
 
 
@@ -45,16 +45,17 @@ class NotificationMailer:
     async def _read(self, notification_id: UUID) -> NotificationMail | None:
         recipient, actor = aliased(User), aliased(User)
         statement = (
-            select(Notification, recipient, actor.display_name)
+            select(Notification, recipient, actor.display_name, Task.due_at)
             .join(recipient, recipient.id == Notification.user_id)
             .outerjoin(actor, actor.id == Notification.actor_id)
+            .outerjoin(Task, Task.id == Notification.task_id)
             .where(Notification.id == notification_id, recipient.is_active, recipient.mail_notifications)
         )
         async with self._database.unit_of_work() as session:
             found = (await session.execute(statement)).one_or_none()
         if found is None:
             return None
-        notification, person, actor_name = found
+        notification, person, actor_name, task_due_at = found
         return NotificationMail(
             kind=notification.kind,
             recipient_name=person.display_name,
@@ -62,7 +63,8 @@ class NotificationMailer:
             actor_name=actor_name,
             task_title=notification.task_title,
             task_id=notification.task_id,
-            due_at=notification.due_at,
+            due_at=task_due_at if notification.kind is NotificationKind.ASSIGNED else notification.due_at,
+            time_zone=person.time_zone,
             link=task_link(self._settings, notification.task_id),
             message_id=message_id_of(self._settings, notification_id),
         )

@@ -17,6 +17,7 @@ from app.models import Event, Task, TaskStatus
 from app.schemas.fields import PageQuery
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.services.assignment_service import UserNotFound, lock_active_user
+from app.services.due_times import settle_due
 from app.services.impact_score import keep_points_of
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
@@ -35,6 +36,7 @@ class TaskService:
         self._precondition = precondition
 
     async def create(self, actor: Actor, new: TaskCreate) -> Task:
+        new = await settle_due(self._session, actor, new)
         task = Task(id=uuid7(), version=1, owner_id=actor.id, **new.model_dump())
         self._session.add(task)
         event = TaskCreated(owner_id=actor.id, **new.model_dump())
@@ -70,6 +72,7 @@ class TaskService:
         return task
 
     async def _edit(self, actor: Actor, task: Task, changes: TaskUpdate, *, is_owner_active: bool) -> None:
+        changes = await settle_due(self._session, actor, changes)
         given = changes.model_dump(include=EDITABLE)
         changed = {field: value for field, value in given.items() if value != getattr(task, field)}
         if not changed:

@@ -14,7 +14,7 @@ from app.services.assignment_service import UserNotFound
 from app.services.preconditions import UNCONDITIONAL, Precondition
 from app.services.session_service import SessionService
 
-EDITABLE = {"display_name", "role", "skills", "email", "mail_notifications"}
+EDITABLE = {"display_name", "role", "skills", "email", "mail_notifications", "time_zone"}
 # Keeps others from changing the account, and not from referring to it.
 NO_KEY_UPDATE = {"key_share": True}
 
@@ -34,6 +34,7 @@ class UserService:
             display_name=new.shown_name,
             role=new.role,
             skills=new.skills,
+            time_zone=new.time_zone,
             password_hash=password_hash,
             is_admin=is_admin,
         )

@@ -34,6 +34,7 @@ BEYOND_SCHEMAS = frozenset(
         "invisible_text",  # Of characters above U+FFFF, which not every library's patterns can tell of.
         "invalid_email",  # Formats are told, and each library has its own opinion of them.
         "invalid_datetime",
+        "unknown_time_zone",  # Their names are in a database of their own.
         "datetime_out_of_range",
         "not_in_future",
     }

@@ -47,14 +47,18 @@ TOKEN = {"name": "Report", "scopes": ["tasks:read"], "expires_at": "2999-01-01T0
 CREDENTIALS = {"email": "ada@example.org", "password": PASSWORD}
 # A whole body of each route that takes one, with every field that there is. `{…}` stands for an id.
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
-    ("POST", f"{API}/auth/register"): SOMEBODY | CREDENTIALS,
+    ("POST", f"{API}/auth/register"): SOMEBODY | CREDENTIALS | {"time_zone": "Europe/Berlin"},
     ("POST", f"{API}/auth/login"): CREDENTIALS,
     ("POST", f"{API}/auth/refresh"): {"refresh_token": "none"},
     ("POST", f"{API}/users/me/tokens"): TOKEN,
     ("POST", f"{API}/agents"): SOMEBODY | {"scopes": ["tasks:read"], "expires_at": TOKEN["expires_at"]},
     ("POST", f"{API}/agents/{{agent_id}}/tokens"): TOKEN,
-    ("PATCH", f"{API}/users/me"): SOMEBODY | CREDENTIALS | {"mail_notifications": True, "current_password": PASSWORD},
-    ("PUT", f"{API}/users/me"): SOMEBODY | CREDENTIALS | {"mail_notifications": True, "current_password": PASSWORD},
+    ("PATCH", f"{API}/users/me"): SOMEBODY
+    | CREDENTIALS
+    | {"mail_notifications": True, "time_zone": "Asia/Tokyo", "current_password": PASSWORD},
+    ("PUT", f"{API}/users/me"): SOMEBODY
+    | CREDENTIALS
+    | {"mail_notifications": True, "time_zone": "Asia/Tokyo", "current_password": PASSWORD},
     ("POST", f"{API}/tasks"): EDIT | {"status": "available"},
     ("POST", f"{API}/tasks/claim-next"): {
         "lease_seconds": 60,

@@ -2,6 +2,8 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -33,15 +35,18 @@ def mailer_for(server: MailServer, database: Database) -> NotificationMailer:
     return NotificationMailer(database, settings, SmtpMailer(settings))
 
 
-async def notify(session: AsyncSession, person: User, actor: User) -> Notification:
-    task = await create_task(session, owner=actor)
+async def notify(
+    session: AsyncSession, person: User, actor: User, *, task_due_at: datetime | None = None, **values: Any
+) -> Notification:
+    task = await create_task(session, owner=actor, due_at=task_due_at)
+    values.setdefault("kind", NotificationKind.ASSIGNED)
     notification = Notification(
         user_id=person.id,
-        kind=NotificationKind.ASSIGNED,
         task_id=task.id,
         task_title=task.title,
         actor_id=actor.id,
         event_id=task.id,
+        **values,
     )
     session.add(notification)
     await session.commit()
@@ -61,6 +66,40 @@ async def test_a_mail_says_who_did_what_and_where(
     assert mail.message["Subject"] == "Ada gave you a task: Water the orchids"
     assert mail.message["Message-ID"] == f"<notification.{notification.id}@example.org>"
     assert f"https://hive.example.org/tasks/{notification.task_id}" in mail.part("plain")
+
+
+DUE_AT = datetime(2030, 12, 24, 22, 59, 59, 999999, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"task_due_at": DUE_AT}, {"kind": NotificationKind.DUE_IN_A_DAY, "due_at": DUE_AT}],
+    ids=["assignment", "reminder"],
+)
+async def test_mail_tells_the_due_time_where_its_reader_is(
+    session: AsyncSession, database: Database, user: User, other_user: User, given: dict[str, Any]
+) -> None:
+    user.time_zone, other_user.time_zone = "Asia/Tokyo", "Europe/Berlin"
+    notification = await notify(session, other_user, user, **given)
+
+    with MailServer() as server:
+        await mailer_for(server, database).send(notification.id)
+
+    [mail] = server.received
+    for part in ("plain", "html"):
+        assert "Due: 2030-12-24 23:59 Europe/Berlin (UTC+01:00)" in mail.part(part)
+
+
+async def test_mail_of_another_kind_tells_no_due_time(
+    session: AsyncSession, database: Database, user: User, other_user: User
+) -> None:
+    notification = await notify(session, other_user, user, task_due_at=DUE_AT, kind=NotificationKind.CLAIMED)
+
+    with MailServer() as server:
+        await mailer_for(server, database).send(notification.id)
+
+    [mail] = server.received
+    assert "Due:" not in mail.part("plain")
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"mail_notifications": False}])

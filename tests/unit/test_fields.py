@@ -3,12 +3,14 @@
 import math
 import re
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from app.core.time_zones import Day, time_zone_names
 from app.schemas import fields
 from app.schemas.auth import UserRegister
 from app.schemas.fields import Strict
@@ -240,6 +242,63 @@ def test_a_moment_is_told_in_utc(text: str, moment: datetime) -> None:
 )
 def test_nothing_else_is_a_moment(value: object) -> None:
     assert refused(fields.Moment, value)
+
+
+@pytest.mark.parametrize("text", ["2030-12-24", "1970-01-02", "2999-12-30", "2028-02-29"])
+def test_due_time_is_a_day_when_given_a_date_alone(text: str) -> None:
+    assert read(fields.Due, text) == Day(date.fromisoformat(text))
+
+
+def test_due_time_is_a_moment_when_given_a_time() -> None:
+    assert read(fields.Due, "2030-12-24T10:00:00+01:00") == datetime(2030, 12, 24, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("2030-02-30", "invalid_datetime"),
+        ("2030-13-01", "invalid_datetime"),
+        ("0000-01-01", "invalid_datetime"),
+        ("20301224", "invalid_datetime"),
+        ("2030-W52-2", "invalid_datetime"),
+        ("2030-12-24Z", "invalid_datetime"),
+        ("2030-12", "invalid_datetime"),
+        ("\u0662\u0660\u0663\u0660-12-24", "invalid_datetime"),
+        ("2030-12-24T10:00:00", "timezone_aware"),
+        ("1969-12-31", "datetime_out_of_range"),
+        ("3000-01-01", "datetime_out_of_range"),
+        ("9999-12-31", "datetime_out_of_range"),
+        (20301224, "invalid_datetime"),
+    ],
+    ids=ascii,
+)
+def test_nothing_else_is_a_due_time(value: object, code: str) -> None:
+    assert refused(fields.Due, value) == code
+
+
+@pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "America/Argentina/Ushuaia", "Etc/GMT+12", "US/Pacific"])
+def test_time_zone_is_named_as_iana_names_it(name: str) -> None:
+    assert read(fields.TimeZone, name) == name
+
+
+@pytest.mark.parametrize("name", sorted(time_zone_names()))
+def test_every_time_zone_can_be_loaded_and_passes_its_schema(name: str) -> None:
+    schema = TypeAdapter(fields.TimeZone).json_schema()
+
+    assert ZoneInfo(name).key == name
+    assert re.search(schema["pattern"], name)
+    assert len(name) <= schema["maxLength"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "Europe", "Berlin", "europe/berlin", "CEST", "+01:00", "Europe/Berlin ", "Europe/Berlin\x00"),
+        *("../../etc/passwd", "/etc/localtime", "localtime", "posixrules", "Factory", "zones", "tzdata.zi"),
+    ],
+)
+def test_nothing_else_is_a_time_zone(name: str) -> None:
+    assert refused(fields.TimeZone, name) == "unknown_time_zone"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What a mail about a notification says, and that nobody's title or name can say more."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from html.parser import HTMLParser
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ ASSIGNED = NotificationMail(
     task_title="Water the orchids",
     task_id=TASK_ID,
     due_at=datetime(2026, 11, 24, 16, 30, tzinfo=timezone(timedelta(hours=1))),
+    time_zone="UTC",
     link=LINK,
     message_id="<notification.1@example.org>",
 )
@@ -84,6 +85,36 @@ def test_a_whole_mail() -> None:
         f"    Water the orchids\n    Due: 2026-11-24 15:30 UTC\n    {LINK}\n\n"
         "HIVE wrote this by itself.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("time_zone", "due"),
+    [
+        ("UTC", "2026-10-25 00:30 UTC"),
+        ("Europe/Berlin", "2026-10-25 02:30 Europe/Berlin (UTC+02:00)"),
+        ("America/New_York", "2026-10-24 20:30 America/New_York (UTC-04:00)"),
+        ("Asia/Kathmandu", "2026-10-25 06:15 Asia/Kathmandu (UTC+05:45)"),
+    ],
+)
+def test_mail_tells_times_in_the_time_zone_of_its_reader(time_zone: str, due: str) -> None:
+    due_at = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+
+    mail = compose(replace(ASSIGNED, due_at=due_at, time_zone=time_zone))
+
+    assert f"    Due: {due}\n" in mail.text
+    assert f"Due: {due}" in Page(mail.html).text
+
+
+def test_hour_that_comes_twice_is_told_with_its_offset() -> None:
+    due_at = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+
+    mails = [
+        compose(replace(ASSIGNED, due_at=due_at + timedelta(hours=hours), time_zone="Europe/Berlin")).text
+        for hours in (0, 1)
+    ]
+
+    assert "02:30 Europe/Berlin (UTC+02:00)" in mails[0]
+    assert "02:30 Europe/Berlin (UTC+01:00)" in mails[1]
 
 
 def test_html_and_text_say_the_same() -> None:
