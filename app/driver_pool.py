@@ -89,7 +89,7 @@ class DriverPool:
     def _given_up(self, connection: Connection, error: BaseException) -> BaseException:
         """What the fault is to be told as. A connection that is silent or lost is ended."""
         told = given_up(connection, error)
-        if connection.is_closed() and not isinstance(error, asyncio.CancelledError):
+        if connection.is_closed():
             self._limit.distrust()
         return told
 

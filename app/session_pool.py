@@ -32,7 +32,10 @@ class SessionPool(Pool):
             raise
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        if self._is_usable(record):
+        if record.driver_connection is None:
+            # It was given up in use.
+            self._limit.distrust()
+        elif self._is_usable(record):
             self._idle.put(record)
         else:
             record.invalidate()
@@ -40,7 +43,6 @@ class SessionPool(Pool):
 
     def _is_usable(self, entry: ConnectionPoolEntry) -> bool:
         connection: Any = entry.driver_connection
-        # An entry that was invalidated in use has no connection.
         return connection is not None and self._limit.is_usable(connection)
 
     def dispose(self) -> None:
