@@ -30,9 +30,10 @@ class Server(uvicorn.Server):
     The metrics are answered beside it for as long as it runs, if there is a port for them.
     """
 
-    def __init__(self, app: FastAPI, scrapers: socket.socket | None = None) -> None:
+    def __init__(self, app: FastAPI, scrapers: socket.socket | None = None, *, root_path: str = "") -> None:
         config = uvicorn.Config(
             app,
+            root_path=root_path,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -108,10 +109,10 @@ class MetricsServer(uvicorn.Server):
         await self._serving
 
 
-def serve(settings: Settings, listener: socket.socket, scrapers: socket.socket | None) -> bool:
+def serve(settings: Settings, listener: socket.socket, scrapers: socket.socket | None, *, root_path: str = "") -> bool:
     """Serve until told to stop; whether it came so far as to start."""
     _allow_many_open_files()
-    server = Server(create_app(settings), scrapers)
+    server = Server(create_app(settings), scrapers, root_path=root_path)
     server.run(sockets=[listener])
     return server.started
 

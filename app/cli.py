@@ -18,6 +18,7 @@ from app.cli_jobs import jobs_app
 from app.cli_users import user_app
 from app.config import Settings, load_settings
 from app.listening import listen
+from app.mail_settings import read_path
 from app.supervisor import Part, Supervisor
 
 app = typer.Typer(
@@ -72,17 +73,23 @@ def _supervise(settings: Settings) -> int:
 
 
 @app.command()
-def api() -> None:
+def api(
+    root_path: Annotated[
+        str, typer.Option(help="The path that HIVE is below, such as /hive, if PUBLIC_URL doesn't say it.")
+    ] = "",
+) -> None:
     """Run one API process."""
     from app.api_process import serve  # noqa: PLC0415  # Each command loads only what it needs; `hive run` stays small.
     from app.core.logging import configure_logging  # noqa: PLC0415
 
     with one_sentence():
         settings = load_settings()
+        root_path = _read_root_path(root_path)
         configure_logging(settings, "api")
         join_backing(settings)
         listeners = listen(settings)
-    raise typer.Exit(0 if serve(settings, listeners.requests, listeners.scrapers) else 1)
+    is_started = serve(settings, listeners.requests, listeners.scrapers, root_path=root_path)
+    raise typer.Exit(0 if is_started else 1)
 
 
 @app.command()
@@ -166,6 +173,13 @@ def restored() -> None:
         except ValueError as error:
             raise CommandError(str(error)) from error
     typer.echo("A new history of events begins when the relay starts.")
+
+
+def _read_root_path(text: str) -> str:
+    try:
+        return read_path(text)
+    except ValueError as error:
+        raise CommandError(f"--root-path: {error}.") from None
 
 
 def _hive(*command: str) -> list[str]:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.mail_settings import SmtpServer, read_public_url, read_sender, read_smtp_url
+from app.mail_settings import SmtpServer, origin_of, read_public_url, read_sender, read_smtp_url
 
 MIN_SECRET_LENGTH = 32
 # Values that stand in this repository, so that everybody knows them.
@@ -175,6 +175,21 @@ class Settings(BaseSettings):
     @property
     def mail_sender(self) -> Address | None:
         return None if self.mail_from is None else read_sender(self.mail_from)
+
+    @property
+    def public_path(self) -> str:
+        """The path of `PUBLIC_URL`, empty or without a slash at its end."""
+        return urlsplit(self.public_url or "").path.rstrip("/")
+
+    @property
+    def public_server(self) -> str | None:
+        """`PUBLIC_URL` as far as requests go: what follows a `#` is for pages alone."""
+        return self.public_url and urlsplit(self.public_url)._replace(query="", fragment="").geturl().rstrip("/")
+
+    @property
+    def socket_origins(self) -> frozenset[str]:
+        """The sites whose pages may open sockets. A proxy may give HIVE another host name than the page has."""
+        return frozenset(self.cors_origins) | ({origin_of(self.public_url)} if self.public_url else set())
 
     def celery_urls(self, redis_url: str) -> tuple[str, str]:
         """Broker and result backend, each the one that is set or else `redis_url` in Celery's words."""

@@ -17,6 +17,8 @@ STARTTLS = frozenset({"required", "offered", "never"})
 # Printable ASCII without what would end an address where it stands: in a header, or in a command to the server.
 _LOCAL_OR_DOMAIN = r"[^\x00-\x20\x7f-\U0010ffff()<>\[\]\\,;:\"@]+"
 _ADDRESS = re.compile(f"{_LOCAL_OR_DOMAIN}@{_LOCAL_OR_DOMAIN}")
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
 _SENDER = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>|(?P<alone>[^<>]*)")
 
 
@@ -116,4 +118,23 @@ def read_public_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.netloc or not text.isprintable() or " " in text:
         raise ValueError("write it as https://hive.example.org")
+    read_path(parts.path)
     return text.rstrip("/")
+
+
+def read_path(text: str) -> str:
+    """A path that HIVE is to be below, without a slash at its end.
+
+    Raises:
+        ValueError: a sentence about what is wrong.
+    """
+    path = text.rstrip("/")
+    if not _PATH.fullmatch(path) or {".", ".."} & {*path.split("/")}:
+        raise ValueError("write its path as in https://hive.example.org/hive, of letters, digits and . _ ~ -")
+    return path
+
+
+def origin_of(public_url: str) -> str:
+    """How a browser names the site of this address: in lower case, and without the usual port."""
+    parts = urlsplit(public_url)
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(_USUAL_PORTS[parts.scheme])}"

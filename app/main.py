@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import iter_route_contexts
 
 from app import __version__
 from app.api import health, metrics
@@ -17,6 +18,7 @@ from app.api.documentation import document_problems, serve_docs
 from app.api.limiting import RequestLimits
 from app.api.middleware import BodyRules, HeadAsGet, RequestContext, TrailingSlash
 from app.api.once import answer_again
+from app.api.prefix import PathPrefix
 from app.api.problems import EVERY_ROUTE, install_problem_handlers
 from app.api.quick_reads import QUICK_READS
 from app.api.quick_writes import QUICK_WRITES
@@ -74,6 +76,8 @@ def create_app(settings: Settings) -> FastAPI:
         title="HIVE",
         summary="Real-time task coordination: nothing is lost, nothing is doubled, nothing to set up.",
         version=__version__,
+        # `serve_docs` does it, since these know nothing of `PUBLIC_URL`.
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -89,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(metrics.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
     app.include_router(socket_router)
     app.include_router(socket_router, prefix="/api/v1")
-    serve_docs(app)
+    serve_docs(app, public_url=settings.public_server)
     document_problems(app)
     # The last one added is the outermost: a browser's page can read every answer, that to a fault of ours too.
     app.add_middleware(BodyRules)
@@ -97,6 +101,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestContext)
     app.add_middleware(TrailingSlash)
     app.add_middleware(HeadAsGet)
+    own_paths = [route.path_format for route in iter_route_contexts(app.routes) if route.path_format]
+    app.add_middleware(PathPrefix, prefix=settings.public_path, own_paths=own_paths)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
@@ -175,7 +181,7 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
             return await read_backlog(session, actor, after=after, limit=limit, wanted=wanted)
 
     seats = Seats(settings.max_sockets_per_user)
-    sockets = SocketServer(connections, presence, sign_in_socket, say, read, frozenset(settings.cors_origins), seats)
+    sockets = SocketServer(connections, presence, sign_in_socket, say, read, settings.socket_origins, seats)
     cursors = CursorCodec(settings.signing_key)
     return State(
         settings=settings,

@@ -1,34 +1,56 @@
 """The interactive documentation, all of it served by HIVE, and an OpenAPI document that tells of our errors."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
+from app.api.prefix import public_path
 from app.api.problems import Problem
 
 ASSETS = "/docs/assets"
 
 
-def serve_docs(app: FastAPI) -> None:
-    """`/docs`, with assets from an installed package, so that it works on a machine without internet."""
+def serve_docs(app: FastAPI, *, public_url: str | None) -> None:
+    """Serve `/openapi.json` and `/docs`, whose assets come from a package, so that it works without internet."""
     app.mount(ASSETS, StaticFiles(directory=str(files("fastapi_swagger") / "resources")), name="docs-assets")
 
-    async def show_docs(_request: Request) -> HTMLResponse:
+    async def show_document(request: Request) -> JSONResponse:
+        return JSONResponse(_placed(app.openapi(), request.scope, public_url))
+
+    async def show_docs(request: Request) -> HTMLResponse:
+        assets = public_path(request.scope, ASSETS)
         return get_swagger_ui_html(
-            openapi_url="/openapi.json",
+            openapi_url=public_path(request.scope, "/openapi.json"),
             title="HIVE API",
-            swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{ASSETS}/favicon-32x32.png",
+            swagger_js_url=f"{assets}/swagger-ui-bundle.js",
+            swagger_css_url=f"{assets}/swagger-ui.css",
+            swagger_favicon_url=f"{assets}/favicon-32x32.png",
         )
 
+    app.add_route("/openapi.json", show_document, include_in_schema=False)
     app.add_route("/docs", show_docs, include_in_schema=False)
+
+
+def _placed(document: dict[str, Any], scope: Scope, public_url: str | None) -> dict[str, Any]:
+    """The document, with where its paths are. Below no path, and without `PUBLIC_URL`, that goes without saying."""
+    here = public_path(scope, "")
+    if not here and public_url is None:
+        return document
+    # The first one also fits a client that reached HIVE by another name.
+    servers = [here or "/", *([public_url] if public_url else [])]
+    components = {**document["components"], "securitySchemes": deepcopy(document["components"]["securitySchemes"])}
+    for scheme in components["securitySchemes"].values():
+        for flow in scheme.get("flows", {}).values():
+            flow |= {name: here + flow[name] for name in ("tokenUrl", "refreshUrl") if name in flow}
+    return {**document, "servers": [{"url": url} for url in servers], "components": components}
 
 
 def document_problems(app: FastAPI) -> None:

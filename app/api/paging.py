@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import Request, Response
 from starlette.types import Scope
 
+from app.api.prefix import public_path
 from app.services.pages import Page
 
 
@@ -19,4 +20,4 @@ def next_page(scope: Scope, cursor: str) -> str:
     """The header of an answer to a request that had all parameters of the next one, but for the cursor."""
     given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     others = urlencode([(name, value) for name, value in given if name != "cursor"])
-    return f'<{scope["path"]}?{others}{"&" if others else ""}cursor={cursor}>; rel="next"'
+    return f'<{public_path(scope, scope["path"])}?{others}{"&" if others else ""}cursor={cursor}>; rel="next"'

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.api.quick_routes import AN_ID, TASKS, Call, QuickRoute
-from app.api.task_answers import change_answer, path_of
+from app.api.task_answers import change_answer, location_of
 from app.core.permissions import Actor
 from app.core.time_zones import Day
 from app.models import Scope as TokenScope
@@ -59,7 +59,7 @@ async def _create(call: Call[bool, TaskCreate]) -> Response:
         database.quick_unit_of_work() if isinstance(call.body.due_at, Day) else database.quick_statement() as session
     ):
         task = await TaskService(session).create(call.actor, call.body)
-    return change_answer(task, call.actor, status=201, headers={"Location": path_of(task)})
+    return change_answer(task, call.actor, status=201, headers={"Location": location_of(task, call.scope)})
 
 
 def _change(

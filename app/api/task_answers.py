@@ -6,6 +6,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.api.paging import next_page
+from app.api.prefix import public_path
 from app.core.etags import etag_of, refuse_known
 from app.core.permissions import Actor
 from app.models import Task
@@ -34,5 +35,5 @@ def change_answer(task: Task, actor: Actor, *, status: int = 200, headers: Mappi
     return Response(content, status, {"ETag": etag_of(task.version), **(headers or {})}, JSON)
 
 
-def path_of(task: Task) -> str:
-    return f"/api/v1/tasks/{task.id}"
+def location_of(task: Task, scope: Scope) -> str:
+    return public_path(scope, f"/api/v1/tasks/{task.id}")

@@ -169,7 +169,18 @@ def test_a_public_address_is_one_that_a_path_can_follow(text: str, expected: str
 
 
 @pytest.mark.parametrize(
-    "text", ["hive.example.org", "javascript:alert(1)", "ftp://example.org", "https://", "https://a b", "https://a\nb"]
+    "text",
+    [
+        "hive.example.org",
+        "javascript:alert(1)",
+        "ftp://example.org",
+        "https://",
+        "https://a b",
+        "https://a\nb",
+        "https://example.org/a/../b",
+        "https://example.org//hive",
+        "https://example.org/h%69ve",
+    ],
 )
 def test_what_is_no_public_address_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match="https://hive"):

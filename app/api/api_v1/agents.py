@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request, Response, status
 from app.api.api_v1.tokens import shown_once
 from app.api.once import SecretOnceRoute
 from app.api.paging import link_next_page
+from app.api.prefix import public_path
 from app.api.problems import responses
 from app.dependencies import AgentServiceDep, ApiTokenServiceDep, CurrentUser, Once, PagerDep
 from app.schemas.agent import AgentCreate, AgentEndedResponse, AgentResponse, NewAgentResponse
@@ -17,11 +18,12 @@ router = APIRouter(prefix="/agents", tags=["agents"], route_class=SecretOnceRout
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=responses(401, 403, 404, 409), dependencies=[Once])
 async def create_agent(
-    body: AgentCreate, actor: CurrentUser, agents: AgentServiceDep, response: Response
+    body: AgentCreate, actor: CurrentUser, agents: AgentServiceDep, request: Request, response: Response
 ) -> NewAgentResponse:
     """Make an account for a program, which signs in by token only. Its first one is shown in this answer alone."""
     made = await agents.make(actor, body)
-    response.headers.update({"Location": f"/api/v1/users/{made.agent.id}", "Cache-Control": "no-store"})
+    location = public_path(request.scope, f"/api/v1/users/{made.agent.id}")
+    response.headers.update({"Location": location, "Cache-Control": "no-store"})
     agent = AgentResponse.model_validate(made.agent)
     return NewAgentResponse(agent=agent, token_id=made.first.row.id, token=made.first.token)
 

@@ -7,7 +7,7 @@ from app.api.claiming import MAY_MAKE_READY, ClaimNext
 from app.api.once import OnceRoute
 from app.api.paging import link_next_page
 from app.api.problems import READ_VERSION, WRITE_VERSION, responses
-from app.api.task_answers import change_answer, path_of, task_answer, tasks_answer
+from app.api.task_answers import change_answer, location_of, task_answer, tasks_answer
 from app.dependencies import (
     AssignmentWriterDep,
     ClaimerOfTasks,
@@ -60,10 +60,11 @@ router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=OnceRoute)
     dependencies=[OnceByWriterOfTasks],
     response_model=TaskResponse,
 )
-async def create_task(body: TaskCreate, actor: WriterOfTasks, tasks: TaskMakerDep) -> Response:
+async def create_task(body: TaskCreate, actor: WriterOfTasks, tasks: TaskMakerDep, request: Request) -> Response:
     """Make a task: a draft that only its owner sees, or an available one."""
     task = await tasks.create(actor, body)
-    return change_answer(task, actor, status=status.HTTP_201_CREATED, headers={"Location": path_of(task)})
+    location = {"Location": location_of(task, request.scope)}
+    return change_answer(task, actor, status=status.HTTP_201_CREATED, headers=location)
 
 
 @router.get("", responses=responses(401, 403), response_model=list[TaskResponse])

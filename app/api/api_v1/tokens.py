@@ -5,6 +5,7 @@ from fastapi import APIRouter, Query, Request, Response, status
 
 from app.api.once import SecretOnceRoute
 from app.api.paging import link_next_page
+from app.api.prefix import public_path
 from app.api.problems import responses
 from app.dependencies import ApiTokenServiceDep, CurrentUser, Once, PagerDep
 from app.schemas.api_token import ApiTokenCreate, ApiTokenResponse, NewApiTokenResponse, TokenRevokedResponse
@@ -16,11 +17,11 @@ router = APIRouter(prefix="/users/me/tokens", tags=["tokens"], route_class=Secre
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=responses(401, 403, 409), dependencies=[Once])
 async def create_token(
-    body: ApiTokenCreate, actor: CurrentUser, tokens: ApiTokenServiceDep, response: Response
+    body: ApiTokenCreate, actor: CurrentUser, tokens: ApiTokenServiceDep, request: Request, response: Response
 ) -> NewApiTokenResponse:
     """Make a token for a program. It's shown in this answer, and never again."""
     made = await tokens.make(actor.id, body)
-    response.headers["Location"] = f"/api/v1/users/me/tokens/{made.row.id}"
+    response.headers["Location"] = public_path(request.scope, f"/api/v1/users/me/tokens/{made.row.id}")
     return shown_once(made, response)
 
 
