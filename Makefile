@@ -1,6 +1,8 @@
 # HIVE's commands. `make help` lists them. Needs Python 3.11 or newer and make, and nothing else.
 
-PYTHON ?= python3
+# The interpreter that .venv and .poetry were made with, by its path. `make install PYTHON=…` changes it.
+CHOICE := .python
+PYTHON ?= $(firstword $(wildcard $(file <$(CHOICE))) python3)
 POETRY_VERSION := 2.5.1
 MIRROR_PLUGIN_VERSION := 0.6.5
 
@@ -18,7 +20,7 @@ unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos fuzz bench bench-compare lint types format migrate revision api worker relay scheduler doctor install lock clean
+.PHONY: help run test chaos fuzz bench bench-compare lint types format migrate revision api worker relay scheduler doctor install lock clean FORCE
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,21 +77,35 @@ lock: $(TOOLS_READY) ## Resolve the dependencies anew
 	@$(POETRY) lock
 
 clean: ## Remove what was installed here; data stays
-	@rm -rf .poetry .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
+	@rm -rf .poetry .venv $(CHOICE) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 
-$(TOOLS_READY): Makefile
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+# Where the interpreter is that a virtual environment, or the interpreter itself, runs.
+WHERE := import os, sys; print(os.path.realpath(sys._base_executable))
+
+# It is written when there is none, and looked at again whenever PYTHON is given.
+$(CHOICE): $(if $(filter file,$(origin PYTHON)),,FORCE)
+	@"$(PYTHON)" -c '' 2>/dev/null \
+		|| { echo "There is no $(PYTHON) on this machine. Name one that is: make install PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "HIVE needs Python 3.11 or newer; $(PYTHON) is not. Try: make PYTHON=python3.12 …" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(WHERE)' >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+FORCE:
+
+$(TOOLS_READY): Makefile $(CHOICE)
 	@echo "Installing Poetry $(POETRY_VERSION) into .poetry …"
 	@rm -rf .poetry
-	@$(PYTHON) -m venv .poetry \
+	@"$(PYTHON)" -m venv .poetry \
 		|| { echo "Python's venv module is missing; Debian and Ubuntu have it as python3-venv." >&2; exit 1; }
 	@.poetry/bin/python -m pip install --disable-pip-version-check \
 		"poetry==$(POETRY_VERSION)" "poetry-plugin-pypi-mirror==$(MIRROR_PLUGIN_VERSION)" \
 		>.poetry/log 2>&1 || { cat .poetry/log >&2; exit 1; }
 	@touch $@
 
-$(READY): $(TOOLS_READY) pyproject.toml poetry.lock
+$(READY): $(TOOLS_READY) $(CHOICE) pyproject.toml poetry.lock
 	@echo "Installing HIVE into .venv …"
+	@test "$$(.venv/bin/python -c '$(WHERE)' 2>/dev/null)" = "$$(cat $(CHOICE))" \
+		|| { rm -rf .venv && "$(PYTHON)" -m venv .venv; }
 	@$(POETRY) sync --no-ansi >.poetry/log 2>&1 || { cat .poetry/log >&2; exit 1; }
 	@touch $@
