@@ -62,7 +62,7 @@ SERVERS_FOLDER = "HIVE_TEST_SERVERS"
 SYSTEM_REDIS = 16
 FUZZ_SECONDS = 3600
 # They take some ten, but the machine may be busy.
-SHORT_FUZZ_SECONDS = 120
+SHORT_FUZZ_SECONDS = 600
 
 # A developer's own settings must not reach the tests, least of all the address of their database.
 for name in Settings.model_fields:
@@ -392,7 +392,7 @@ def running_worker(system_environment: dict[str, str]) -> Iterator[HiveProcess]:
     """A real Celery worker, in a process of its own."""
     command = ["-m", "celery", "-A", "app.workers.celery_app", "worker", "--pool=solo", "--loglevel=INFO"]
     with HiveProcess(command, system_environment) as worker:
-        worker.wait_for_output("ready.", timeout=30)
+        worker.wait_for_output("ready.")
         yield worker
 
 
@@ -414,7 +414,7 @@ def system_processes(system_environment: dict[str, str]) -> Iterator[RunningSyst
         HiveProcess(["-m", "app.cli", "relay"], system_environment) as relay,
     ):
         relay.wait_for_output("this relay is the active one")
-        wait_until(lambda: answers(f"{address}/health", api), timeout=30, what="the API")
+        wait_until(lambda: answers(f"{address}/health", api), what="the API")
         yield RunningSystem(address=f"{address}/api/v1", sockets=f"ws://127.0.0.1:{port}/ws")
 
 

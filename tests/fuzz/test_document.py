@@ -18,6 +18,7 @@ from app.models import User
 from tests.conftest import RunningSystem
 from tests.fuzz.reading import read_everything
 from tests.utils.processes import running_apis
+from tests.utils.test_utils import PATIENCE
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +70,7 @@ class Fuzzer:
 
     def client(self) -> httpx2.AsyncClient:
         headers = {"Authorization": f"Bearer {self.token}"}
-        return httpx2.AsyncClient(base_url=f"{self.address}/api/v1", headers=headers, timeout=30)
+        return httpx2.AsyncClient(base_url=f"{self.address}/api/v1", headers=headers, timeout=PATIENCE)
 
 
 @pytest.fixture

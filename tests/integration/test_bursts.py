@@ -21,7 +21,7 @@ from app.websockets.connection import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Con
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.presence import KEY, Presence
 from tests.conftest import RunningSystem, token_of
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until_async
 
 pytestmark = pytest.mark.committed
 
@@ -47,7 +47,7 @@ async def test_a_burst_larger_than_a_queue_reaches_whoever_reads(
                 await outbox.record(session, ChatMessage(message=f"{n} {text}"), actor=Actor.of(user), audience=None)
         expected = [f"{n} {text}" for n in range(count)]
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             on_socket = [json.loads(await socket.recv()) for _ in range(count)]
             lines = stream.aiter_lines()
             on_stream: list[dict[str, dict[str, str]]] = []

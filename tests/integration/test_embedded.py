@@ -23,8 +23,6 @@ from app.servers.identity import IdentityKind
 from app.servers.process import process_ids
 from tests.utils.test_utils import wait_until
 
-pytestmark = pytest.mark.timeout(60)
-
 CHECKOUT = Path(embedded.__file__).parents[1]
 
 # Joins, says so, and stays until its standard input ends.
@@ -102,7 +100,7 @@ class Machine:
         return self.keepers | self.postgres | self.valkey
 
     def wait_until_empty(self) -> None:
-        wait_until(lambda: not self.processes, timeout=10, what="the end of all processes")
+        wait_until(lambda: not self.processes, what="the end of all processes")
 
     def sql(self, statement: str) -> object:
         return asyncio.run(self._sql(statement))
@@ -279,7 +277,7 @@ def test_servers_that_outlived_their_keeper_are_stopped_and_no_others(machine: M
 
     embedded.join(machine.data_dir, postgres=False, durable=False)
 
-    assert orphan.wait(10) == 0
+    assert orphan.wait() == 0
     assert stranger.poll() is None
 
 

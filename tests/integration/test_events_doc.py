@@ -53,7 +53,6 @@ def example(tmp_path: Path) -> Path:
 
 
 @pytest.mark.committed
-@pytest.mark.timeout(90)
 async def test_the_example_loses_nothing_when_its_server_is_killed(
     example: Path, running_system: RunningSystem, hive_environment: dict[str, str], settings: Settings, user: User
 ) -> None:
@@ -67,14 +66,14 @@ async def test_the_example_loses_nothing_when_its_server_is_killed(
 
         with HiveProcess([str(example)], environment) as follower:
             with api:
-                wait_until(lambda: answers(f"http://127.0.0.1:{port}/health", api), timeout=30, what="the API")
-                follower.wait_for_output("0 tasks at", timeout=30)
+                wait_until(lambda: answers(f"http://127.0.0.1:{port}/health", api), what="the API")
+                follower.wait_for_output("0 tasks at")
                 await make_tasks(http, 5)
                 follower.wait_for_output("task.created 5 tasks")
                 api.kill()
             await make_tasks(http, 5)
             with HiveProcess(["-m", "app.cli", "api"], hive_environment | {"PORT": str(port)}):
-                follower.wait_for_output("task.created 10 tasks", timeout=40)
+                follower.wait_for_output("task.created 10 tasks")
                 expected = await seqs_after(http, start)
                 assert seqs_in(follower.output) == expected
 

@@ -16,7 +16,7 @@ from app.services import hand_over
 from tests.builders.agents import create_agent
 from tests.builders.tasks import create_task
 from tests.builders.users import create_user
-from tests.utils.test_utils import events_of
+from tests.utils.test_utils import PATIENCE, events_of
 
 pytestmark = pytest.mark.committed
 
@@ -106,7 +106,9 @@ async def test_the_command_prints_the_count_and_fails_with_a_sentence(
 
     def run(*arguments: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "app.cli", "user", "hand-over", *arguments]
-        done = subprocess.run(command, env=hive_environment, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, env=hive_environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
         return done.returncode, done.stdout, done.stderr
 
     assert run(user.email, other_user.email) == (

@@ -15,7 +15,7 @@ from app.main import create_app
 from app.models import TaskStatus, User
 from tests.builders.tasks import create_task
 from tests.conftest import ClientAs, RunningSystem, token_of
-from tests.utils.test_utils import problem
+from tests.utils.test_utils import PATIENCE, problem
 
 HERE = "http://hive.test"
 STREAM = "/api/v1/events/stream"
@@ -104,7 +104,7 @@ async def test_head_of_a_stream_ends_with_its_headers(
 ) -> None:
     """A server that waited for the next event would answer after seconds, and keep the seat."""
     headers = {"Authorization": f"Bearer {token_of(user, settings)}"}
-    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=10) as client:
+    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=PATIENCE) as client:
         # More than one user has seats for.
         for _ in range(30):
             answer = await client.head("/events/stream")
@@ -118,7 +118,7 @@ async def test_a_connection_serves_further_requests_after_head(
     running_system: RunningSystem, settings: Settings, user: User
 ) -> None:
     headers = {"Authorization": f"Bearer {token_of(user, settings)}"}
-    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=10) as client:
+    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=PATIENCE) as client:
         for path in ("/health", "/tasks", "/users/me", "/nowhere"):
             asked, told = await client.head(path), await client.get(path)
 

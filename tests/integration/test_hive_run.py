@@ -17,9 +17,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.utils.databases import new_database
 from tests.utils.processes import HiveProcess, free_port, measured
-from tests.utils.test_utils import wait_until
-
-pytestmark = pytest.mark.timeout(120)
+from tests.utils.test_utils import PATIENCE, wait_until
 
 # As migrations/env.py has it, which only Alembic can import.
 LOCK_OF_MIGRATIONS = 4_183_001
@@ -53,7 +51,7 @@ class System:
             input=text,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -73,15 +71,15 @@ class System:
     def until_ready(self) -> dict[str, object]:
         def is_ready() -> dict[str, object] | None:
             try:
-                answer = httpx2.get(f"{self.url}/health/ready", timeout=5)
+                answer = httpx2.get(f"{self.url}/health/ready", timeout=PATIENCE)
             except httpx2.TransportError:
                 return None
             return answer.json() if answer.is_success else None
 
-        return wait_until(is_ready, timeout=60, what="the system to be ready") or {}
+        return wait_until(is_ready, what="the system to be ready") or {}
 
     def until_gone(self) -> None:
-        wait_until(lambda: not self.processes(), timeout=10, what="the last process to end")
+        wait_until(lambda: not self.processes(), what="the last process to end")
 
 
 @pytest.fixture
@@ -94,7 +92,7 @@ def system() -> Iterator[System]:
 
 def test_the_whole_system_runs_heals_and_ends(system: System) -> None:
     with system.run("run") as hive:
-        hive.wait_for_output(f"HIVE is at {system.url}", timeout=60)
+        hive.wait_for_output(f"HIVE is at {system.url}")
         ready = system.until_ready()
         assert ready["status"] == "ok"
         assert set(ready["checks"]) == {"database", "redis", "migrations", "worker", "relay"}  # type: ignore[call-overload]
@@ -128,14 +126,14 @@ def test_the_whole_system_runs_heals_and_ends(system: System) -> None:
         system.until_ready()
 
         hive.process.send_signal(signal.SIGINT)
-        assert hive.wait(10) == 0
+        assert hive.wait() == 0
         assert system.processes() == []
         assert "Traceback" not in hive.output
 
 
 def test_nothing_runs_ten_seconds_after_it_was_killed(system: System) -> None:
     with system.run("run") as hive:
-        hive.wait_for_output(f"HIVE is at {system.url}", timeout=60)
+        hive.wait_for_output(f"HIVE is at {system.url}")
         wait_until(lambda: len(system.processes("app.cli")) >= 5, what="all parts")
 
         hive.kill()
@@ -151,7 +149,7 @@ async def test_a_database_at_the_newest_revision_is_not_migrated_again(system: S
 
         with system.run("run") as hive:
             # Whoever migrates waits for the lock.
-            await asyncio.to_thread(hive.wait_for_output, f"HIVE is at {system.url}", timeout=60)
+            await asyncio.to_thread(hive.wait_for_output, f"HIVE is at {system.url}")
 
         await another.close()
 
@@ -190,21 +188,21 @@ def test_the_api_starts_serves_and_stops_while_redis_and_workers_are_away(system
     assert system.command("migrate").returncode == 0
 
     with system.run("api") as api:
-        wait_until(lambda: answers(system.url), timeout=30, what="the API")
+        wait_until(lambda: answers(system.url), what="the API")
         api.wait_for_output("redis_answers=False")
         account = {"email": "ada@example.org", "password": "correct horse battery", "display_name": "Ada"}
         assert httpx2.post(f"{system.url}/api/v1/auth/register", json=account).status_code == 201
-        ready = httpx2.get(f"{system.url}/health/ready", timeout=10)
+        ready = httpx2.get(f"{system.url}/health/ready", timeout=PATIENCE)
         assert ready.status_code == 503
         missing = {name for name, check in ready.json()["checks"].items() if not check["ok"]}
         assert missing == {"redis", "worker", "relay"}
 
         api.process.send_signal(signal.SIGTERM)
-        assert api.wait(10) in {0, -signal.SIGTERM}
+        assert api.wait() in {0, -signal.SIGTERM}
 
 
 def answers(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/health", timeout=2).is_success
+        return httpx2.get(f"{url}/health", timeout=PATIENCE).is_success
     except httpx2.TransportError:
         return False

@@ -25,9 +25,9 @@ from app.workers.tasks import test_celery_task
 from tests.builders.tasks import create_task
 from tests.conftest import ClientAs, RunningSystem
 from tests.utils.processes import HiveProcess
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until_async
 
-pytestmark = [pytest.mark.committed, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.committed
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def until_done(session: AsyncSession, job: Job) -> Job:
         await session.refresh(job)
         return job.state is JobState.DONE
 
-    await wait_until_async(is_done, timeout=20, what=f"{job.name} to be done")
+    await wait_until_async(is_done, what=f"{job.name} to be done")
     return job
 
 
@@ -72,7 +72,7 @@ async def test_an_admin_has_a_worker_print_a_message(
         return bool(AsyncResult(job_id, app=celery).ready())
 
     await wait_until_async(has_result, what="the result")
-    assert AsyncResult(job_id, app=celery).get(timeout=5) == "bees at work"
+    assert AsyncResult(job_id, app=celery).get(timeout=PATIENCE) == "bees at work"
     celery.close()
 
 
@@ -90,7 +90,7 @@ async def test_completing_a_task_raises_the_impact_score_and_reopening_lowers_it
             await session.refresh(other_user)
             return other_user.impact_score == score
 
-        await wait_until_async(has_score, timeout=20, what=f"a score of {score}")
+        await wait_until_async(has_score, what=f"a score of {score}")
 
     await owner.put(f"/tasks/{task.id}/status", json={"status": "completed"})
     await until_score_is(8)

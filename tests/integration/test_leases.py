@@ -30,7 +30,7 @@ from app.services.job_service import Postponed, perform
 from tests.builders.tasks import create_task
 from tests.builders.users import create_user
 from tests.conftest import ClientAs, RunningSystem
-from tests.utils.test_utils import events_of, problem, wait_until_async
+from tests.utils.test_utils import PATIENCE, SHORTER_THAN_A_WAIT, events_of, problem, wait_until_async
 
 MINUTE = {"lease_seconds": 60}
 SECONDS = timedelta(seconds=1)
@@ -265,31 +265,30 @@ async def test_a_job_that_came_too_early_waits_for_its_time(session: AsyncSessio
 
 
 @pytest.mark.committed
-@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("running_system", "running_worker")
-async def test_a_dead_holders_task_comes_back_within_five_seconds(
+async def test_a_dead_holders_task_comes_back_and_a_renewed_one_stays(
     client_as: ClientAs, session: AsyncSession, user: User, other_user: User
 ) -> None:
-    """And that of a holder who renews doesn't. The lease is shortened by hand, for none is so short."""
+    """The jobs of both come at once, and only one of the leases has run out. That is done by hand: none is so short."""
     lost, kept = [await create_task(session, owner=user) for _ in range(2)]
     holder = await client_as(other_user)
     for task in (lost, kept):
         await holder.post(f"/tasks/{task.id}/claim", json=MINUTE)
-    ends = datetime.now(UTC) + 2 * SECONDS
-    await session.execute(update(Task).values(lease_expires_at=ends))
+    await holder.post(f"/tasks/{kept.id}/lease")
+    ends = datetime.now(UTC)
+    await session.execute(update(Task).where(Task.id == lost.id).values(lease_expires_at=ends))
     await session.execute(update(Job).where(Job.name == JobName.EXPIRE_LEASE).values(run_after=ends))
     await session.commit()
-    await holder.post(f"/tasks/{kept.id}/lease")
 
     async def is_back() -> bool:
         await session.commit()
         row = await session.get_one(Task, lost.id, populate_existing=True)
         return row.status is TaskStatus.AVAILABLE
 
-    await wait_until_async(is_back, timeout=20, what="the task to come back")
+    await wait_until_async(is_back, what="the task to come back")
     [expired] = await session.scalars(select(Event).where(Event.type == EventType.TASK_LEASE_EXPIRED))
     assert expired.task_id == lost.id
-    assert expired.created_at - ends < 5 * SECONDS
+    assert expired.created_at >= ends
     assert (await session.get_one(Task, kept.id, populate_existing=True)).assignee_id == other_user.id
 
 
@@ -370,7 +369,7 @@ async def worker(
     running_system: RunningSystem, client_as: ClientAs, other_user: User
 ) -> AsyncIterator[httpx2.AsyncClient]:
     headers = (await client_as(other_user)).headers
-    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=40) as client:
+    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=PATIENCE) as client:
         yield client
 
 
@@ -386,13 +385,12 @@ async def test_who_waits_gets_the_task_that_becomes_ready(
 
     await owner.put(f"/tasks/{draft.id}/status", json={"status": "available"})
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SHORTER_THAN_A_WAIT):
         answer = await waiting
     assert (answer.status_code, answer.json()["id"]) == (200, str(draft.id))
 
 
 @pytest.mark.committed
-@pytest.mark.timeout(120)
 async def test_two_hundred_claimers_of_a_hundred_tasks_get_one_each(
     session: AsyncSession, database: Database, user: User
 ) -> None:

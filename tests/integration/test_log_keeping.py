@@ -372,10 +372,20 @@ async def test_nobody_follows_a_stream_of_another_history(
     await renew_if_restored(database, redis)
     await say(database, redis, actor, "kept", "lost")
     await forget_after(database, 1)
-    stream = EventStream(database, redis)
+    stream, looks = EventStream(database, redis), []
+    look = stream._is_of_this_history
+
+    async def note_look() -> bool:
+        looks.append(await look())
+        return looks[-1]
+
+    async def has_looked_twice() -> bool:
+        return len(looks) > 1
+
+    stream._is_of_this_history = note_look  # type: ignore[method-assign]
     beginning = asyncio.create_task(stream.begin())
-    waits = asyncio.create_task(asyncio.wait({beginning}, timeout=1))
-    await waits
+    await wait_until_async(has_looked_twice, what="two looks at the history")
+    assert not any(looks)
     assert not beginning.done()
 
     await renew_if_restored(database, redis)

@@ -6,7 +6,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.utils.processes import HiveProcess, answers, free_port
-from tests.utils.test_utils import wait_until
+from tests.utils.test_utils import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("sessions")]
 
@@ -26,9 +26,9 @@ async def test_an_api_serves_more_sockets_than_a_shell_lets_a_program_open_at_fi
 ) -> None:
     port = free_port()
     with HiveProcess(["-c", API_WITH_FEW_FILES], hive_environment | {"PORT": str(port)}) as api:
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health", api), timeout=30, what="the API")
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health", api), what="the API")
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             sockets = await asyncio.gather(*(answering(port) for _ in range(FEW_FILES + 50)))
             await asyncio.gather(*(socket.close() for socket in sockets))
 
@@ -36,6 +36,6 @@ async def test_an_api_serves_more_sockets_than_a_shell_lets_a_program_open_at_fi
 
 
 async def answering(port: int) -> ClientConnection:
-    socket = await connect(f"ws://127.0.0.1:{port}/ws", proxy=None, open_timeout=15)
+    socket = await connect(f"ws://127.0.0.1:{port}/ws", proxy=None, open_timeout=PATIENCE)
     await (await socket.ping())
     return socket

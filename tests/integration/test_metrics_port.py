@@ -22,9 +22,9 @@ from app.models import EventLog, User
 from tests.conftest import RunningSystem, token_of
 from tests.utils.metrics import Scrape
 from tests.utils.processes import HiveProcess, answers, free_port
-from tests.utils.test_utils import problem, wait_until, wait_until_async
+from tests.utils.test_utils import PATIENCE, problem, wait_until, wait_until_async
 
-pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.committed
 
 # A relay that another test has left running waits for the table too.
 WAITERS = """
@@ -52,7 +52,7 @@ def api(system_environment: dict[str, str]) -> Iterator[Api]:
     port, metrics_port = free_port(), free_port()
     with start_api(system_environment, port, metrics_port) as process:
         metrics = f"http://127.0.0.1:{metrics_port}/metrics"
-        wait_until(lambda: answers(metrics, process), timeout=30, what="the metrics")
+        wait_until(lambda: answers(metrics, process), what="the metrics")
         address = f"http://127.0.0.1:{port}"
         system = RunningSystem(address=f"{address}/api/v1", sockets=f"ws://127.0.0.1:{port}/ws")
         yield Api(system, metrics, process)
@@ -60,7 +60,7 @@ def api(system_environment: dict[str, str]) -> Iterator[Api]:
 
 @pytest.fixture
 async def scraper() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(timeout=10) as client:
+    async with httpx2.AsyncClient(timeout=PATIENCE) as client:
         yield client
 
 
@@ -90,7 +90,9 @@ async def test_readers_are_told_by_their_kinds_and_what_they_got(
     before = await kinds_of("hive_events_delivered_total")
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(
-            httpx2.AsyncClient(base_url=api.system.address, headers={"Authorization": f"Bearer {token}"}, timeout=40)
+            httpx2.AsyncClient(
+                base_url=api.system.address, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE
+            )
         )
         # Who comes and goes meanwhile is not counted.
         wanted = {"types": "task.created"}
@@ -107,7 +109,7 @@ async def test_readers_are_told_by_their_kinds_and_what_they_got(
         made = await http.post(f"{running_system.address}/tasks", json={"title": "Roses", "status": "available"})
 
         assert made.status_code == 201
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert len((await page).json()["events"]) == 1
             assert json.loads(await socket.recv())["type"] == "task.created"
             assert "task.created" in await anext(stream.aiter_text())
@@ -125,7 +127,7 @@ async def test_a_locked_table_delays_no_scrape_for_long_and_costs_one_connection
 ) -> None:
     async with engine.begin() as migrating:
         await migrating.execute(text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             scrapes = await asyncio.gather(*(scraper.get(api.metrics) for _ in range(5)))
         waiting = await session.scalar(text(WAITERS))
 
@@ -161,7 +163,7 @@ async def test_the_port_for_scrapers_ends_with_the_api(hive_environment: dict[st
     port, metrics_port = free_port(), free_port()
     with start_api(hive_environment, port, metrics_port) as process:
         metrics = f"http://127.0.0.1:{metrics_port}/metrics"
-        await asyncio.to_thread(wait_until, lambda: answers(metrics, process), timeout=30, what="the metrics")
+        await asyncio.to_thread(wait_until, lambda: answers(metrics, process), what="the metrics")
         async with httpx2.AsyncClient() as kept_alive:
             await kept_alive.get(metrics)
 
@@ -181,7 +183,7 @@ def refused(command: str, environment: dict[str, str]) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=PATIENCE,
         check=False,
     )
     assert (outcome.returncode, outcome.stdout) == (1, "")
@@ -217,7 +219,7 @@ def test_a_second_api_process_has_a_port_of_its_own_or_says_so(hive_environment:
     metrics_port = free_port()
     with start_api(hive_environment, free_port(), metrics_port) as second:
         metrics = f"http://127.0.0.1:{metrics_port}/metrics"
-        wait_until(lambda: answers(metrics, second), timeout=30, what="the metrics of the second process")
+        wait_until(lambda: answers(metrics, second), what="the metrics of the second process")
 
     assert f":{taken}: " in told
 
@@ -225,6 +227,6 @@ def test_a_second_api_process_has_a_port_of_its_own_or_says_so(hive_environment:
 def test_without_the_setting_only_the_api_listens(hive_environment: dict[str, str]) -> None:
     port = free_port()
     with HiveProcess(["-m", "app.cli", "api"], hive_environment | {"PORT": str(port)}) as process:
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health", process), timeout=30, what="the API")
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health", process), what="the API")
 
         assert process.listening_ports() == {port}

@@ -25,8 +25,7 @@ from tests.builders.tokens import create_token
 from tests.builders.users import create_user
 from tests.conftest import ROOT
 from tests.utils.databases import new_database, run_sql
-
-pytestmark = pytest.mark.timeout(90)
+from tests.utils.test_utils import PATIENCE
 
 
 @pytest.fixture
@@ -136,7 +135,7 @@ async def test_processes_that_migrate_at_once_do_it_once(url: str) -> None:
 
     def run_migrations(_: int) -> subprocess.CompletedProcess[str]:
         script = [sys.executable, str(ROOT / "scripts/run_migrations.py")]
-        return subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(script, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     with ThreadPoolExecutor(4) as pool:
         runs = await asyncio.to_thread(lambda: list(pool.map(run_migrations, range(4))))

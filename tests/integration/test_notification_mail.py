@@ -182,7 +182,6 @@ async def test_without_a_mail_server_nothing_is_sent(
 
 
 @pytest.mark.committed
-@pytest.mark.timeout(90)
 @pytest.mark.usefixtures("running_system", "running_worker")
 async def test_an_assignment_reaches_the_mailbox(
     client_as: ClientAs, session: AsyncSession, mail_server: MailServer, user: User, other_user: User
@@ -198,7 +197,7 @@ async def test_an_assignment_reaches_the_mailbox(
         done = select(Job.id).where(Job.name == JobName.SEND_MAIL, Job.state == JobState.DONE)
         return await session.scalar(done) is not None
 
-    await wait_until_async(is_done, timeout=30, what="the mail to be sent")
+    await wait_until_async(is_done, what="the mail to be sent")
     [received] = [mail for mail in mail_server.received if mail.recipients == [other_user.email]]
     [notification] = await session.scalars(select(Notification))
     assert received.message["Message-ID"] == f"<notification.{notification.id}@example.org>"

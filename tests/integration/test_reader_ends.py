@@ -20,16 +20,16 @@ from app.websockets.connection_manager import ConnectionManager
 from app.websockets.replay import catch_up
 from tests.conftest import RunningSystem, token_of
 from tests.utils.processes import HiveProcess, free_port, running_apis
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, SHORTER_THAN_A_WAIT, wait_until_async
 
 EPOCH = uuid4()
-pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.committed
 
 
 @pytest.fixture
 async def http(running_system: RunningSystem, settings: Settings, user: User) -> AsyncIterator[httpx2.AsyncClient]:
     headers = {"Authorization": f"Bearer {token_of(user, settings)}"}
-    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=40) as client:
+    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=PATIENCE) as client:
         yield client
 
 
@@ -42,7 +42,7 @@ async def test_a_server_that_stops_ends_pages_and_streams_properly(
     metrics_port = free_port()
     ports = {"PORT": str(port), "METRICS_PORT": str(metrics_port)}
     with HiveProcess(["-m", "app.cli", "api"], hive_environment | ports) as api:
-        async with httpx2.AsyncClient(base_url=f"{address}/api/v1", headers=headers, timeout=40) as client:
+        async with httpx2.AsyncClient(base_url=f"{address}/api/v1", headers=headers, timeout=PATIENCE) as client:
 
             async def is_up() -> bool:
                 try:
@@ -50,7 +50,7 @@ async def test_a_server_that_stops_ends_pages_and_streams_properly(
                 except httpx2.TransportError:
                     return False
 
-            await wait_until_async(is_up, timeout=30, what="the API")
+            await wait_until_async(is_up, what="the API")
             waiting = asyncio.create_task(client.get("/events", params={"wait": 30}))
             async with client.stream("GET", "/events/stream") as stream:
                 reading = asyncio.create_task(stream.aread())
@@ -61,12 +61,12 @@ async def test_a_server_that_stops_ends_pages_and_streams_properly(
 
                 await wait_until_async(are_both_there, what="the two readers")
                 api.process.send_signal(signal.SIGTERM)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(SHORTER_THAN_A_WAIT):
                     await reading
                     page = await waiting
 
         assert (page.status_code, page.json()["events"]) == (200, [])
-        api.wait(10)
+        api.wait()
         assert "Traceback" not in api.output
 
 
@@ -80,11 +80,11 @@ async def test_a_server_that_stops_closes_its_sockets_with_1012(
                 pass
 
             api.process.process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 await socket.wait_closed()
 
         assert socket.close_code == 1012
-        api.process.wait(10)
+        api.process.wait()
         assert "Traceback" not in api.process.output
 
 
@@ -117,7 +117,7 @@ async def test_nobody_goes_live_before_the_process_follows_the_log(user: User) -
     assert not catching_up.done()
     connections.follow_from(9)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await catching_up
     assert not connection.is_ended
 

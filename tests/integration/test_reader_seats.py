@@ -16,9 +16,9 @@ from app.models import User
 from app.websockets.seats import Seats, TooManyReaders
 from tests.conftest import RunningSystem, token_of
 from tests.utils.processes import running_apis
-from tests.utils.test_utils import problem, wait_until_async
+from tests.utils.test_utils import PATIENCE, problem, wait_until_async
 
-pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.committed
 
 MOST = 3
 
@@ -32,7 +32,7 @@ def small_api(system_environment: dict[str, str]) -> Iterator[RunningSystem]:
 
 def client_of(system: RunningSystem, settings: Settings, user: User) -> httpx2.AsyncClient:
     headers = {"Authorization": f"Bearer {token_of(user, settings)}"}
-    return httpx2.AsyncClient(base_url=system.address, headers=headers, timeout=40)
+    return httpx2.AsyncClient(base_url=system.address, headers=headers, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def socket_of(system: RunningSystem, token: str, *, by_message: bool = Fal
 async def is_served(socket: ClientConnection) -> bool:
     """Whether the socket answers, or is closed with the code for too many."""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await socket.send('{"type": "ping", "data": 1}')
             while json.loads(await socket.recv())["type"] != "pong":
                 pass

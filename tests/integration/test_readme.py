@@ -12,6 +12,7 @@ from typer.main import get_command
 from app.cli import app as hive_command
 from app.config import Settings
 from tests.conftest import RunningSystem
+from tests.utils.test_utils import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -39,7 +40,7 @@ def test_the_tour_works_line_by_line(running_system: RunningSystem, hive_environ
         capture_output=True,
         text=True,
         check=False,
-        timeout=45,
+        timeout=PATIENCE,
     )
 
     assert (done.returncode, done.stderr) == (0, "")

@@ -13,7 +13,7 @@ from app.core.redis import REDIS_FAILURES, PrefixedRedis, connect_redis
 from app.core.tcp import TCP_PROBES
 from app.events import wakeup
 from app.events.wakeup import WAKE_CHANNEL, hear_wake_ups
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until_async
 from tests.utils.ways import way
 
 GIVEN_UP = TimeoutError(errno.ETIMEDOUT, "Connection timed out")
@@ -34,7 +34,7 @@ async def test_whoever_is_at_a_command_can_be_cancelled_at_any_moment(redis_url:
         await asyncio.sleep(0)
 
     pinging.cancel()
-    ended, _ = await asyncio.wait({pinging}, timeout=1)
+    ended, _ = await asyncio.wait({pinging}, timeout=PATIENCE)
 
     is_enough.set()
     assert ended == {pinging}
@@ -51,7 +51,7 @@ async def test_a_command_that_the_server_does_not_take_fails_in_time(
         taken.is_frozen.set()
 
         with pytest.raises(REDIS_FAILURES):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 # More than the buffers on the way can take, so that it waits to be sent.
                 await redis.set("key", b"x" * 20_000_000)
         await redis.aclose()

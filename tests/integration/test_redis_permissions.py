@@ -11,8 +11,6 @@ from tests.utils.own_valkey import running_valkey
 from tests.utils.processes import HiveProcess, measured
 from tests.utils.test_utils import wait_until
 
-pytestmark = pytest.mark.timeout(120)
-
 WORKERS_KEY = "hive:workers"
 # The line of the ACL that the document gives.
 HIVE_USER = next(
@@ -43,7 +41,7 @@ def test_a_worker_consumes_with_the_rights_of_hives_own_names(port: int, environ
             assert worker.process.poll() is None, worker.output
             return bool(admin.zcard(WORKERS_KEY))
 
-        wait_until(has_signed, timeout=60, what="a sign of life")
+        wait_until(has_signed, what="a sign of life")
 
         assert admin.acl_log() == []
 
@@ -53,7 +51,7 @@ def test_a_worker_that_cannot_consume_leaves_no_sign_of_life(port: int, environm
         # It may do all but take what it's sent.
         admin.execute_command("ACL SETUSER", "hive", "-brpop")
         with HiveProcess(["-m", "app.cli", "worker"], environment) as worker:
-            wait_until(lambda: worker.process.poll() is not None, timeout=60, what="its end")
+            wait_until(lambda: worker.process.poll() is not None, what="its end")
             assert "NoPermissionError" in worker.output
 
         assert admin.zcard(WORKERS_KEY) == 0

@@ -24,7 +24,7 @@ from app.events.stream import EventStream
 from app.events.types import ChatMessage
 from app.models import Event, EventLog, Job, JobName, JobState, User
 from tests.utils.driver_connections import NotingConnections
-from tests.utils.test_utils import nothing_queued
+from tests.utils.test_utils import PATIENCE, nothing_queued
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
 
@@ -264,7 +264,7 @@ async def test_a_reader_gets_from_the_log_what_the_stream_has_lost(
     await number_events(database, limit=10)
     await publish_events(database, redis, limit=10)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         events = await reading
     assert [event.seq for event in events] == [start + 1, start + 2, start + 3, start + 4]
     assert [json.loads(event.text)["data"]["message"] for event in events] == ["one", "two", "three", "four"]
@@ -279,7 +279,7 @@ async def test_a_reader_goes_on_while_redis_is_away(database: Database, user: Us
     await say_committed(database, user, "still here")
     await number_events(database, limit=10)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         [event] = await reading
     assert json.loads(event.text)["data"]["message"] == "still here"
     await away.aclose()

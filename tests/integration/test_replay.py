@@ -15,18 +15,16 @@ from websockets.exceptions import ConnectionClosed
 from app.config import Settings
 from app.models import User
 from tests.conftest import RunningSystem, token_of
-from tests.utils.test_utils import problem
+from tests.utils.test_utils import PATIENCE, problem
 
-pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
-
-PATIENCE = 10
+pytestmark = pytest.mark.committed
 
 
 @pytest.fixture
 async def http(running_system: RunningSystem, settings: Settings, user: User) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the running system that `user` is signed in with."""
     headers = {"Authorization": f"Bearer {token_of(user, settings)}"}
-    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=40) as client:
+    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=PATIENCE) as client:
         yield client
 
 
@@ -211,7 +209,7 @@ async def test_a_reader_that_drops_and_resumes_again_and_again_misses_and_repeat
     seen: list[dict[str, Any]] = []
     take = {"socket": take_by_socket, "stream": take_by_stream, "page": take_by_page}[kind]
 
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(PATIENCE):
         while len(seen) < total:
             position = seen[-1]["seq"] if seen else start
             seen += await take(http, running_system, token_of(user, settings), position)

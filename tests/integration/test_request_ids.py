@@ -29,7 +29,7 @@ from tests.conftest import RunningSystem, token_of
 from tests.utils.processes import HiveProcess
 from tests.utils.test_utils import events_of, nothing_queued, wait_until, wait_until_async
 
-pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.committed
 
 
 def new_id() -> str:
@@ -42,7 +42,7 @@ def line_of(process: HiveProcess, event: str, request_id: str) -> str:
     def find() -> list[str]:
         return [line for line in process.output.splitlines() if event in line and f"request_id={request_id}" in line]
 
-    [line] = wait_until(find, timeout=20, what=f"{event!r} of {request_id}")
+    [line] = wait_until(find, what=f"{event!r} of {request_id}")
     return line
 
 

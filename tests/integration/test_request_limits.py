@@ -61,7 +61,7 @@ async def test_each_answer_says_what_is_left_and_then_comes_a_429(
     assert problem(refused, 429)["code"] == "too_many_requests"
     assert left(refused) == 0
     assert refused.headers["RateLimit"].endswith(f";t={refused.headers['Retry-After']}")
-    assert 50 <= int(refused.headers["Retry-After"]) <= 60
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
 
 
 async def test_users_have_their_own_and_so_has_whoever_is_not_signed_in(

@@ -58,7 +58,7 @@ async def test_a_scheduler_asks_by_itself_and_stops_when_told(
         HiveProcess(["-m", "app.cli", "scheduler"], hive_environment) as first,
         HiveProcess(["-m", "app.cli", "scheduler"], hive_environment) as second,
     ):
-        await wait_until_async(has_asked, timeout=20, what="the jobs of the present periods")
+        await wait_until_async(has_asked, what="the jobs of the present periods")
         for scheduler in (first, second):
             scheduler.wait_for_output("the scheduler is up")
             scheduler.process.terminate()

@@ -18,11 +18,10 @@ from app.models import ApiToken, User, UserSession
 from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD
 from tests.conftest import RunningSystem, token_of
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, SHORTER_THAN_A_WAIT, wait_until_async
 
 # What happens here is asked of one process; the readers are at another one.
-pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
-SECONDS = 2.0
+pytestmark = pytest.mark.committed
 
 Tokens = dict[str, str]
 
@@ -173,7 +172,7 @@ class Readers:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        http = httpx2.AsyncClient(base_url=self._system.address, headers=bearer(self._token), timeout=40)
+        http = httpx2.AsyncClient(base_url=self._system.address, headers=bearer(self._token), timeout=PATIENCE)
         await self._stack.enter_async_context(http)
         self.socket: ClientConnection = await self._stack.enter_async_context(
             connect(f"{self._system.sockets}?token={self._token}", proxy=None)
@@ -195,7 +194,7 @@ class Readers:
         await self._stack.aclose()
 
     async def end_in_time(self) -> None:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(SHORTER_THAN_A_WAIT):
             assert await self._close_code() == 4401
             await self._reading
             assert (await self._page).json()["events"] == []
@@ -209,7 +208,7 @@ class Readers:
 
     async def _ping(self) -> None:
         await self.socket.send('{"type": "ping"}')
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while json.loads(await self.socket.recv())["type"] != "pong":
                 pass
 

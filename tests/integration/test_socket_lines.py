@@ -37,11 +37,8 @@ from app.websockets.presence import Presence
 from app.websockets.replay import PAGE
 from app.websockets.seats import Seats
 from app.websockets.uvicorn_protocol import FrameProtocol
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until_async
 
-pytestmark = pytest.mark.timeout(60)
-
-PATIENCE = 20
 ADA = Actor(uuid4())
 # As small as they get, so that a reader that takes nothing is noticed soon.
 BUFFER = 4096

@@ -40,7 +40,7 @@ async def test_background_work_that_breaks_begins_again() -> None:
         if attempts == 1:
             raise ZeroDivisionError
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await _begin_again_after_faults(work)
 
     assert attempts == 2

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import suppress
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -12,6 +12,7 @@ from app.core.permissions import Actor
 from app.core.redis import PrefixedRedis, connect_redis
 from app.database import Database
 from app.events import outbox
+from app.events import stream as stream_module
 from app.events.published import PublishedEvent, read_log, stream_key
 from app.events.relay import number_events, publish_events
 from app.events.stream import EventStream
@@ -22,6 +23,7 @@ from app.websockets.connection import CloseCode, Connection
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.parcel import Parcel
 from tests.utils.databases import new_database
+from tests.utils.test_utils import PATIENCE, wait_until_async
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
 
@@ -65,7 +67,7 @@ async def key_of(database: Database, redis: PrefixedRedis) -> str:
 
 async def follow(stream: EventStream, count: int) -> list[PublishedEvent]:
     told: list[PublishedEvent] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         async for events in stream.follow():
             told += events
             if len(told) >= count:
@@ -102,25 +104,37 @@ async def test_the_stream_has_only_the_place_of_a_large_event(
 
 
 async def test_what_is_beyond_the_log_is_not_looked_for_without_a_pause(
-    database: Database, redis: PrefixedRedis, stream: EventStream
+    database: Database, redis: PrefixedRedis, stream: EventStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stray = PublishedEvent(99, EventType.CHAT_MESSAGE, SOMEBODY.id, None, None, "{}", uuid4())
     await redis.xadd(await key_of(database, redis), stray.to_stream(), id="99-0")
-    looks: list[int] = []
+    steps: list[str] = []
     look = stream._read_log
 
-    async def count_and_look() -> Sequence[PublishedEvent]:
-        looks.append(1)
+    async def note_look() -> Sequence[PublishedEvent]:
+        steps.append("look")
         return await look()
 
-    stream._read_log = count_and_look  # type: ignore[method-assign]
+    async def note_pause(seconds: float) -> None:
+        steps.append("pause")
+        await asyncio.sleep(seconds)
 
-    with suppress(TimeoutError):
-        async with asyncio.timeout(1):
-            async for _ in stream.follow():
-                pass
+    async def has_looked_often() -> bool:
+        return len(steps) >= 4
 
-    assert 1 <= len(looks) <= 5
+    stream._read_log = note_look  # type: ignore[method-assign]
+    monkeypatch.setattr(stream_module, "asyncio", SimpleNamespace(sleep=note_pause))
+
+    async def follow() -> None:
+        async for _ in stream.follow():
+            pass
+
+    following = asyncio.create_task(follow())
+
+    await wait_until_async(has_looked_often, what="two looks")
+    assert steps[:4] == ["look", "pause", "look", "pause"]
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
 
 
 class FailsOnce(ConnectionManager):
@@ -150,7 +164,7 @@ async def test_a_fault_within_a_batch_loses_and_repeats_no_event(
     following = asyncio.create_task(_begin_again_after_faults(lambda: _fan_out(stream, manager)))
 
     for reader in readers:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             messages = [await reader.next_message() for _ in range(3)]
         assert [message.seq for message in messages if message] == [1, 2, 3]
 

@@ -15,8 +15,6 @@ from app.servers.process import is_zombie, process_ids
 from app.stopping import STOP_SIGNALS
 from tests.utils.test_utils import wait_until
 
-pytestmark = pytest.mark.timeout(60)
-
 CHECKOUT = Path(supervisor.__file__).parents[1]
 
 PROGRAM = r"""
@@ -24,7 +22,7 @@ import os
 import sys
 from app import supervisor
 from app.supervisor import Part, Supervisor
-supervisor.PATIENCE = 0.5
+supervisor.PATIENCE = 60
 
 def announce(line):
     # Past Python's buffer, which would fail once more at the end when nobody reads it any longer.
@@ -38,6 +36,9 @@ def part(name, code, **options):
 sys.exit(running.run())
 """
 
+# For parts that don't end when they are asked to.
+SHORT = "supervisor.PATIENCE = 0.5\n"
+
 # A part that writes down that it is ready, and how it was asked to end.
 STEADY = """
 def end(number, frame):
@@ -46,7 +47,7 @@ def end(number, frame):
 signal.signal(signal.SIGTERM, end)
 signal.signal(signal.SIGINT, end)
 open(sys.argv[1] + "/ready", "w").close()
-time.sleep(60)
+time.sleep(600)
 """
 
 # A part that ends when it may.
@@ -61,7 +62,7 @@ open(sys.argv[1] + "/asked", "a").write("in good order")
 STUBBORN = """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 open(sys.argv[1] + "/ready", "w").close()
-time.sleep(60)
+time.sleep(600)
 """
 
 # Its own child outlives it, in the same process group.
@@ -69,8 +70,8 @@ PARENT = """
 if os.fork() == 0:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     open(sys.argv[1] + "/ready", "w").close()
-    time.sleep(60)
-time.sleep(60)
+    time.sleep(600)
+time.sleep(600)
 """
 
 
@@ -143,7 +144,7 @@ def test_a_killed_supervisor_takes_its_parts_along(supervised: Supervised) -> No
 
 
 def test_a_stubborn_part_is_killed(supervised: Supervised) -> None:
-    process = supervised.start(single(STUBBORN))
+    process = supervised.start(SHORT + single(STUBBORN))
     supervised.wait_until_ready()
     process.terminate()
     said, _ = process.communicate()
@@ -152,7 +153,7 @@ def test_a_stubborn_part_is_killed(supervised: Supervised) -> None:
 
 
 def test_a_second_ctrl_c_does_not_wait(supervised: Supervised) -> None:
-    process = supervised.start("supervisor.PATIENCE = 60\nsupervisor.IMPATIENCE = 0\n" + single(STUBBORN))
+    process = supervised.start("supervisor.IMPATIENCE = 0\n" + single(STUBBORN))
     supervised.wait_until_ready()
     signal_twice(process, signal.SIGINT)
     assert process.wait() == 0
@@ -162,7 +163,7 @@ def test_a_second_ctrl_c_does_not_wait(supervised: Supervised) -> None:
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_one_request_that_comes_twice_is_no_impatience(supervised: Supervised, number: signal.Signals) -> None:
     """A service manager and a terminal that closes send a signal more than once, or one after another."""
-    process = supervised.start("supervisor.PATIENCE = 60\nsupervisor.IMPATIENCE = 60\n" + single(SLOW))
+    process = supervised.start("supervisor.IMPATIENCE = 60\n" + single(SLOW))
     supervised.wait_until_ready()
     signal_twice(process, number)
     (supervised.folder / "may-end").touch()
@@ -179,7 +180,7 @@ def signal_twice(process: "subprocess.Popen[str]", number: signal.Signals) -> No
 
 
 def test_what_a_part_started_goes_with_it(supervised: Supervised) -> None:
-    process = supervised.start(single(PARENT))
+    process = supervised.start(SHORT + single(PARENT))
     supervised.wait_until_ready()
     process.terminate()
     assert process.wait() == 0
@@ -217,7 +218,7 @@ def test_a_part_that_starts_later_starts_once_the_others_are_there(supervised: S
 
 def test_a_part_that_starts_later_waits_for_no_others_for_ever(supervised: Supervised) -> None:
     setup = (
-        LATER.format(later=CHECK_ORDER, first="time.sleep(60)") + "running.when(lambda: False, running.start_the_rest)"
+        LATER.format(later=CHECK_ORDER, first="time.sleep(600)") + "running.when(lambda: False, running.start_the_rest)"
     )
     process = supervised.start("supervisor.HEAD_START = 0.1\n" + setup)
     assert process.stdout is not None
@@ -269,7 +270,7 @@ running.when(pathlib.Path(sys.argv[1], "ready").exists, lambda: announce("It ans
 
 
 def test_a_closed_terminal_does_not_keep_it_from_stopping(supervised: Supervised) -> None:
-    process = supervised.start(single(STUBBORN))
+    process = supervised.start(SHORT + single(STUBBORN))
     supervised.wait_until_ready()
     assert process.stdout is not None
     process.stdout.close()

@@ -19,11 +19,9 @@ from app.models import User
 from tests.conftest import RunningSystem, token_of
 from tests.utils.metrics import Scrape
 from tests.utils.processes import HiveProcess, answers, free_port
-from tests.utils.test_utils import wait_until, wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until, wait_until_async
 
-pytestmark = [pytest.mark.committed, pytest.mark.timeout(120)]
-
-PATIENCE = 30
+pytestmark = pytest.mark.committed
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +30,13 @@ def ports(system_environment: dict[str, str]) -> Iterator[tuple[int, int]]:
     port, metrics_port = free_port(), free_port()
     environment = system_environment | {"PORT": str(port), "METRICS_PORT": str(metrics_port), "LOG_LEVEL": "WARNING"}
     with HiveProcess(["-m", "app.cli", "api"], environment) as api:
-        wait_until(lambda: answers(f"http://127.0.0.1:{metrics_port}/metrics", api), timeout=30, what="the API")
+        wait_until(lambda: answers(f"http://127.0.0.1:{metrics_port}/metrics", api), what="the API")
         yield port, metrics_port
 
 
 @pytest.fixture
 async def scraper(ports: tuple[int, int]) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{ports[1]}", timeout=10) as client:
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{ports[1]}", timeout=PATIENCE) as client:
         yield client
 
 
@@ -94,7 +92,7 @@ async def test_readers_that_take_nothing_are_gone_within_half_a_minute(
         await wait_until_async(partial(are_there, 2, 1), what="three readers")
         await write_until_both_are_too_slow(scraper, running_system, token)
 
-        await wait_until_async(partial(are_there, 0, 0), timeout=PATIENCE, what="all readers to be gone")
+        await wait_until_async(partial(are_there, 0, 0), what="all readers to be gone")
 
         assert not any(is_known_to_kernel(port, client) for client in full)
 
@@ -107,7 +105,10 @@ async def write_until_both_are_too_slow(scraper: httpx2.AsyncClient, system: Run
         found = Scrape(await scraper.get("/metrics"))
         return all(found.value("hive_readers_too_slow_total", kind=kind) == 1 for kind in ("socket", "stream"))
 
-    async with httpx2.AsyncClient(base_url=system.address, headers=headers, timeout=20) as http, asyncio.timeout(20):
+    async with (
+        httpx2.AsyncClient(base_url=system.address, headers=headers, timeout=PATIENCE) as http,
+        asyncio.timeout(PATIENCE),
+    ):
         while not await are_too_slow():
             await asyncio.gather(*(http.post("/tasks", json=body) for _ in range(8)))
 

@@ -19,10 +19,9 @@ from app.core.security import ALGORITHM, issue_token
 from app.models import User
 from tests.builders.users import create_user
 from tests.conftest import RunningSystem, token_of
+from tests.utils.test_utils import PATIENCE
 
-pytestmark = [pytest.mark.committed, pytest.mark.timeout(60)]
-
-PATIENCE = 10
+pytestmark = pytest.mark.committed
 
 
 @asynccontextmanager

@@ -32,7 +32,7 @@ class Clients:
             given = self._http.send(self._of(caller, request))
             return None if given.status_code == 409 and given.json()["code"] == "request_in_progress" else given
 
-        given = wait_until(ask, timeout=ANSWER_SECONDS, what="the end of a request that was broken off")
+        given = wait_until(ask, what="the end of a request that was broken off")
         assert given is not None
         return given
 

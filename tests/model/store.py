@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.services import LeaseService
 from app.services.job_service import Postponed, perform
-from tests.model.hive import ANSWER_SECONDS, Hive
+from tests.model.hive import Hive
 from tests.model.names import Names
 from tests.model.nouns import Event, Json
 from tests.utils.test_utils import wait_until
@@ -64,7 +64,7 @@ class Store:
 
     def until_published(self) -> None:
         unpublished = "SELECT id FROM events WHERE task_id = ANY($1) AND seq IS NULL"
-        wait_until(lambda: not self._rows(unpublished), timeout=ANSWER_SECONDS, what="the numbers of all events")
+        wait_until(lambda: not self._rows(unpublished), what="the numbers of all events")
 
     def run_out(self, name: str) -> None:
         """As if the time of the lease had passed."""

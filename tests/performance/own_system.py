@@ -69,7 +69,7 @@ def running_hive(folder: str) -> Iterator[tuple[HiveProcess, dict[str, str]]]:
     """`hive run` in this data folder, once it answers, and its environment."""
     environment = {**settings_of_benchmark(folder), "PORT": str(free_port())}
     with HiveProcess(["-m", "app.cli", "run"], environment) as system:
-        system.wait_for_output("HIVE is at", timeout=60)
+        system.wait_for_output("HIVE is at")
         yield system, environment
 
 
@@ -78,7 +78,7 @@ def own_system() -> Iterator[BenchedSystem]:
     with tempfile.TemporaryDirectory(prefix="hive-bench-") as folder, running_hive(folder) as (_, environment):
         address = f"http://127.0.0.1:{environment['PORT']}"
         # While the worker is still starting, it would take the processor from what is measured.
-        wait_until(lambda: httpx2.get(f"{address}/health/ready").is_success, timeout=60, what="all parts")
+        wait_until(lambda: httpx2.get(f"{address}/health/ready").is_success, what="all parts")
         yield BenchedSystem(
             address=address,
             environment=environment,

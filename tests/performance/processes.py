@@ -60,5 +60,5 @@ async def listening(environment: Mapping[str, str], command: list[str], port: in
             writer.close()
             return True
 
-        await wait_until_async(takes_connections, timeout=30, what=f"{command[0]} at its port")
+        await wait_until_async(takes_connections, what=f"{command[0]} at its port")
         yield Listening(f"http://127.0.0.1:{port}", process.process.pid)

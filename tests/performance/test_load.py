@@ -12,6 +12,7 @@ from tests.performance.load.generator import shares
 from tests.performance.load.plan import Load, Request, Sockets, get, send
 from tests.performance.load.programs import put_under
 from tests.performance.load.reading import arrivals_of
+from tests.utils.test_utils import PATIENCE
 
 Answer = Callable[[bytes], bytes]
 
@@ -111,7 +112,7 @@ async def socket_server(greeting: str = "") -> AsyncIterator[tuple[int, set[Serv
             await socket.send(greeting)
         await socket.wait_closed()
 
-    async with serve(hold, "127.0.0.1", 0, ping_interval=0.1, ping_timeout=1) as serving:
+    async with serve(hold, "127.0.0.1", 0, ping_interval=0.1, ping_timeout=PATIENCE) as serving:
         yield next(iter(serving.sockets)).getsockname()[1], present
 
 

@@ -8,7 +8,7 @@ from tests.reliability.scale import Report, Scale
 
 FULL_SCALE_SECONDS = 1200
 # They take some ten, but they are whole systems, and the machine may be busy.
-SHORT_SECONDS = 300
+SHORT_SECONDS = 600
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

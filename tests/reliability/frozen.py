@@ -58,7 +58,7 @@ class Listeners:
         async def have_heard() -> bool:
             return len(self.delays) >= events * self._number
 
-        await wait_until_async(have_heard, timeout=60, what=f"{events} events at {self._number} readers")
+        await wait_until_async(have_heard, what=f"{events} events at {self._number} readers")
         heard, self.delays = self.delays, []
         return heard
 

@@ -41,7 +41,7 @@ class Havoc:
         async def is_done() -> bool:
             return self._done() >= goal
 
-        await wait_until_async(is_done, timeout=60, what=f"{goal} things done")
+        await wait_until_async(is_done, what=f"{goal} things done")
 
     async def _kill_api(self) -> None:
         victim = random.choice(self._system.apis)

@@ -77,7 +77,7 @@ class Api(Part):
                 except httpx2.TransportError:
                     return False
 
-            await wait_until_async(answers, timeout=START_SECONDS, what="the API")
+            await wait_until_async(answers, what="the API")
 
 
 class Relay(Part):

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from app.models import User
 from tests.reliability.parts import Api
+from tests.utils.test_utils import PATIENCE
 
 Event = dict[str, Any]
 # What a client meets when the server or the way to it breaks.
@@ -66,7 +67,7 @@ class Reader(ABC):
         self._turn = 0
         self._on_event = on_event
         # Nothing is encrypted here, and to load the certificates for it takes 20 ms.
-        self._client = httpx2.AsyncClient(timeout=20, headers={"Authorization": f"Bearer {token}"}, verify=False)
+        self._client = httpx2.AsyncClient(timeout=PATIENCE, headers={"Authorization": f"Bearer {token}"}, verify=False)
 
     @property
     def api(self) -> Api:

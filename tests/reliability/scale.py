@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Scale:
-    """`scale(5_000, short=500)` is the first one under `make chaos`, the second one in the whole suite."""
+    """`scale(5_000, short=500)` is the first one under `make chaos`, the second one in the whole suite.
+
+    So are the seconds within which something has to happen: only `make chaos` has the machine to itself.
+    """
 
     is_full: bool
 

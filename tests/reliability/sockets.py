@@ -11,8 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from app.models import User
 from tests.reliability.system import ChaosSystem
-
-PATIENCE = 20
+from tests.utils.test_utils import PATIENCE
 
 
 @asynccontextmanager

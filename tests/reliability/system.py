@@ -28,7 +28,7 @@ from app.servers.folder import Folder
 from app.servers.valkey import answering_process
 from tests.builders.users import create_user
 from tests.reliability.parts import Api, Part, Relay, Scheduler, Worker
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until_async
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER_SECONDS = 60
@@ -122,7 +122,7 @@ class ChaosSystem:
         async def is_back() -> bool:
             return self.valkey_pid not in (None, dead)
 
-        await wait_until_async(is_back, timeout=SERVER_SECONDS, what="a Valkey that answers")
+        await wait_until_async(is_back, what="a Valkey that answers")
 
     async def until_postgres_is_back(self, dead: int) -> None:
         async def is_back() -> bool:
@@ -133,7 +133,7 @@ class ChaosSystem:
             except (asyncpg.PostgresError, OSError):
                 return False
 
-        await wait_until_async(is_back, timeout=SERVER_SECONDS, what="another PostgreSQL")
+        await wait_until_async(is_back, what="another PostgreSQL")
 
     async def active_relay(self) -> Relay:
         """The relay that leads, as soon as one that lives says so."""
@@ -141,7 +141,7 @@ class ChaosSystem:
         async def look() -> Relay | None:
             return next((relay for relay in self.relays if relay.is_active), None)
 
-        active = await wait_until_async(look, timeout=SERVER_SECONDS, what="an active relay")
+        active = await wait_until_async(look, what="an active relay")
         assert active is not None
         return active
 
@@ -166,7 +166,7 @@ class ChaosSystem:
         headers = {"Authorization": f"Bearer {self.token_of(user)}"}
         address = self.apis[api].address
         # Nothing is encrypted here, and to load the certificates for it takes 20 ms.
-        async with httpx2.AsyncClient(base_url=address, headers=headers, timeout=40, verify=False) as client:
+        async with httpx2.AsyncClient(base_url=address, headers=headers, timeout=PATIENCE, verify=False) as client:
             yield client
 
     async def _start(self) -> None:

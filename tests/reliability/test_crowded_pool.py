@@ -15,7 +15,7 @@ from tests.reliability.readers import SteadySocketReader
 from tests.reliability.scale import Report, Scale
 from tests.reliability.sockets import opened, receive
 from tests.reliability.system import ChaosSystem
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until_async
 
 pytestmark = pytest.mark.reliability
 
@@ -24,7 +24,7 @@ POOL = 6
 MOST_CHANGES = 3
 
 
-async def test_events_come_while_requests_hold_all_connections(report: Report) -> None:
+async def test_events_come_while_requests_hold_all_connections(scale: Scale, report: Report) -> None:
     settings = {"DATABASE_POOL_SIZE": str(POOL), "REDIS_URL": "unix:///nowhere/at-all.sock"}
     async with ChaosSystem(apis=1, relays=1, settings=settings) as system:
         user = await system.user("Ada")
@@ -47,7 +47,7 @@ async def test_events_come_while_requests_hold_all_connections(report: Report) -
     report.add("requests that were waiting", still_waiting)
     report.add("seconds until the event had come", f"{seconds:.1f}")
     assert still_waiting >= MOST_CHANGES
-    assert seconds < 4
+    assert seconds < scale(4, short=PATIENCE)
 
 
 async def until_lock_is_waited_for(system: ChaosSystem, count: int) -> None:

@@ -16,7 +16,7 @@ from tests.reliability.scale import Report, Scale
 from tests.reliability.sockets import close_code, close_code_of_new_socket, opened, receive
 from tests.reliability.system import ChaosSystem
 from tests.reliability.writers import Ledger, Writer
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until_async
 
 pytestmark = pytest.mark.reliability
 
@@ -39,7 +39,7 @@ async def test_sockets_of_a_server_that_stops_go_on_at_another(scale: Scale, rep
             await until_written(ledger, writes // 3)
             began = monotonic()
             stopping.terminate()
-            exit_code = await asyncio.to_thread(stopping.wait, 20)
+            exit_code = await asyncio.to_thread(stopping.wait)
             seconds = monotonic() - began
         log = await read_log(system)
         await until_all_have(readers, log)
@@ -54,7 +54,7 @@ async def test_sockets_of_a_server_that_stops_go_on_at_another(scale: Scale, rep
         for what, times in sorted(ends.items()):
             report.add(f"sockets {what}", times)
         assert exit_code == -signal.SIGTERM
-        assert seconds < 7
+        assert seconds < scale(7, short=PATIENCE)
         assert ends["closed with 1012"] == len(readers)
         # So many at once may be asked to come back a moment later, or read slowly themselves, and nothing worse.
         assert set(ends) <= {"closed with 1012", "closed with 1013", "closed with 4008"}
@@ -78,10 +78,10 @@ async def until_written(ledger: Ledger, writes: int) -> None:
     async def are_written() -> bool:
         return ledger.writes >= writes
 
-    await wait_until_async(are_written, timeout=60, what=f"{writes} writes")
+    await wait_until_async(are_written, what=f"{writes} writes")
 
 
-async def test_another_relay_takes_over_within_five_seconds(scale: Scale, report: Report) -> None:
+async def test_another_relay_takes_over_within_seconds(scale: Scale, report: Report) -> None:
     led, seen = [], []
     async with ChaosSystem(apis=1, relays=2) as system:
         user = await system.user("Ada")
@@ -101,10 +101,10 @@ async def test_another_relay_takes_over_within_five_seconds(scale: Scale, report
     report.add("takeovers", len(led))
     report.add("seconds until another relay led, longest", f"{max(led):.2f}")
     report.add("seconds until an event had come, longest", f"{max(seen):.2f}")
-    assert max(seen) < 5
+    assert max(seen) < scale(5, short=PATIENCE)
 
 
-async def test_a_relay_that_stands_still_is_replaced(report: Report) -> None:
+async def test_a_relay_that_stands_still_is_replaced(scale: Scale, report: Report) -> None:
     """Stopped, swapped out, in a paused machine: its connection lives, and with it would its lock."""
     async with ChaosSystem(apis=1, relays=2) as system:
         user = await system.user("Ada")
@@ -121,7 +121,7 @@ async def test_a_relay_that_stands_still_is_replaced(report: Report) -> None:
 
     report.add("seconds until an event had come", f"{seconds:.1f}")
     assert (event["seq"], other["seq"]) == (1, 2)
-    assert seconds < 20
+    assert seconds < scale(20, short=PATIENCE)
 
 
 async def test_the_sockets_of_who_deactivates_close_everywhere(scale: Scale, report: Report) -> None:
@@ -142,4 +142,4 @@ async def test_the_sockets_of_who_deactivates_close_everywhere(scale: Scale, rep
                 assert (await http.get("/users/me")).status_code == 401
 
     report.add("seconds until all sockets were closed, longest", f"{slowest:.2f}")
-    assert slowest < 2
+    assert slowest < scale(2, short=PATIENCE)

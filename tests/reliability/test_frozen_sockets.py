@@ -16,7 +16,7 @@ from tests.reliability.parts import Api
 from tests.reliability.scale import Report, Scale
 from tests.reliability.system import ChaosSystem
 from tests.utils.metrics import Scrape
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until_async
 
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(120)]
 
@@ -28,10 +28,10 @@ WARM_UP = 20
 MIB = 1024 * 1024
 # Of the process and of the kernel together.
 MOST_BYTES_EACH = MIB
-MOST_SECONDS = 30
+MOST_SECONDS = 30.0
 MOST_GROWTH = 1.2
 # Seconds: a short run has too few events for its slowest ones to say much, and is held against standing still.
-SHORT_SLACK = 0.5
+SHORT_SLACK = 10.0
 
 
 @dataclass
@@ -80,7 +80,7 @@ async def test_sockets_that_never_read_cost_the_others_nothing(scale: Scale, rep
                 course = await freeze(FrozenSockets(api, token), number, writer, api, beside)
                 delays.append(Delays(await beside.until_heard(EVENTS), await apart.until_heard(EVENTS)))
                 tell(report, turn, course, number, delays[-1])
-                check(course, number)
+                check(course, number, most_seconds=scale(MOST_SECONDS, short=2 * PATIENCE))
         report.add("sockets that HIVE found to be too slow", too_slow := await count_too_slow(system, [first, second]))
         assert too_slow == rounds * number
         check_delays(report, delays, slack=scale(0.0, short=SHORT_SLACK))
@@ -107,14 +107,14 @@ async def freeze(
             return not unsent
 
         writing = asyncio.create_task(write(writer, EVENTS))
-        await wait_until_async(are_gone, timeout=90, what="the end of all frozen sockets")
+        await wait_until_async(are_gone, timeout=2 * PATIENCE, what="the end of all frozen sockets")
         await writing
     return course
 
 
-def check(course: Course, number: int) -> None:
+def check(course: Course, number: int, *, most_seconds: float) -> None:
     assert course.all_behind_at is not None, "too little was written for the frozen sockets to fall behind"
-    assert course.gone_at - course.all_behind_at <= MOST_SECONDS
+    assert course.gone_at - course.all_behind_at <= most_seconds
     assert course.most_bytes / number + course.most_in_kernel <= MOST_BYTES_EACH
 
 

@@ -87,7 +87,7 @@ async def until_well(load: Load, answers: int) -> None:
     async def are_well() -> bool:
         return load.well >= goal
 
-    await wait_until_async(are_well, timeout=60, what=f"{answers} more answers")
+    await wait_until_async(are_well, what=f"{answers} more answers")
 
 
 async def check_written(system: ChaosSystem, load: Load) -> None:

@@ -83,5 +83,5 @@ async def complete_a_task(system: ChaosSystem) -> tuple[str, list[dict[str, Any]
         async def is_scored() -> bool:
             return bool((await holders.get("/users/me")).json()["impact_score"] == 5)
 
-        await wait_until_async(is_scored, timeout=60, what="the job of a completed task")
+        await wait_until_async(is_scored, what="the job of a completed task")
     return task["id"], events

@@ -68,7 +68,7 @@ async def job_in_progress(system: ChaosSystem) -> AsyncIterator[None]:
     async def is_in_progress() -> bool:
         return bool(await system.sql(waiting))
 
-    await wait_until_async(is_in_progress, timeout=30, what="a worker that is at the job")
+    await wait_until_async(is_in_progress, what="a worker that is at the job")
     yield
     await locking.close()
 
@@ -83,7 +83,7 @@ async def tell(worker: Part, signals: Sequence[signal.Signals]) -> None:
             assert worker.is_running, worker.output_of_this_life
             return worker.output_of_this_life.count("Warm shutdown") >= times
 
-        await wait_until_async(has_come, timeout=20, what=f"{number.name} to be heeded")
+        await wait_until_async(has_come, what=f"{number.name} to be heeded")
 
 
 def children_of(pid: int) -> list[int]:

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from app.models import User
 from tests.reliability.parts import Api
+from tests.utils.test_utils import PATIENCE
 
 Task = dict[str, Any]
 PRIORITIES = ("urgent", "high", "medium", "low")
@@ -73,7 +74,7 @@ class Writer:
         """Do things until that many may have happened, by all writers together."""
         limits = httpx2.Limits(max_keepalive_connections=2)
         headers = {"Authorization": f"Bearer {self._token}"}
-        async with httpx2.AsyncClient(timeout=20, limits=limits, headers=headers) as self._client:
+        async with httpx2.AsyncClient(timeout=PATIENCE, limits=limits, headers=headers) as self._client:
             while self._ledger.writes < until:
                 await random.choice(self._habits)()
 
@@ -127,7 +128,7 @@ class Writer:
             async with connect(f"{self._api.socket_address}?token={self._token}", proxy=None) as socket:
                 await socket.send(json.dumps({"type": "chat.message", "data": {"message": text}}))
                 await socket.send(json.dumps({"type": "ping"}))
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE):
                     while (message := json.loads(await socket.recv()))["type"] not in {"error", "pong"}:
                         pass
         except (OSError, ConnectionClosed, InvalidHandshake, EOFError):

@@ -16,6 +16,7 @@ from app.config import MIN_SECRET_LENGTH, PUBLISHED_SECRETS, ConfigurationError,
 from app.core.redis import connect_redis
 from app.workers.celery_app import configuration
 from tests.conftest import ROOT
+from tests.utils.test_utils import PATIENCE
 
 STRONG = "a-strong-secret-of-more-than-32-characters"
 OTHER = "another-strong-secret-of-more-than-32-characters"
@@ -112,7 +113,7 @@ def test_processes_that_start_at_once_have_the_same_secrets(folder: Path) -> Non
     started = [
         subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]
-    found = {process.communicate(timeout=30)[0] for process in started}
+    found = {process.communicate(timeout=PATIENCE)[0] for process in started}
 
     assert len(found) == 1
     assert found == {load_settings().jwt_key + "\n"}

@@ -26,7 +26,7 @@ from app.websockets.conversation import MAX_MESSAGE_BYTES, SocketServer, convers
 from app.websockets.message import RESYNC
 from app.websockets.presence import Presence
 from tests.utils.readers import ADA, GRACE, ROOT, event_of
-from tests.utils.test_utils import FakeNetwork, wait_until_async
+from tests.utils.test_utils import PATIENCE, FakeNetwork, wait_until_async
 
 EPOCH = uuid4()
 PEOPLE = {"token-ada": ADA, "token-grace": GRACE, "token-root": ROOT}
@@ -69,7 +69,7 @@ async def talking(server: SocketServer, network: FakeNetwork) -> AsyncIterator[F
         yield network
     finally:
         network.leave()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await talk
 
 
@@ -119,7 +119,7 @@ async def test_a_reader_that_never_reads_again_is_not_waited_for(
     server.connections.deliver(event_of())
     server.connections.deliver(event_of(EventType.ACCOUNT_DEACTIVATED, actor=ADA, audience=[]))
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await talk
 
     assert (network.texts, list(server.connections)) == ([], [])

@@ -15,7 +15,7 @@ from app.websockets.connection_manager import ConnectionManager
 from app.websockets.line import FrameLine
 from app.websockets.message import RESYNC, Message
 from tests.utils.readers import ADA, GRACE, Pipe, connect, event_of, piped, queued
-from tests.utils.test_utils import FakeNetwork, wait_until_async
+from tests.utils.test_utils import PATIENCE, FakeNetwork, wait_until_async
 
 
 async def write(connection: Connection, network: FakeNetwork) -> None:
@@ -193,6 +193,6 @@ async def test_who_waits_for_room_on_a_socket_that_closes_is_told() -> None:
     pipe.room.set()
 
     with pytest.raises(WebSocketDisconnect):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await writing
     assert pipe.frames == []

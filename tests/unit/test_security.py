@@ -4,12 +4,14 @@ import asyncio
 import base64
 import hmac
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import jwt
 import pytest
+from pwdlib import PasswordHash
 
 from app.core.security import (
     ALGORITHM,
@@ -22,6 +24,7 @@ from app.core.security import (
     password_matches,
     read_token,
 )
+from tests.utils.test_utils import PATIENCE, wait_until_async
 
 KEY = "a key for tests that is long enough for this"
 MINUTE = timedelta(minutes=1)
@@ -238,13 +241,23 @@ async def test_nobodys_password_matches_nothing(password: str) -> None:
     assert await password_matches(password, None) is False
 
 
-async def test_hashing_leaves_the_loop_free() -> None:
-    turns = 0
+async def test_hashing_leaves_the_loop_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_hashing, may_end = threading.Event(), threading.Event()
+    hash_it, was_free = PasswordHash.hash, []
+
+    def hold(self: PasswordHash, password: str) -> str:
+        is_hashing.set()
+        # Inline, nobody would come to setting it.
+        was_free.append(may_end.wait(PATIENCE))
+        return hash_it(self, password)
+
+    async def has_begun() -> bool:
+        return is_hashing.is_set()
+
+    monkeypatch.setattr(PasswordHash, "hash", hold)
     hashing = asyncio.create_task(hash_password("correct horse"))
+    await wait_until_async(has_begun, what="the hashing to begin")
+    may_end.set()
 
-    while not hashing.done():
-        turns += 1
-        await asyncio.sleep(0)
-
-    # Inline, the loop would have had one turn before it and one after.
-    assert turns > 10
+    assert await password_matches("correct horse", await hashing)
+    assert was_free == [True]

@@ -6,6 +6,7 @@ import pytest
 
 from app.websockets import turns
 from app.websockets.turns import TooManyWait, Turns
+from tests.utils.test_utils import PATIENCE
 
 
 async def test_only_so_many_have_a_turn_at_once_and_all_get_one() -> None:
@@ -45,5 +46,5 @@ async def test_a_turn_is_given_back_after_a_fault() -> None:
         async with line.taken():
             raise ZeroDivisionError
 
-    async with asyncio.timeout(5), line.taken():
+    async with asyncio.timeout(PATIENCE), line.taken():
         pass

@@ -17,7 +17,7 @@ from typing import Self
 import httpx2
 
 from app.servers.tether import tethered
-from tests.utils.test_utils import wait_until
+from tests.utils.test_utils import PATIENCE, wait_until
 
 # How the kernel's table of connections says it.
 LISTENING = "0A"
@@ -70,7 +70,7 @@ class HiveProcess:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(12)
+                self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -80,7 +80,7 @@ class HiveProcess:
     def output(self) -> str:
         return self._output.read_text(errors="replace")
 
-    def wait_for_output(self, text: str, *, timeout: float = 20) -> None:
+    def wait_for_output(self, text: str, *, timeout: float = PATIENCE) -> None:
         """Wait until the process has said this; it must not have ended before."""
 
         def has_said() -> bool:
@@ -103,7 +103,7 @@ class HiveProcess:
         ours = [row for row in rows if row[3] == LISTENING and f"socket:[{row[9]}]" in sockets]
         return {int(row[1].rpartition(":")[2], 16) for row in ours}
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """The exit code."""
         return self.process.wait(timeout)
 
@@ -116,7 +116,7 @@ def answers(url: str, process: HiveProcess) -> bool:
     """Whether the server answers yet; it must not have ended."""
     assert process.process.poll() is None, process.output
     try:
-        return httpx2.get(url, timeout=1).is_success
+        return httpx2.get(url, timeout=PATIENCE).is_success
     except httpx2.TransportError:
         return False
 
@@ -147,5 +147,5 @@ def running_apis(count: int, environment: dict[str, str]) -> Iterator[list[Runni
             process = stack.enter_context(HiveProcess(["-m", "app.cli", "api"], environment | {"PORT": str(port)}))
             apis.append(RunningApi(f"http://127.0.0.1:{port}", process))
         for api in apis:
-            wait_until(partial(answers, f"{api.address}/health", api.process), timeout=30, what="the API")
+            wait_until(partial(answers, f"{api.address}/health", api.process), what="the API")
         yield apis

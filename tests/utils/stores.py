@@ -54,9 +54,7 @@ class Stores:
             async with self.engine.connect() as connection:
                 return not (await connection.scalars(PROGRAMS_CONNECTED)).all()
 
-        await wait_until_async(
-            is_alone, timeout=10, what="the end of a process on a database where only the tests may be at work"
-        )
+        await wait_until_async(is_alone, what="the end of a process on a database where only the tests may be at work")
 
 
 @asynccontextmanager

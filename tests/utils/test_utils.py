@@ -19,7 +19,9 @@ T = TypeVar("T")
 PAUSE = 0.02
 # How long a test waits for what has to come, in seconds. A machine with busy neighbours takes ten times as long as a
 # quiet one, and a test that passes never waits so long.
-PATIENCE = 60.0
+PATIENCE = 90.0
+# As long as a test waits for an answer that has to come before a request's own `wait`, of thirty seconds, is over.
+SHORTER_THAN_A_WAIT = 25.0
 
 
 def wait_until(condition: Callable[[], T], *, timeout: float = PATIENCE, what: str) -> T:
