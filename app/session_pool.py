@@ -1,5 +1,6 @@
 """The pool of SQLAlchemy's sessions, under the limit that holds for the driver's own connections too. See ADR 33."""
 
+import logging
 from operator import methodcaller
 from typing import Any
 
@@ -7,6 +8,9 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool
 from sqlalchemy.util import await_only
 
 from app.connection_limit import ConnectionLimit, IdleConnections
+
+# SQLAlchemy logs each connection that is closed, which here is an everyday thing.
+logging.getLogger(__name__).setLevel(logging.WARNING)
 
 
 class SessionPool(Pool):
