@@ -1,6 +1,6 @@
 """Make the database of the settings if there is none, and bring it to the newest revision.
 
-Exit code 1 and a sentence if that fails.
+Exit code 1 and a sentence if that fails, 2 for any argument: there are none.
 """
 
 import asyncio
@@ -13,8 +13,14 @@ from app.embedded import EmbeddedError
 from app.migrate import MigrationError, create_missing_database, migrate_database
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
+    if arguments:
+        print(
+            f"init_db: there is no argument {arguments[0]!r}; it takes its settings from the environment and .env.",
+            file=sys.stderr,
+        )
+        return 2
     try:
         settings = load_settings()
         configure_logging(settings, "init")
@@ -29,4 +35,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

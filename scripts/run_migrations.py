@@ -1,6 +1,6 @@
 """Bring the database of the settings, empty or old, to the newest revision.
 
-Exit code 1 and a sentence if that fails.
+Exit code 1 and a sentence if that fails, 2 for any argument: there are none.
 """
 
 import sys
@@ -11,8 +11,14 @@ from app.embedded import EmbeddedError
 from app.migrate import MigrationError, migrate
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
+    if arguments:
+        print(
+            f"run_migrations: there is no argument {arguments[0]!r}; `make revision` writes new revisions.",
+            file=sys.stderr,
+        )
+        return 2
     try:
         settings = load_settings()
         configure_logging(settings, "migrate")
@@ -25,4 +31,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -180,3 +180,19 @@ async def test_a_server_that_is_not_there_is_told_in_a_sentence() -> None:
         await asyncio.to_thread(migrate_database, nowhere)
     with pytest.raises(MigrationError, match=r"^The database can't be made: "):
         await create_missing_database(nowhere)
+
+
+@pytest.mark.parametrize("script", ["init_db", "run_migrations"])
+@pytest.mark.parametrize("arguments", [["generate", "Add labels"], ["--help"], ["upgrade"]])
+async def test_a_script_refuses_arguments_and_migrates_nothing(url: str, script: str, arguments: list[str]) -> None:
+    command = [sys.executable, str(ROOT / f"scripts/{script}.py"), *arguments]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url}
+
+    done = await asyncio.to_thread(
+        lambda: subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{script}: there is no argument '{arguments[0]}';")
+    assert done.stderr.count("\n") == 1
+    assert await run_sql(url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
