@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from app.core.errors import HiveError, problem_document
 from app.core.etags import NotModified
-from app.schemas.fields import complaint_of
+from app.schemas.fields import PageQuery, complaint_of
 
 MEDIA_TYPE = "application/problem+json"
 INTERNAL_ERROR = "Something went wrong on our side; the request id helps to find it."
@@ -28,6 +28,11 @@ FRAMEWORK_CODES = {
     413: ("body_too_large", "The body is larger than 1 MiB."),
     415: ("unsupported_encoding", "The body has a Content-Encoding; send it without one."),
 }
+
+# Characters; the name of an unknown field can be as long as a body.
+LONGEST_PLACE = 100
+# How other servers page through their lists.
+OTHER_PAGING = frozenset({"skip", "offset", "page"})
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -123,14 +128,40 @@ def _answer_not_modified(_request: Request, error: Exception) -> Response:
 def _answer_validation_error(request: Request, error: Exception) -> Response:
     """Name each fault and its place, and never echo the input: it may be a password."""
     assert isinstance(error, RequestValidationError)
-    return answer_to(request, validation_error_of(error))
+    return answer_to(request, validation_error_of(error, is_list=_is_list(request)))
 
 
-def validation_error_of(error: RequestValidationError) -> HiveError:
-    faults = [_field_error(fault, error.body).model_dump(by_alias=True) for fault in error.errors()]
-    return HiveError(
-        "The request is not valid; `errors` says where.", status=422, code="invalid_request", errors=faults
-    )
+def _is_list(request: Request) -> bool:
+    """Whether the route has pages that are asked for by `cursor`."""
+    route = request.scope.get("route")
+    parameters = route.dependant.query_params if isinstance(route, APIRoute) else []
+    models = (parameter.field_info.annotation for parameter in parameters)
+    return any(isinstance(model, type) and issubclass(model, PageQuery) for model in models)
+
+
+def validation_error_of(error: RequestValidationError, *, is_list: bool = False) -> HiveError:
+    faults = [_field_error(fault, error.body) for fault in error.errors()]
+    if is_list:
+        faults = [_with_way_to_page(fault) for fault in faults]
+    errors = [fault.model_dump(by_alias=True) for fault in faults]
+    return HiveError(_in_words(faults), status=422, code="invalid_request", errors=errors)
+
+
+def _with_way_to_page(fault: FieldError) -> FieldError:
+    name = fault.pointer.removeprefix("/")
+    if fault.where != "query" or name not in OTHER_PAGING:
+        return fault
+    detail = f"There is no {name}; the next page is asked for by `cursor`, which is in the Link header of this one."
+    return fault.model_copy(update={"detail": detail})
+
+
+def _in_words(faults: Sequence[FieldError]) -> str:
+    """The first fault with its place, and how many more there are."""
+    first = faults[0]
+    place = first.pointer.removeprefix("/").replace("/", ".")[:LONGEST_PLACE]
+    said = f"{place}: {first.detail}" if place else first.detail
+    others = len(faults) - 1
+    return f"{said} ({others} more in `errors`)" if others else said
 
 
 def _field_error(fault: Mapping[str, Any], body: Any) -> FieldError:

@@ -10,13 +10,14 @@ from sqlalchemy import ColumnElement, Interval, func, or_, select, type_coerce, 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.addresses import address_key
-from app.core.errors import Forbidden, Unauthorized
+from app.core.errors import Forbidden, MalformedInput, Unauthorized
 from app.core.permissions import Actor
 from app.core.security import InvalidToken, hash_password, hash_secret, password_matches, read_token
 from app.database import Database
 from app.limits.sign_ins import Attempt
 from app.models import ApiToken, Scope, User, UserSession
 from app.schemas.fields import normalize_email
+from app.schemas.user import UserUpdate
 
 # So that a token that was lost is known for one, by people and by programs that look for such things.
 API_TOKEN_PREFIX = "hive_"  # noqa: S105  # The beginning that all of them share is no secret.
@@ -147,12 +148,45 @@ class WrongPassword(Forbidden):
         super().__init__("The current password is wrong.")
 
 
+class CurrentPasswordRequired(MalformedInput):
+    def __init__(self) -> None:
+        super().__init__(
+            "A new e-mail address or password needs current_password.",
+            field="current_password",
+            where="body",
+            code="current_password_required",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class PasswordProof:
     """That somebody knew the password of `checked_hash`, with the hash of the new one if there is one."""
 
     checked_hash: str
     new_hash: str | None
+
+
+async def prove_change(
+    database: Database, actor: Actor, changes: UserUpdate, *, attempt: Attempt
+) -> PasswordProof | None:
+    """Check the current password if these changes of the actor's account need it; None if they don't.
+
+    Another spelling of the same address is stored if the password is given, and is no change otherwise.
+
+    Raises:
+        CurrentPasswordRequired: they do, and it's missing.
+        WrongPassword, TooManyAttempts: as `prove_password` does.
+    """
+    if not changes.names_credentials:
+        return None
+    async with database.unit_of_work() as session:
+        address = await session.scalar(select(User.email).where(User.id == actor.id))
+    is_respelled = bool(changes.current_password) and changes.email != address
+    if address is not None and not is_respelled and not changes.changes_credentials_of(address):
+        return None
+    if not changes.current_password:
+        raise CurrentPasswordRequired
+    return await prove_password(database, actor, changes.current_password, new=changes.new_password, attempt=attempt)
 
 
 async def prove_password(

@@ -59,9 +59,9 @@ class UserReads:
         cursor = self._cursors.encode(Position(last_key, last_id), scope=SCOPE) if last_id else None
         return FoundUsers(json, cursor)
 
-    async def online(self, online: Collection[UUID]) -> str:
-        """All who are online, by name."""
-        row = await self._read(_all_online, {}, online)
+    async def online(self, online: Collection[UUID], *, limit: int | None = None) -> str:
+        """Those who are online, by name: all, or as many as `limit` says."""
+        row = await self._read(_all_online, {"limit": limit}, online)
         assert row is not None
         return str(row[0])
 
@@ -85,6 +85,8 @@ def _one_user() -> Statement:
 @cache
 def _all_online() -> Statement:
     online = select_directory().where(User.id == any_(_ONLINE)).order_by(*ORDER.columns())
+    # PostgreSQL takes a limit of null for none.
+    online = online.limit(bindparam("limit", type_=Integer()))
     return Statement.of(select(as_json_list(_shown(online).subquery("person"))))
 
 

@@ -1,10 +1,12 @@
+from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import MISSING, BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import MISSING, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
+from app.core.addresses import address_key
+from app.models import User
 from app.schemas.fields import DisplayName, Email, EmptyAs, Optionally, Password, Role, Skills, Strict, TimeZone
 
 
@@ -26,24 +28,21 @@ class UserUpdate(Strict):
     current_password: Optionally[Annotated[str, StringConstraints(max_length=128)]] = ""
 
     @property
-    def changes_credentials(self) -> bool:
+    def names_credentials(self) -> bool:
         return self.email is not MISSING or self.password is not MISSING
 
     @property
     def new_password(self) -> str | None:
         return None if self.password is MISSING else self.password
 
-    @model_validator(mode="after")
-    def _current_password_for_credentials(self) -> "UserUpdate":
-        if self.changes_credentials and not self.current_password:
-            raise PydanticCustomError(
-                "current_password_required", "A new e-mail address or password needs current_password."
-            )
-        return self
+    def changes_credentials_of(self, address: str) -> bool:
+        """Whether the account of this address gets another one, or a password. Forms send the same address again."""
+        is_other = self.email is not MISSING and address_key(self.email) != address_key(address)
+        return is_other or self.password is not MISSING
 
 
-class UserResponse(BaseModel):
-    """An account as its owner sees it."""
+class AccountState(BaseModel):
+    """An account as it is stored, for its owner."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -55,11 +54,23 @@ class UserResponse(BaseModel):
     impact_score: int
     mail_notifications: bool
     time_zone: str
-    active: bool = Field(validation_alias="is_active")
-    admin: bool = Field(validation_alias="is_admin")
+    active: bool = Field(validation_alias=AliasChoices("is_active", "active"))
+    is_active: bool = Field(description="The same as `active`.")
+    admin: bool = Field(validation_alias=AliasChoices("is_admin", "admin"))
     version: int
     created_at: datetime
     updated_at: datetime
+
+
+class UserResponse(AccountState):
+    """An account as its owner sees it."""
+
+    is_online: bool = Field(description="Whether one of its sockets lives. No part of what `version` counts.")
+
+    @classmethod
+    def of(cls, user: User, *, online: Collection[UUID]) -> "UserResponse":
+        stored = AccountState.model_validate(user).model_dump()
+        return cls.model_validate({**stored, "is_online": user.id in online})
 
 
 class UserProfile(BaseModel):
@@ -73,6 +84,10 @@ class UserProfile(BaseModel):
     online: bool
     type: Literal["user", "agent"] = Field(description="A person, or a program with an account of its own.")
     owner_id: UUID | None = Field(description="Whose agent it is; null for a person.")
+
+
+class OnlineQuery(Strict):
+    limit: int | None = Field(default=None, ge=1, le=200, description="How many at most; all without it.")
 
 
 class DeactivatedResponse(BaseModel):

@@ -11,7 +11,7 @@ from app.core.etags import PreconditionRequired, etag_of, versions_in_if_match
 from app.core.permissions import Actor, Permission, access_task, require_permission
 from app.models import Task, TaskStatus, User
 from app.schemas.task import TaskResponse
-from app.schemas.user import UserResponse
+from app.schemas.user import AccountState
 from app.session import Session
 
 
@@ -74,7 +74,7 @@ class Precondition:
     def require_of_user(self, user: User) -> None:
         """The same of an account."""
         if not self._admits(user.version):
-            raise StaleVersion(user.version, UserResponse.model_validate(user))
+            raise StaleVersion(user.version, AccountState.model_validate(user))
 
     def _admits(self, version: int) -> bool:
         return self.versions is None or version in self.versions

@@ -57,14 +57,18 @@ class UserService:
             WrongPassword: a new address or password, without proof that the current password is known.
         """
         user = await self._lock(actor)
-        if changes.changes_credentials:
+        if proof is not None or changes.changes_credentials_of(user.email):
             # Another password since the proof means that it proves nothing any more.
             if proof is None or proof.checked_hash != user.password_hash:
                 raise WrongPassword
             user.password_hash = proof.new_hash or user.password_hash
             if proof.new_hash:
                 await SessionService(self._session).end_others(actor, than=session_id)
-        for field, value in changes.model_dump(include=EDITABLE).items():
+        given = changes.model_dump(include=EDITABLE)
+        if proof is None:
+            # It's the same address, in a spelling that nobody has proved to be theirs.
+            given.pop("email", None)
+        for field, value in given.items():
             setattr(user, field, value)
         if self._session.is_modified(user):
             user.version += 1

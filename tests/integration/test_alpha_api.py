@@ -5,14 +5,16 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.config import Settings
 from app.models import Event, Task, TaskPriority, TaskStatus, User
 from tests.builders.tasks import create_task
 from tests.builders.users import PASSWORD, create_user
-from tests.conftest import ClientAs
-from tests.utils.test_utils import events_of, problem
+from tests.conftest import ClientAs, token_of
+from tests.utils.test_utils import FakeNetwork, events_of, problem
 
 ADA = {"email": "ada@example.org", "password": "correct horse battery", "display_name": "Ada"}
 
@@ -159,6 +161,57 @@ async def test_a_new_password_needs_the_current_one(
     old = await client.post("/auth/login", json={"email": user.email, "password": PASSWORD})
     assert old.status_code == 401
     assert (await client.post("/auth/login", json={"email": user.email, "password": new})).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize("proof", [{}, {"current_password": ""}, {"current_password": None}])
+async def test_the_address_that_one_has_needs_no_password(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, method: str, proof: dict[str, str | None]
+) -> None:
+    address = user.email
+
+    same = await signed_in.request(method, "/users/me", json={"email": address, "role": "Gardener"} | proof)
+    in_capitals = await signed_in.request(method, "/users/me", json={"email": address.upper()} | proof)
+    other = await signed_in.request(method, "/users/me", json={"email": "eve@example.org", "role": "Eve"} | proof)
+
+    assert (same.status_code, same.json()["role"], same.json()["version"]) == (200, "Gardener", 2)
+    assert (in_capitals.status_code, in_capitals.json()["version"]) == (200, 2)
+    [fault] = problem(other, 422)["errors"]
+    assert (fault["pointer"], fault["code"]) == ("/current_password", "current_password_required")
+    await session.refresh(user)
+    assert (user.email, user.role) == (address, "Gardener")
+
+
+async def test_a_new_address_comes_with_the_password(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User
+) -> None:
+    body = {"email": "lovelace@example.org", "current_password": PASSWORD}
+
+    answer = await signed_in.patch("/users/me", json=body)
+
+    assert (answer.status_code, answer.json()["email"]) == (200, "lovelace@example.org")
+    await session.refresh(user)
+    assert user.email == "lovelace@example.org"
+
+
+async def test_one_is_told_whether_one_is_active_and_online(
+    app: FastAPI, client: httpx2.AsyncClient, signed_in: httpx2.AsyncClient, user: User, settings: Settings
+) -> None:
+    made = (await client.post("/auth/register", json=ADA | {"email": "new@example.org"})).json()["user"]
+    shown = (await signed_in.get("/users/me")).json()
+    async with FakeNetwork(query=f"token={token_of(user, settings)}").talk_to(app) as network:
+        network.say('{"type": "ping"}')
+        await network.text()
+        by_socket = [
+            (await signed_in.get("/users/me")).json(),
+            (await signed_in.put("/users/me", json={"role": "Gardener"})).json(),
+            (await signed_in.patch("/users/me", json={"role": ""})).json(),
+        ]
+
+    assert [(each["is_active"], each["active"], each["is_online"]) for each in (made, shown)] == [
+        (True, True, False)
+    ] * 2
+    assert [(each["is_active"], each["is_online"]) for each in by_socket] == [(True, True)] * 3
 
 
 async def test_deactivating_oneself_ends_the_token_and_releases_tasks(

@@ -114,3 +114,21 @@ async def test_who_is_online_is_listed_by_name(reads: UserReads, session: AsyncS
 
     assert found == [as_written(people[1], online=True), as_written(people[0], online=True)]
     assert json.loads(await reads.online([])) == []
+
+
+async def test_of_those_who_are_online_as_many_are_read_as_asked_for(reads: UserReads, session: AsyncSession) -> None:
+    people = [await create_user(session, display_name=name) for name in ("Cyn", "Ada", "Bea")]
+    online = {user.id for user in people}
+
+    some, everybody = [json.loads(await reads.online(online, limit=limit)) for limit in (2, None)]
+
+    assert [person["display_name"] for person in some] == ["Ada", "Bea"]
+    assert [person["display_name"] for person in everybody] == ["Ada", "Bea", "Cyn"]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "limit=", "skip=1"])
+async def test_a_limit_that_is_none_is_refused(signed_in: httpx2.AsyncClient, query: str) -> None:
+    answer = await signed_in.get(f"/users/online?{query}")
+
+    assert [fault["in"] for fault in problem(answer, 422)["errors"]] == ["query"]
+    assert (await signed_in.get("/users/online?limit=5")).json() == []

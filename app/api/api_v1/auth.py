@@ -39,7 +39,7 @@ oauth_router = APIRouter(prefix="/auth", tags=["auth"], route_class=OAuthRoute)
 @router.post("/register", status_code=status.HTTP_201_CREATED, responses=responses(409), dependencies=[OnceForNobody])
 async def register(body: UserRegister, users: UserServiceDep) -> RegisteredResponse:
     """Make an account."""
-    return RegisteredResponse(user=UserResponse.model_validate(await users.register(body)))
+    return RegisteredResponse(user=UserResponse.of(await users.register(body), online=()))
 
 
 @router.post("/login", responses=responses(401))

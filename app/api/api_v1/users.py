@@ -6,13 +6,12 @@ from fastapi import APIRouter, Query, Request, Response
 from app.api.paging import next_page
 from app.api.problems import READ_VERSION, WRITE_VERSION, responses
 from app.api.task_answers import JSON
-from app.core.auth import prove_password
+from app.core.auth import prove_change
 from app.core.etags import etag_of, refuse_known
 from app.dependencies import (
     AttemptDep,
     CurrentUser,
     CurrentUserSignIn,
-    DatabaseDep,
     IfNoneMatch,
     StateDep,
     UserServiceDep,
@@ -20,19 +19,20 @@ from app.dependencies import (
 )
 from app.models import User
 from app.schemas.fields import PageQuery
-from app.schemas.user import DeactivatedResponse, UserProfile, UserResponse, UserUpdate
+from app.schemas.user import DeactivatedResponse, OnlineQuery, UserProfile, UserResponse, UserUpdate
+from app.state import State
 
 router = APIRouter(prefix="/users", tags=["users"])
 
 
 @router.get("/me", responses=responses(401, 403) | READ_VERSION)
 async def get_me(
-    actor: CurrentUser, users: UserServiceDep, response: Response, if_none_match: IfNoneMatch = None
+    actor: CurrentUser, users: UserServiceDep, state: StateDep, response: Response, if_none_match: IfNoneMatch = None
 ) -> UserResponse:
     """One's own account."""
     user = await users.get(actor.id)
     refuse_known(if_none_match, user.version)
-    return _tagged(user, response)
+    return _tagged(user, state, response)
 
 
 @router.put("/me", responses=responses(401, 403, 409) | WRITE_VERSION)
@@ -41,18 +41,17 @@ async def update_me(
     body: UserUpdate,
     signed_in: CurrentUserSignIn,
     users: UserWriterDep,
-    database: DatabaseDep,
+    state: StateDep,
     attempt: AttemptDep,
     response: Response,
 ) -> UserResponse:
     """Change what is given of one's own account. A new address or password needs the current password too.
 
-    A new password ends all other sessions.
+    The address that the account has already isn't a new one, in whichever case. A new password ends all other sessions.
     """
-    actor, proof = signed_in.actor, None
-    if body.changes_credentials:
-        proof = await prove_password(database, actor, body.current_password, new=body.new_password, attempt=attempt)
-    return _tagged(await users.update(actor, body, proof, session_id=signed_in.id), response)
+    proof = await prove_change(state.database, signed_in.actor, body, attempt=attempt)
+    user = await users.update(signed_in.actor, body, proof, session_id=signed_in.id)
+    return _tagged(user, state, response)
 
 
 @router.delete("/me", responses=responses(401, 403) | WRITE_VERSION)
@@ -73,9 +72,10 @@ async def list_users(
 
 
 @router.get("/online", responses=responses(401, 403), response_model=list[UserProfile])
-async def list_online_users(_actor: CurrentUser, state: StateDep) -> Response:
-    """Who is online now."""
-    return Response(await state.user_reads.online(state.presence.online()), media_type=JSON)
+async def list_online_users(query: Annotated[OnlineQuery, Query()], _actor: CurrentUser, state: StateDep) -> Response:
+    """Who is online now, by name."""
+    found = await state.user_reads.online(state.presence.online(), limit=query.limit)
+    return Response(found, media_type=JSON)
 
 
 @router.get("/{user_id:uuid}", responses=responses(401, 403, 404), response_model=UserProfile)
@@ -84,6 +84,6 @@ async def get_user(user_id: UUID, _actor: CurrentUser, state: StateDep) -> Respo
     return Response(await state.user_reads.get(user_id, online=state.presence.online()), media_type=JSON)
 
 
-def _tagged(user: User, response: Response) -> UserResponse:
+def _tagged(user: User, state: State, response: Response) -> UserResponse:
     response.headers["ETag"] = etag_of(user.version)
-    return UserResponse.model_validate(user)
+    return UserResponse.of(user, online=state.presence.online())
