@@ -25,6 +25,22 @@ LANES = 8
 # How often the event loop goes round until what has arrived is read, amply.
 ROUNDS_TO_READ = 20
 
+# A moving window, newest entry first. The library's script takes the time from its caller, and processes on machines
+# whose clocks differ would take each other's entries for long past, or for ones of the future that never end.
+TAKE_PLACE = """
+local now = redis.call('TIME')
+now = now[1] + now[2] / 1000000
+local limit, seconds = tonumber(ARGV[1]), tonumber(ARGV[2])
+local oldest = redis.call('LINDEX', KEYS[1], limit - 1)
+if oldest and tonumber(oldest) > now - seconds then
+    return tostring(tonumber(oldest) + seconds - now)
+end
+redis.call('LPUSH', KEYS[1], string.format('%.6f', now))
+redis.call('LTRIM', KEYS[1], 0, limit - 1)
+redis.call('EXPIRE', KEYS[1], seconds)
+return '0'
+"""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -108,7 +124,7 @@ class SlidingWindow:
 
 
 class SharedStorage(RedisStorage):
-    """The library's storage, with what it lacks: hitting and looking at once, and giving back."""
+    """The library's storage, with what it lacks: hitting and looking at once, moving windows by Redis's clock."""
 
     def __init__(self, redis: PrefixedRedis) -> None:
         self._redis = redis
@@ -119,6 +135,7 @@ class SharedStorage(RedisStorage):
             # The library's annotation says plain values only; its documentation names this one.
             connection_pool=redis.connection_pool,  # type: ignore[arg-type]
         )
+        self._take_place = redis.register_script(TAKE_PLACE)
         self._hit_script = _name_of(self.bridge.SCRIPT_ACQUIRE_SLIDING_WINDOW)
         self._look_script = _name_of(self.bridge.SCRIPT_SLIDING_WINDOW)
 
@@ -143,6 +160,11 @@ class SharedStorage(RedisStorage):
             is_granted, found = await pipeline.execute()
         previous, previous_left, current, current_left = (max(int(figure or 0), 0) for figure in found)
         return bool(is_granted), SlidingWindow(previous, previous_left / 1000, current, current_left / 1000)
+
+    async def take_place(self, item: RateLimitItem, identifier: str) -> float:
+        """Take a place in a moving window, by Redis's clock; seconds until there is one, or 0 if it's taken."""
+        key = self.bridge.prefixed_key(item.key_for(identifier))
+        return float(await self._take_place([key], [item.amount, item.get_expiry()]))
 
     async def give_back(self, item: RateLimitItem, identifier: str) -> None:
         """Take the newest entry out of a moving window. Whose it was is all the same: they are a moment apart."""

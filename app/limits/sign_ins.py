@@ -1,6 +1,5 @@
 """Failed sign-ins: so many a minute from one address, and for one account."""
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from math import ceil
 from typing import TypeVar
 
 from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.aio.strategies import MovingWindowRateLimiter
 
 from app.core.errors import HiveError
 from app.limits.memory import RecentHits
@@ -62,7 +60,6 @@ class SignInLimit:
 
     def __init__(self, storage: SharedStorage, reach: Reach, recent: RecentHits | None = None) -> None:
         self._storage = storage
-        self._shared = MovingWindowRateLimiter(storage)
         self._reach = reach
         self._recent = recent or RecentHits()
         self._turns = Turns()
@@ -107,19 +104,13 @@ class SignInLimit:
         if wait := self._recent.hit(place.limit, place.identifier):
             return wait
         try:
-            place.is_shared = await self._ask(self._shared.hit, place)
+            wait = await self._ask(self._storage.take_place, place)
         except RedisAway:
             return 0.0
-        if place.is_shared:
-            return 0.0
-        self._recent.give_back(place.limit, place.identifier)
-        return await self._seconds_until_room(place)
-
-    async def _seconds_until_room(self, place: _Place) -> float:
-        with suppress(RedisAway):
-            window = await self._ask(self._shared.get_window_stats, place)
-            return max(window.reset_time - time.time(), 1.0)
-        return place.limit.get_expiry()
+        place.is_shared = not wait
+        if wait:
+            self._recent.give_back(place.limit, place.identifier)
+        return wait
 
     async def _give_back(self, places: list[_Place]) -> None:
         for place in places:
