@@ -4,11 +4,13 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from app.backing import Backing
+from app.clocks import check_clocks
 from app.config import Settings
 from app.database import Database
 from app.health import NotReady, check_readiness
 from app.main import build_state
 from app.schemas.health import Check
+from app.state import State
 
 
 async def examine(settings: Settings, backing: Backing, say: Callable[[str], None]) -> bool:
@@ -29,12 +31,17 @@ async def _check(settings: Settings, backing: Backing) -> dict[str, Check]:
     database = Database.connect(backing.database_url, application="doctor", pool_size=5)
     state = build_state(settings, database, redis_url=backing.redis_url)
     try:
-        return (await check_readiness(state)).checks
-    except NotReady as error:
-        return error.checks
+        return await _check_parts(state) | await check_clocks(state)
     finally:
         await state.redis.aclose()
         await database.close()
+
+
+async def _check_parts(state: State) -> dict[str, Check]:
+    try:
+        return (await check_readiness(state)).checks
+    except NotReady as error:
+        return error.checks
 
 
 def _metrics_place(settings: Settings) -> str:
