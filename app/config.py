@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.mail_settings import SmtpServer, origin_of, read_public_url, read_sender, read_smtp_url
+from app.origins import Origins, read_origins
 
 MIN_SECRET_LENGTH = 32
 # Values that stand in this repository, so that everybody knows them.
@@ -86,7 +87,7 @@ class Settings(BaseSettings):
     @classmethod
     def _split_origins(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
+            return read_origins(value)
         return value
 
     @field_validator("trusted_proxies", mode="before")
@@ -187,9 +188,15 @@ class Settings(BaseSettings):
         return self.public_url and urlsplit(self.public_url)._replace(query="", fragment="").geturl().rstrip("/")
 
     @property
-    def socket_origins(self) -> frozenset[str]:
+    def allows_local_origins(self) -> bool:
+        """Whether pages that this machine serves may use HIVE, as in the development of one."""
+        return self.environment is Environment.DEVELOPMENT
+
+    @property
+    def socket_origins(self) -> Origins:
         """The sites whose pages may open sockets. A proxy may give HIVE another host name than the page has."""
-        return frozenset(self.cors_origins) | ({origin_of(self.public_url)} if self.public_url else set())
+        own = {origin_of(self.public_url)} if self.public_url else set()
+        return Origins(frozenset(self.cors_origins) | own, with_local=self.allows_local_origins)
 
     def celery_urls(self, redis_url: str) -> tuple[str, str]:
         """Broker and result backend, each the one that is set or else `redis_url` in Celery's words."""

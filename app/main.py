@@ -40,6 +40,7 @@ from app.events.wakeup import RelayWaker
 from app.limits import Limits
 from app.limits.requests import caller_of_user
 from app.metrics import Metrics
+from app.origins import LOCAL_ORIGINS
 from app.reads.dashboard_reads import DashboardReads
 from app.reads.task_reads import TaskReads
 from app.reads.user_reads import UserReads
@@ -106,6 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
+        allow_origin_regex=LOCAL_ORIGINS if settings.allows_local_origins else None,
         allow_methods=["*"],
         allow_headers=["*"],
         expose_headers=EXPOSED_HEADERS,

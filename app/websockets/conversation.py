@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -50,7 +50,7 @@ class SocketServer:
     sign_in: Callable[[str], Awaitable[SignedIn]]
     say: Callable[[Actor, str], Awaitable[None]]
     read_backlog: ReadBacklog
-    allowed_origins: frozenset[str]
+    allowed_origins: Container[str]
     seats: Seats = field(default_factory=Seats)
 
 
@@ -222,7 +222,7 @@ async def _close(websocket: WebSocket, code: int) -> None:
             await websocket.close(code)
 
 
-def _is_origin_allowed(websocket: WebSocket, allowed: frozenset[str]) -> bool:
+def _is_origin_allowed(websocket: WebSocket, allowed: Container[str]) -> bool:
     """Browsers say which site a socket comes from; only this server's own and the configured ones may."""
     origin = websocket.headers.get("origin")
     if origin is None or origin in allowed or "*" in allowed:

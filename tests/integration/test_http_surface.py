@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from app.config import Settings
+from app.config import Environment, Settings
 from app.database import Database
 from app.main import build_state, create_app
 from tests.utils.test_utils import problem
@@ -204,6 +204,17 @@ def preflight(origin: str) -> dict[str, str]:
         "Access-Control-Request-Method": "PATCH",
         "Access-Control-Request-Headers": "authorization, content-type, if-match",
     }
+
+
+@pytest.mark.parametrize("environment", [Environment.DEVELOPMENT, Environment.TEST])
+async def test_a_page_of_this_machine_may_call_in_development(settings: Settings, environment: Environment) -> None:
+    app = create_app(settings.model_copy(update={"environment": environment}))
+    local = "http://localhost:5173"
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=HERE) as client:
+        answers = [await client.get("/health", headers={"Origin": origin}) for origin in (local, "http://evil.example")]
+
+    allowed = [answer.headers.get("Access-Control-Allow-Origin") for answer in answers]
+    assert allowed == [local if environment is Environment.DEVELOPMENT else None, None]
 
 
 async def test_a_configured_origin_may_call(page: httpx2.AsyncClient) -> None:

@@ -227,12 +227,66 @@ def test_certificates_are_checked_whichever_way_the_address_came() -> None:
         ("https://a.example", ("https://a.example",)),
         ("https://a.example, https://b.example/ ,", ("https://a.example", "https://b.example")),
         ("*", ("*",)),
+        ('["https://a.example", "http://b.example:8080/"]', ("https://a.example", "http://b.example:8080")),
+        ("[]", ()),
+        ("HTTPS://A.Example:443,http://[::1]:80", ("https://a.example", "http://[::1]")),
+        ("https://a.example,https://a.example/", ("https://a.example",)),
+        ("capacitor://localhost", ("capacitor://localhost",)),
     ],
 )
 def test_origins_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch, given: str, expected: tuple[str, ...]) -> None:
     set_all(monkeypatch, CORS_ORIGINS=given)
 
     assert load_settings().cors_origins == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "app.example.org",
+        "localhost:3000",
+        "//a.example",
+        "https://",
+        "https://a.example/app",
+        "https://a.example?x=1",
+        "https://a.example#x",
+        "https://user@a.example",
+        "https://*.example.org",
+        "https://a.example:http",
+        "https://a.example:99999",
+        "https://a example",
+        "https://a.example;https://b.example",
+        "null",
+        "[",
+        '["https://a.example"',
+        "[1]",
+        '[""]',
+    ],
+)
+def test_what_is_no_origin_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    assert "CORS_ORIGINS: " in refusal(monkeypatch, CORS_ORIGINS=given)
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_local"),
+    [
+        ("http://localhost:5173", True),
+        ("http://localhost", True),
+        ("http://127.0.0.1:3000", True),
+        ("http://[::1]:8080", True),
+        ("https://localhost", False),
+        ("http://localhost.example.org", False),
+        ("http://localhost:80@evil.example", False),
+        ("http://127.0.0.10", False),
+        ("null", False),
+    ],
+)
+def test_pages_of_this_machine_are_let_in_in_development(
+    monkeypatch: pytest.MonkeyPatch, origin: str, *, is_local: bool
+) -> None:
+    assert (origin in load_settings().socket_origins) == is_local
+    set_all(monkeypatch, ENVIRONMENT="production", SECRET_KEY=STRONG, JWT_SECRET_KEY=OTHER)
+    assert origin not in load_settings().socket_origins
 
 
 @pytest.mark.parametrize(
