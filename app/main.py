@@ -14,7 +14,7 @@ from fastapi.routing import iter_route_contexts
 from app import __version__
 from app.api import health, metrics
 from app.api.api_v1.api import build_router, socket_router
-from app.api.documentation import document_problems, serve_docs
+from app.api.documentation import complete_document, operation_id, operation_id_at_root, serve_docs
 from app.api.limiting import RequestLimits
 from app.api.middleware import BodyRules, HeadAsGet, RequestContext, TrailingSlash
 from app.api.once import answer_again
@@ -83,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
+        generate_unique_id_function=operation_id,
     )
     app.state.settings = settings
     install_problem_handlers(app)
@@ -90,12 +91,17 @@ def create_app(settings: Settings) -> FastAPI:
     # First, or they would not be quick.
     app.router.routes[:0] = (*QUICK_READS, *QUICK_WRITES)
     app.include_router(build_router(with_debug=not settings.is_production), prefix="/api/v1")
-    app.include_router(health.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
+    app.include_router(
+        health.router,
+        responses=EVERY_ROUTE,
+        dependencies=[StrictParameters],
+        generate_unique_id_function=operation_id_at_root,
+    )
     app.include_router(metrics.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
     app.include_router(socket_router)
     app.include_router(socket_router, prefix="/api/v1")
     serve_docs(app, public_url=settings.public_server)
-    document_problems(app)
+    complete_document(app)
     # The last one added is the outermost: a browser's page can read every answer, that to a fault of ours too.
     app.add_middleware(BodyRules)
     app.add_middleware(RequestLimits)

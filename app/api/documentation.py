@@ -1,12 +1,12 @@
-"""The interactive documentation, all of it served by HIVE, and an OpenAPI document that tells of our errors."""
+"""The interactive documentation, all of it served by HIVE, and what the OpenAPI document says besides the routes."""
 
-from collections.abc import Iterator
 from copy import deepcopy
 from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from app.api.prefix import public_path
 from app.api.problems import Problem
+from app.api.response_headers import COMPONENTS, describe_headers
 
 ASSETS = "/docs/assets"
 
@@ -53,30 +54,42 @@ def _placed(document: dict[str, Any], scope: Scope, public_url: str | None) -> d
     return {**document, "servers": [{"url": url} for url in servers], "components": components}
 
 
-def document_problems(app: FastAPI) -> None:
-    """Put the schema of errors into the OpenAPI document, in place of the framework's own."""
+def operation_id(route: APIRoute) -> str:
+    """What generated clients call the operation: its function's name."""
+    return route.name
+
+
+def operation_id_at_root(route: APIRoute) -> str:
+    """The same for what is answered without `/api/v1` as well."""
+    return f"{route.name}_at_root"
+
+
+def complete_document(app: FastAPI) -> None:
+    """Put what the framework doesn't know into the OpenAPI document: our errors, and the headers of answers."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for unused in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(unused, None)
-            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= problem.pop("$defs") | {"Problem": problem}
-            for operation in _operations(document):
-                _drop_nulls(operation.get("parameters", []))
-                _drop_default(operation.get("requestBody", {}))
+            components = document.setdefault("components", {})
+            _put_problem(components.setdefault("schemas", {}))
+            components["headers"] = COMPONENTS
+            for path, operations in document["paths"].items():
+                for operation in operations.values():
+                    _drop_nulls(operation.get("parameters", []))
+                    _drop_default(operation.get("requestBody", {}))
+                    describe_headers(path, operation)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 
 
-def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for path in document["paths"].values():
-        yield from path.values()
+def _put_problem(schemas: dict[str, Any]) -> None:
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= problem.pop("$defs") | {"Problem": problem}
 
 
 def _drop_nulls(parameters: list[dict[str, Any]]) -> None:

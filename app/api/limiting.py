@@ -48,8 +48,13 @@ def _is_counted(scope: Scope) -> bool:
         case {"type": "websocket", "path": path}:
             return path in SOCKETS
         case {"type": "http", "path": str(path)}:
-            return path.startswith(COUNTED) and not path.startswith(NOT_COUNTED)
+            return is_limited(path)
     return False
+
+
+def is_limited(path: str) -> bool:
+    """Whether requests for this path are counted."""
+    return path.startswith(COUNTED) and not path.startswith(NOT_COUNTED)
 
 
 def _caller(scope: Scope, state: State) -> str:

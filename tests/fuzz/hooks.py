@@ -39,6 +39,8 @@ BEYOND_SCHEMAS = frozenset(
         "not_in_future",
     }
 )
+# What HTTP itself has, and needs no words.
+OF_EVERY_SERVER = frozenset({"allow", "content-length", "content-type", "date", "server", "transfer-encoding", "vary"})
 SECONDS_TO_WAIT = 0.05
 INSIDES = ("Traceback", "sqlalchemy", "asyncpg", "site-packages")
 
@@ -92,6 +94,14 @@ def filter_failure(_context: HookContext, failure: Failure, _case: AnyCase, resp
 
 def codes_in(problem: dict[str, Any]) -> set[str]:
     return {fault["code"] for fault in problem.get("errors") or [problem]}
+
+
+@schemathesis.check
+def tells_of_its_headers(_context: object, response: Response, case: AnyCase) -> None:
+    answer = case.operation.responses.find_by_status_code(response.status_code)
+    told = {name.lower() for name, _ in answer.headers.items()} if answer else set()
+    unknown = {name.lower() for name in response.headers} - OF_EVERY_SERVER - told
+    assert not unknown, f"{unknown} are not described"
 
 
 @schemathesis.check

@@ -102,10 +102,40 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     assert "HTTPValidationError" not in text
 
 
-def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
-    ids = [operation["operationId"] for _, _, operation in operations(document)]
+def test_operations_have_names_that_clients_can_use(document: dict[str, Any]) -> None:
+    names = {(method, path): operation["operationId"] for method, path, operation in operations(document)}
 
-    assert len(ids) == len(set(ids))
+    assert len(set(names.values())) == len(names)
+    assert not [name for name in names.values() if not re.fullmatch(r"[a-z]+(_[a-z]+)*", name) or "api_v1" in name]
+    assert names["patch", "/api/v1/tasks/{task_id}"] == "update_task"
+    assert names["put", "/api/v1/tasks/{task_id}"] == "put_task"
+    assert names["get", "/api/v1/health"] == "get_health"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "names"),
+    [
+        ("get", "/tasks", "200", {"Hive-Seq", "Hive-Epoch", "Link", "RateLimit", "RateLimit-Policy", "X-Request-ID"}),
+        ("post", "/tasks", "201", {"ETag", "Location", "Idempotency-Replayed"}),
+        ("get", "/tasks/{task_id}", "304", {"ETag"}),
+        ("patch", "/tasks/{task_id}", "412", {"ETag"}),
+        ("patch", "/tasks/{task_id}", "429", {"Retry-After", "RateLimit"}),
+        ("get", "/users/me", "200", {"ETag"}),
+        ("get", "/users/me", "401", {"WWW-Authenticate"}),
+        ("post", "/users/me/tokens", "201", {"Location", "Cache-Control"}),
+        ("get", "/events/stream", "200", {"Cache-Control", "X-Accel-Buffering"}),
+        ("get", "/health", "200", {"X-Request-ID"}),
+    ],
+)
+def test_answers_are_described_with_their_headers(
+    document: dict[str, Any], method: str, path: str, status: str, names: set[str]
+) -> None:
+    headers = document["paths"][f"/api/v1{path}"][method]["responses"][status]["headers"]
+
+    assert set(headers) >= names
+    assert ("RateLimit" in headers) == (path != "/health")
+    assert {each["$ref"] for each in headers.values()} == {f"#/components/headers/{name}" for name in headers}
+    assert set(headers) <= set(document["components"]["headers"])
 
 
 def test_bodies_say_that_they_take_nothing_unknown(document: dict[str, Any]) -> None:

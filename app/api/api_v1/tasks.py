@@ -109,7 +109,12 @@ async def get_task(
     return task_answer(await tasks.get(actor, task_id), if_none_match=if_none_match)
 
 
-@router.put("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION, response_model=TaskResponse)
+@router.put(
+    "/{task_id:uuid}",
+    name="put_task",
+    responses=responses(401, 403, 404, 409) | WRITE_VERSION,
+    response_model=TaskResponse,
+)
 @router.patch("/{task_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION, response_model=TaskResponse)
 async def update_task(task_id: UUID, body: TaskUpdate, actor: WriterOfTasks, tasks: TaskWriterDep) -> Response:
     """Change what is given, and nothing else.

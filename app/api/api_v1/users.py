@@ -35,7 +35,7 @@ async def get_me(
     return _tagged(user, state, response)
 
 
-@router.put("/me", responses=responses(401, 403, 409) | WRITE_VERSION)
+@router.put("/me", name="put_me", responses=responses(401, 403, 409) | WRITE_VERSION)
 @router.patch("/me", responses=responses(401, 403, 409) | WRITE_VERSION)
 async def update_me(
     body: UserUpdate,
