@@ -5,12 +5,14 @@ CHOICE := .python
 PYTHON ?= $(firstword $(wildcard $(file <$(CHOICE))) python3)
 POETRY_VERSION := 2.5.1
 MIRROR_PLUGIN_VERSION := 0.6.5
+CLIENT_GENERATOR_VERSION := 0.29.1
 
 # Poetry gets the index that pip is set up for.
 POETRY := .poetry/bin/python scripts/poetry.py
 BIN := .venv/bin
 TOOLS_READY := .poetry/ready
 READY := .venv/ready
+GENERATOR_READY := .client-generator/ready
 
 export POETRY_VIRTUALENVS_IN_PROJECT := true
 export POETRY_VIRTUALENVS_CREATE := true
@@ -28,7 +30,7 @@ help: ## List the commands
 run: $(READY) ## Start the whole system: servers, migrations, API, relay, worker, scheduler
 	@exec $(BIN)/hive run
 
-test: $(READY) ## Run every test on servers of its own (ARGS="-k name" goes on to pytest)
+test: $(READY) $(GENERATOR_READY) ## Run every test on servers of its own (ARGS="-k name" goes on to pytest)
 	@exec $(BIN)/python scripts/run_tests.py $(ARGS)
 
 chaos: $(READY) ## Kill parts of a running system at full scale, and count what is lost (ARGS= goes on to pytest)
@@ -77,7 +79,7 @@ lock: $(TOOLS_READY) ## Resolve the dependencies anew
 	@$(POETRY) lock
 
 clean: ## Remove what was installed here; data stays
-	@rm -rf .poetry .venv $(CHOICE) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
+	@rm -rf .poetry .venv .client-generator $(CHOICE) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 
 # Where the interpreter is that a virtual environment, or the interpreter itself, runs.
 WHERE := import os, sys; print(os.path.realpath(sys._base_executable))
@@ -101,6 +103,16 @@ $(TOOLS_READY): Makefile $(CHOICE)
 	@.poetry/bin/python -m pip install --disable-pip-version-check \
 		"poetry==$(POETRY_VERSION)" "poetry-plugin-pypi-mirror==$(MIRROR_PLUGIN_VERSION)" \
 		>.poetry/log 2>&1 || { cat .poetry/log >&2; exit 1; }
+	@touch $@
+
+# It wants an older typer than HIVE has, so it can't be in a group of pyproject.toml.
+$(GENERATOR_READY): Makefile $(CHOICE)
+	@echo "Installing openapi-python-client $(CLIENT_GENERATOR_VERSION) into .client-generator …"
+	@rm -rf .client-generator
+	@"$(PYTHON)" -m venv .client-generator
+	@.client-generator/bin/python -m pip install --disable-pip-version-check \
+		"openapi-python-client==$(CLIENT_GENERATOR_VERSION)" \
+		>.client-generator/log 2>&1 || { cat .client-generator/log >&2; exit 1; }
 	@touch $@
 
 $(READY): $(TOOLS_READY) $(CHOICE) pyproject.toml poetry.lock
