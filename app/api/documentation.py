@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from app.api.event_schemas import event_schemas
 from app.api.prefix import public_path
 from app.api.problems import Problem
 from app.api.response_headers import COMPONENTS, describe_headers
@@ -73,6 +74,7 @@ def complete_document(app: FastAPI) -> None:
             document = generate()
             components = document.setdefault("components", {})
             _put_problem(components.setdefault("schemas", {}))
+            components["schemas"] |= event_schemas()
             components["headers"] = COMPONENTS
             for path, operations in document["paths"].items():
                 for operation in operations.values():

@@ -5,14 +5,21 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic.json_schema import JsonSchemaValue
 
 from app.models import EventType, NotificationKind, TaskPriority, TaskStatus
+from app.schemas.fields import Open
+
+
+def _bear_later_fields(schema: JsonSchemaValue) -> None:
+    """Readers have to bear fields that they don't know."""
+    schema.pop("additionalProperties", None)
 
 
 class EventData(BaseModel):
     """The `data` of one type of event. No e-mail address and no secret is in any."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_bear_later_fields)
     type: ClassVar[EventType]
 
 
@@ -20,9 +27,9 @@ class TaskCreated(EventData):
     type = EventType.TASK_CREATED
     title: str
     description: str
-    status: TaskStatus
+    status: Open[TaskStatus]
     category: str
-    priority: TaskPriority
+    priority: Open[TaskPriority]
     impact_points: int
     due_at: datetime | None
     owner_id: UUID
@@ -46,15 +53,15 @@ class TaskAssigned(EventData):
     type = EventType.TASK_ASSIGNED
     assignee_id: UUID
     previous_assignee_id: UUID | None
-    old_status: TaskStatus
-    new_status: TaskStatus
+    old_status: Open[TaskStatus]
+    new_status: Open[TaskStatus]
 
 
 class TaskUnassigned(EventData):
     type = EventType.TASK_UNASSIGNED
     previous_assignee_id: UUID
-    old_status: TaskStatus
-    new_status: TaskStatus
+    old_status: Open[TaskStatus]
+    new_status: Open[TaskStatus]
 
 
 class TaskLeaseExpired(EventData):
@@ -62,16 +69,16 @@ class TaskLeaseExpired(EventData):
 
     type = EventType.TASK_LEASE_EXPIRED
     previous_assignee_id: UUID
-    old_status: TaskStatus
-    new_status: TaskStatus
+    old_status: Open[TaskStatus]
+    new_status: Open[TaskStatus]
 
 
 class TaskStatusChanged(EventData):
     """One step of the workflow, with who held the task before it and after it, and when it was completed, if it is."""
 
     type = EventType.TASK_STATUS_CHANGED
-    old_status: TaskStatus
-    new_status: TaskStatus
+    old_status: Open[TaskStatus]
+    new_status: Open[TaskStatus]
     assignee_id: UUID | None
     previous_assignee_id: UUID | None
     completed_at: datetime | None
@@ -121,7 +128,7 @@ class NotificationCreated(EventData):
 
     type = EventType.NOTIFICATION_CREATED
     notification_id: UUID
-    kind: NotificationKind
+    kind: Open[NotificationKind]
     task_id: UUID | None
     task_title: str | None
     actor_id: UUID | None

@@ -3,6 +3,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from pydantic import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
@@ -12,7 +15,7 @@ from app.models.base import Base, Identified, one_of
 
 
 class EventType(StrEnum):
-    """What a reader can meet: `<noun>.<what happened>`."""
+    """`<noun>.<what happened>`."""
 
     TASK_CREATED = "task.created"
     TASK_UPDATED = "task.updated"
@@ -37,6 +40,13 @@ class EventType(StrEnum):
     @property
     def is_internal(self) -> bool:
         return self in {EventType.ACCOUNT_DEACTIVATED, EventType.SIGN_IN_ENDED, EventType.LOG_RENEWED}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema names what readers can meet."""
+        told = handler(schema)
+        handler.resolve_ref_schema(told)["enum"] = [each.value for each in cls if not each.is_internal]
+        return told
 
 
 # For its audience alone: an admin may see every task, and nobody else's notifications.

@@ -2,15 +2,27 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic_core import PydanticKnownError
 
 from app.models import Event, EventType
 from app.schemas.fields import Seq, Strict, tell_nothing_of_repeats
 
 
+def _require_readable(event_type: EventType) -> EventType:
+    if event_type.is_internal:
+        known = ", ".join(f"'{each}'" for each in EventType if not each.is_internal)
+        raise PydanticKnownError("enum", {"expected": known})
+    return event_type
+
+
+# A type of event that readers can ask for.
+ReadableType = Annotated[EventType, AfterValidator(_require_readable)]
+
+
 class EventActor(BaseModel):
     id: UUID
-    type: str = "user"
+    type: str
 
 
 class EventTask(BaseModel):
@@ -19,10 +31,7 @@ class EventTask(BaseModel):
 
 
 class Envelope(BaseModel):
-    """An event as its readers get it, whichever way they read. `seq` is null until it's published.
-
-    `type` is one of `EventType`, unless a newer HIVE on the same database has written it.
-    """
+    """An event as its readers get it, whichever way they read. `seq` is null until it's published."""
 
     id: UUID
     seq: int | None
@@ -55,7 +64,7 @@ class EventQuery(Strict):
     epoch: UUID | None = Field(
         default=None, description="The history in which that is, as `Hive-Epoch` said it; another one is refused."
     )
-    types: frozenset[EventType] = Field(default=frozenset(), json_schema_extra=tell_nothing_of_repeats)
+    types: frozenset[ReadableType] = Field(default=frozenset(), json_schema_extra=tell_nothing_of_repeats)
     task_id: UUID | None = None
 
 

@@ -51,6 +51,13 @@ def _describe_defaults(schema: JsonSchemaValue) -> None:
             field["description"] = f"{field['description']} {said}" if "description" in field else said
 
 
+class _OrLater:
+    """Leaves room in the schema for values that a later HIVE may have, which generated clients must bear."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), {"type": "string"}]}
+
+
 class Strict(BaseModel):
     """The base of every body and every set of query parameters: what isn't known is refused by name."""
 
@@ -86,6 +93,8 @@ class EmptyAs(_Nullable):
 
 
 Value = TypeVar("Value")
+# A word of a vocabulary in what HIVE sends.
+Open = Annotated[Value, _OrLater()]
 # An optional field of a body that makes something: null is the same as leaving it out.
 Optionally = Annotated[Value, BeforeValidator(_use_default_for_null), _Nullable()]
 

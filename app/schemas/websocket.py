@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, TypeAdapter
 
-from app.models import EventType
+from app.schemas.event import ReadableType
 from app.schemas.fields import ChatText, Optionally, Seq, Strict
 
 
@@ -18,7 +18,7 @@ class AuthData(Strict):
     token: str = Field(min_length=1, max_length=4_096)
     since: Seq | None = None
     epoch: UUID | None = None
-    types: Optionally[frozenset[EventType]] = frozenset()
+    types: Optionally[frozenset[ReadableType]] = frozenset()
     task_id: UUID | None = None
 
 

@@ -1,16 +1,19 @@
 """What docs/events.md says, tried: the table of types against their schemas, and the example against a real system."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import jsonschema_rs
 import pytest
 
 from app.config import Settings
 from app.events.types import EVENT_TYPES, EventData
-from app.models import User
+from app.main import create_app
+from app.models import EventType, User
 from tests.conftest import RunningSystem, token_of
 from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.test_utils import wait_until, wait_until_async
@@ -23,7 +26,10 @@ FORMATS = {"uuid": "id", "date-time": "time"}
 def kind_of(schema: Mapping[str, Any]) -> str:
     """The docs' word for a kind of value."""
     if "anyOf" in schema:
-        return " or ".join(kind_of(choice) for choice in schema["anyOf"])
+        choices = schema["anyOf"]
+        # A vocabulary leaves room for words to come.
+        is_vocabulary = any("$ref" in choice for choice in choices)
+        return " or ".join(kind_of(each) for each in choices if not (is_vocabulary and each == {"type": "string"}))
     if "$ref" in schema:
         name: str = schema["$ref"].rpartition("/")[2]
         return re.sub(r"(?<!^)(?=[A-Z])", " ", name).lower()
@@ -41,6 +47,54 @@ def test_the_table_of_types_says_what_the_schemas_say() -> None:
     rows = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| .* \| (.*) \|$", DOCUMENT, re.MULTILINE)
 
     assert dict(rows) == {event.type.value: fields_of(event) for event in EVENT_TYPES}
+
+
+SCHEMAS = create_app(Settings(_env_file=".env.test")).openapi()["components"]["schemas"]
+BASE = {
+    "id": "01a2091c-dd6a-77c8-91cd-7176a0d6d481",
+    "seq": 18231,
+    "timestamp": "2026-11-23T15:53:36.363059Z",
+    "actor": {"id": "01a2090e-97ca-776d-b521-7cf61e4ecb8c", "type": "user"},
+    "task": {"id": "01a2090f-0c51-7d0e-a3f9-6a0c7e9c1b11", "version": 7},
+}
+
+
+def is_event(event: Mapping[str, Any]) -> bool:
+    schema = {"$ref": "#/components/schemas/Envelope", "components": {"schemas": SCHEMAS}}
+    return jsonschema_rs.Draft202012Validator(schema).is_valid(event)
+
+
+def test_each_type_has_its_schema_in_the_document() -> None:
+    known = SCHEMAS["KnownEvent"]
+
+    assert known["discriminator"]["propertyName"] == "type"
+    assert set(known["discriminator"]["mapping"]) == {event.type.value for event in EVENT_TYPES}
+    assert [each["$ref"] for each in known["oneOf"]] == list(known["discriminator"]["mapping"].values())
+    assert SCHEMAS["Envelope"]["anyOf"][-1] == {"$ref": "#/components/schemas/OtherEvent"}
+    assert SCHEMAS["EventType"]["enum"] == [each.value for each in EventType if not each.is_internal]
+    assert not [each.value for each in EventType if each.is_internal and each.value in str(SCHEMAS)]
+
+
+def test_the_example_of_an_event_has_the_schema_of_its_type() -> None:
+    event = json.loads(re.findall(r"^```json\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)[0])
+
+    assert is_event(event)
+    assert not is_event(event | {"data": {}})
+    assert not is_event(event | {"task": None})
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"type": "project.created", "data": {"anything": 1}},
+        {"type": "task.deleted", "data": {"title": "Orchids", "restorable": True}},
+        {"type": "task.unassigned", "data": {"previous_assignee_id": "x", "old_status": "new", "new_status": "newer"}},
+        {"type": "task.ready", "data": {}, "project": "OPS"},
+    ],
+    ids=["type", "data", "status", "field"],
+)
+def test_the_document_has_room_for_what_later_versions_tell(later: dict[str, Any]) -> None:
+    assert is_event(BASE | later)
 
 
 @pytest.fixture

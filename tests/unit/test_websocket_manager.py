@@ -143,7 +143,7 @@ def ended(*ids: UUID) -> PublishedEvent:
         seq=1,
         type=EventType.SIGN_IN_ENDED,
         timestamp=datetime.now(UTC),
-        actor=EventActor(id=ADA.id),
+        actor=EventActor(id=ADA.id, type="user"),
         task=None,
         data=data,
     )
