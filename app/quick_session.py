@@ -157,7 +157,7 @@ class QuickSession:
         key = table, tuple(record[column.name] for column in table.key)
         known = self._known.get(key)
         row = known.row if known else table.model()
-        table.read_into(row, tuple(table.columns), record[place : place + len(table.columns)])
+        table.read_into(row, table.columns_read, record[place : place + len(table.columns_read)])
         self._known[key] = _Known.of(row)
         return row
 
@@ -195,4 +195,6 @@ class _Known:
 
     def changed(self) -> frozenset[str]:
         present = self.row.__dict__
-        return frozenset(name for name, before in self.state.committed_state.items() if present[name] != before)
+        changed = frozenset(name for name, before in self.state.committed_state.items() if present[name] != before)
+        # What isn't read is made of what is, and its value before isn't known. It changes with others alone.
+        return changed if changed.intersection(table_of(type(self.row)).columns_read) else NO_NAMES

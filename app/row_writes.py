@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert, ReturningUpdate
 from sqlalchemy.sql.schema import CallableColumnDefault
 
-from app.statements import Statement, decoder
+from app.statements import Statement, columns_read, decoder
 
 Writing = ReturningInsert[Any] | ReturningUpdate[Any] | ReturningDelete[Any]
 
@@ -23,6 +23,7 @@ class Table:
     def __init__(self, model: type[DeclarativeBase]) -> None:
         self.model = model
         self.columns: Mapping[str, Column[Any]] = {column.name: column for column in sqlalchemy.inspect(model).columns}
+        self.columns_read = tuple(column.name for column in columns_read(model))
         self.key = [column for column in self.columns.values() if column.primary_key]
         self.made_by_updates = [column for column in self.columns.values() if column.onupdate or column.computed]
         self._decoders = {name: decoder(column.type) for name, column in self.columns.items()}
@@ -73,7 +74,7 @@ class Kind:
     def answered(self) -> list[Column[Any]]:
         """What the database makes of the row besides what it's given."""
         others = {
-            Verb.INSERT: [column for name, column in self.table.columns.items() if name not in self.names],
+            Verb.INSERT: [self.table.columns[name] for name in self.table.columns_read if name not in self.names],
             Verb.UPDATE: self.table.made_by_updates,
             Verb.DELETE: [],
         }

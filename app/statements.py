@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, Executable, Select, UpdateBase
+from sqlalchemy import JSON, Column, Executable, Select, UpdateBase, inspect
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -99,6 +100,13 @@ def sql_of(statement: Executable) -> Statement:
     return made
 
 
+@cache
+def columns_read(model: type[DeclarativeBase]) -> tuple[Column[Any], ...]:
+    """The columns that a statement reads when it names the model: all that aren't deferred."""
+    mapper = inspect(model)
+    return tuple(mapper.columns[attribute.key] for attribute in mapper.column_attrs if not attribute.deferred)
+
+
 def encoder(type_: TypeEngine[Any]) -> Convert | None:
     """What makes the driver's value of one of ours."""
     return type_.dialect_impl(DIALECT).bind_processor(DIALECT)
@@ -148,7 +156,7 @@ def _answers(statement: Executable) -> Iterator[Answer]:
                 raise TypeError("the rows of a statement have one object at most")
             has_object = True
             yield Answer(model, place, None)
-            place += len(model.__table__.columns)
+            place += len(columns_read(model))
         else:
             yield Answer(None, place, decoder(described["type"]))
             place += 1

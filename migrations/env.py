@@ -1,10 +1,12 @@
 """How Alembic reaches the database: asynchronously, one migrating process at a time, never waiting long for a lock."""
 
 import asyncio
+import time
 from typing import Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from app.backing import join_backing
@@ -16,6 +18,7 @@ from app.models.base import Vocabulary
 
 # Any number will do, as long as it's the same in every process and nothing else uses it.
 MIGRATION_LOCK = 4_183_001
+LONGEST_TURN_SECONDS = 3_600
 
 
 def render_item(type_: str, item: object, _context: AutogenContext) -> str | Literal[False]:
@@ -25,14 +28,26 @@ def render_item(type_: str, item: object, _context: AutogenContext) -> str | Lit
     return False
 
 
-def run_migrations(connection: Connection) -> None:
-    # Another process may be migrating for minutes, but a table lock that isn't to be had in seconds
-    # would queue all the readers behind it, so this process waits for the first and not for the second.
-    connection.execute(text("SET statement_timeout = 0"))
-    connection.execute(text("SET lock_timeout = '10min'"))
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
-    connection.execute(text("SET lock_timeout = '5s'"))
+def wait_for_turn(connection: Connection) -> None:
+    """Wait while another process migrates, which may take minutes.
+
+    The lock is asked for again and again: a statement that waits for it would be one that `CREATE INDEX CONCURRENTLY`
+    in the other process waits for.
+    """
+    end = time.monotonic() + LONGEST_TURN_SECONDS
+    while not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}).scalar_one():
+        connection.commit()
+        if time.monotonic() > end:
+            raise CommandError("another process has been migrating the database for too long")
+        time.sleep(0.2)
     connection.commit()
+
+
+def run_migrations(connection: Connection) -> None:
+    # A table lock that isn't to be had in seconds would queue all the readers behind it.
+    connection.execute(text("SET statement_timeout = 0"))
+    connection.execute(text("SET lock_timeout = '5s'"))
+    wait_for_turn(connection)
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,

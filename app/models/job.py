@@ -18,6 +18,7 @@ class JobName(StrEnum):
     SEND_MAIL = "send_mail"
     EXPIRE_LEASE = "expire_lease"
     REMIND_OF_DUE_TASKS = "remind_of_due_tasks"
+    INDEX_TASKS = "index_tasks"
     PURGE_EVENTS = "purge_events"
     PURGE_NOTIFICATIONS = "purge_notifications"
     PURGE_IDEMPOTENT_REQUESTS = "purge_idempotent_requests"

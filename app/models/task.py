@@ -4,18 +4,17 @@ from uuid import UUID
 
 from sqlalchemy import (
     CheckConstraint,
-    ColumnElement,
     Computed,
     ForeignKey,
     Index,
     SmallInteger,
-    func,
-    literal_column,
     text,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column, validates
 
 from app.models.base import Base, Identified, Timestamped, Vocabulary, one_of
+from app.search_words import as_tsvector, words_of
 
 
 class TaskStatus(StrEnum):
@@ -64,6 +63,9 @@ class Task(Identified, Timestamped, Base):
     # Until when its holder has it, and for how long at a time; null is without end.
     lease_expires_at: Mapped[datetime | None]
     lease_seconds: Mapped[int | None]
+    # What the task is found by, which this model sets with the texts. Null until a job has seen to it, where something
+    # else has written them.
+    words: Mapped[str | None] = mapped_column(TSVECTOR, deferred=True)
 
     __table_args__ = (
         one_of("status", TaskStatus),
@@ -81,12 +83,8 @@ class Task(Identified, Timestamped, Base):
         Index(None, "updated_at", "id"),
         Index(None, "due_at", "id"),
         Index(None, "priority_rank", "id"),
-        # As `search_vector` says it; PostgreSQL uses the index for exactly this expression.
-        Index(
-            "ix_tasks_search",
-            text("to_tsvector('simple'::regconfig, (title || ' '::text) || description)"),
-            postgresql_using="gin",
-        ),
+        Index("ix_tasks_words", "words", postgresql_using="gin"),
+        Index("ix_tasks_without_words", "id", postgresql_where=text("words IS NULL")),
         # What is claimed next, and whose lease may have run out.
         Index(
             "ix_tasks_claimable",
@@ -104,9 +102,9 @@ class Task(Identified, Timestamped, Base):
         Index(None, "category", "created_at", "id"),
     )
 
-
-def search_vector() -> ColumnElement[object]:
-    """The words of a task's title and description, as the search index has them."""
-    return func.to_tsvector(
-        literal_column("'simple'::regconfig"), Task.title + literal_column("' '") + Task.description
-    )
+    @validates("title", "description")
+    def _note_words(self, name: str, value: str) -> str:
+        """Whoever sets a text sets the words that it's found by."""
+        texts = {"title": self.title, "description": self.description} | {name: value}
+        self.words = as_tsvector(words_of(*(text or "" for text in texts.values())))
+        return value

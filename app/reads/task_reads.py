@@ -11,7 +11,7 @@ from app.reads.task_statements import fixed_limit, one_task, page_of_tasks
 from app.schemas.task import TaskFilter, TaskListQuery
 from app.services.due_times import SELECT_TIME_ZONE, names_day, settle_filter
 from app.services.pages import CursorCodec, Position
-from app.services.task_filter import filter_values
+from app.services.task_filter import FEW, count_of_few, filter_values
 from app.services.task_lists import scope_of_tasks
 from app.statements import GIVEN, Statement
 
@@ -60,9 +60,13 @@ class TaskReads:
             query = settle_filter(query, await self._time_zone(actor))
         scope = scope_of_tasks(actor, query)
         position = self._cursors.decode(query.cursor, scope=scope) if query.cursor else None
-        way = _way_to_ask(actor, query, position)
-        statement = self._statements.get(way) or self._keep(way, page_of_tasks(actor, query, position))
-        row = await self._read(statement, _given(actor, query, position))
+        given = _given(actor, query, position)
+        are_rare = query.q is not None and await self._has_few(given)
+        way = _way_to_ask(actor, query, position), are_rare
+        statement = self._statements.get(way) or self._keep(
+            way, page_of_tasks(actor, query, position, are_words_rare=are_rare)
+        )
+        row = await self._read(statement, given)
         assert row is not None
         json, seq, epoch, last_key, last_id = row
         cursor = self._cursors.encode(Position(last_key, last_id), scope=scope) if last_id else None
@@ -72,6 +76,12 @@ class TaskReads:
         row = await self._read(_time_zone(), {"user_id": actor.id})
         assert row is not None
         return str(row[0])
+
+    async def _has_few(self, given: Mapping[str, object]) -> bool:
+        """Whether few tasks have the words that are looked for."""
+        row = await self._read(_count_of_few(), given)
+        assert row is not None
+        return int(row[0]) <= FEW
 
     async def _read(self, statement: Statement, given: Mapping[str, object]) -> Record | None:
         return await self._database.read(statement.sql, statement.arguments(given))
@@ -86,6 +96,11 @@ class TaskReads:
 @cache
 def _time_zone() -> Statement:
     return Statement.of(SELECT_TIME_ZONE)
+
+
+@cache
+def _count_of_few() -> Statement:
+    return Statement.of(count_of_few(""))
 
 
 def _way_to_ask(actor: Actor, query: TaskListQuery, position: Position | None) -> object:

@@ -24,11 +24,13 @@ def one_task(actor: Actor) -> Statement:
     return Statement.of(select(task.c.version, as_json(task)))
 
 
-def page_of_tasks(actor: Actor, query: TaskListQuery, position: Position | None) -> Statement:
+def page_of_tasks(
+    actor: Actor, query: TaskListQuery, position: Position | None, *, are_words_rare: bool = False
+) -> Statement:
     """One statement, and so one state of the database: the page, the log's end, and the place after which to go on."""
     fixed = fixed_limit(query)
     limit = literal_column(str(fixed), Integer()) if fixed else bindparam("limit", type_=Integer())
-    listed = filter_tasks(select_visible_tasks(actor), query, actor)
+    listed = filter_tasks(select_visible_tasks(actor), query, actor, are_words_rare=are_words_rare)
     columns = columns_of(TaskResponse, Task, _computed(actor))
     page = page_parts(listed, ORDERS[query.sort], position, columns, limit=limit)
     statement = select(page.items, EventLog.last_seq, EventLog.epoch, *page.last.c)

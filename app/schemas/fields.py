@@ -25,6 +25,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, c
 
 from app.core.time_zones import Day, time_zone_names
 from app.schemas.texts import CLEAN, NAME, ONE_LINE, SEEN
+from app.search_words import MAX_WORD_LENGTH
 
 # HIVE runs in internal networks, where names such as `corp.local` or `team.test` are real. This is the library's own
 # way to allow them.
@@ -215,7 +216,10 @@ Title = Annotated[str, _at_most(200), NAME]
 Description = Annotated[str, _at_most(20_000), CLEAN]
 Category = Annotated[str, _at_most(50), NAME]
 TokenName = Annotated[str, _at_most(100), NAME]
-SearchWords = Annotated[str, _at_most(200), NAME]
+# A search field that nobody has filled in doesn't filter.
+SearchWords = Annotated[
+    Annotated[str, _at_most(MAX_WORD_LENGTH), ONE_LINE] | None, AfterValidator(lambda words: words or None)
+]
 TestMessage = Annotated[str, _at_most(200), ONE_LINE]
 ImpactPoints = Annotated[int, Field(ge=0, le=1_000_000, strict=True), BeforeValidator(_as_integer)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator(_in_range)]

@@ -23,6 +23,10 @@ from app.schemas.fields import (
     WaitSeconds,
 )
 
+SEARCH = (
+    "Words, or beginnings of words, that title and description have, in any order. Case, accents and forms of letters"
+    " make no difference. Empty, it's no filter."
+)
 Priorities = Annotated[tuple[TaskPriority, ...], EACH_ONCE]
 Categories = Annotated[tuple[Category, ...], Field(max_length=50), EACH_ONCE]
 
@@ -81,7 +85,7 @@ class TaskClaimNext(TaskClaim):
 
     category: Optionally[Categories] = ()
     priority: Optionally[Priorities] = ()
-    q: SearchWords | None = None
+    q: SearchWords = Field(default=None, description=SEARCH)
     wait: Optionally[WaitSeconds] = Field(default=0, description="Seconds.")
 
 
@@ -144,7 +148,7 @@ class TaskFilter(Strict):
     category: Categories = ()
     owner: UUID | Literal["me", "none"] | None = None
     assignee: UUID | Literal["me", "none"] | None = None
-    q: SearchWords | None = Field(default=None, description="Words that the title or the description has.")
+    q: SearchWords = Field(default=None, description=SEARCH)
     due_before: Due | None = Field(default=None, description="Due before this time, or before this day begins.")
     due_after: Due | None = Field(default=None, description="Due after this time, or after this day ends.")
     ready: bool | None = Field(

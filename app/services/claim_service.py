@@ -29,7 +29,7 @@ from app.schemas.task import TaskClaimNext, TaskFilter
 from app.services.assignment_service import AssignmentService, UserNotFound, lock_active_user
 from app.services.preconditions import UNCONDITIONAL, Precondition, has_run_out
 from app.services.readiness import require_unblocked
-from app.services.task_filter import filter_tasks
+from app.services.task_filter import FEW, count_of_few, filter_tasks
 from app.services.workflow import TRANSITIONS
 from app.session import Rows, Session
 from app.statements import keep
@@ -129,7 +129,8 @@ class ClaimService:
         if not await lock_active_user(self._session, actor.id):
             raise UserNotFound
         filters = TaskFilter(category=wanted.category, priority=wanted.priority, q=wanted.q)
-        ready = filter_tasks(select_visible_tasks(actor), filters, actor).where(~is_blocked())
+        are_rare = wanted.q is not None and await self._has_few(wanted.q)
+        ready = filter_tasks(select_visible_tasks(actor), filters, actor, are_words_rare=are_rare).where(~is_blocked())
         found = ready.order_by(*CLAIM_ORDER).limit(1)
         first = found.where(Task.status == TaskStatus.AVAILABLE).with_for_update(skip_locked=True)
         overdue = found.where(has_expired_lease()).with_for_update(skip_locked=True)
@@ -142,6 +143,11 @@ class ClaimService:
             if taken := await self._take(actor, task.id, wanted.lease_seconds):
                 return taken
         return None
+
+    async def _has_few(self, words: str) -> bool:
+        """Whether few tasks have the words."""
+        count: int = await self._session.scalar(count_of_few(words))
+        return count <= FEW
 
     async def _take(
         self, actor: Actor, task_id: UUID, lease_seconds: int | None, *, precondition: Precondition = UNCONDITIONAL

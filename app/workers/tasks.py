@@ -25,6 +25,7 @@ from app.services.idempotency_service import IdempotencyService
 from app.services.impact_score import recompute_impact_score as recompute
 from app.services.job_service import Postponed, perform, perform_outside, perform_quickly, purge_done_jobs
 from app.services.notification_mail import NotificationMailer
+from app.services.search_index import index_tasks
 from app.session import Session
 from app.workers.celery_app import celery_app
 from app.workers.process import process
@@ -134,6 +135,12 @@ async def remind_of_due_tasks(session: AsyncSession) -> None:
     notifier = Notifier(session, sends_mail=process.settings.smtp_url is not None)
     if await notifier.remind_of_due_tasks():
         ask_for_job(session, JobName.REMIND_OF_DUE_TASKS)
+
+
+@job(JobName.INDEX_TASKS)
+async def index_new_texts(session: AsyncSession) -> None:
+    if await index_tasks(session):
+        ask_for_job(session, JobName.INDEX_TASKS)
 
 
 @job(JobName.PURGE_EVENTS)

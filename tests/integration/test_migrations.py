@@ -19,6 +19,7 @@ from app.migrate import MigrationError, alembic_config, create_missing_database,
 from app.models import TaskStatus
 from app.revisions import is_at_newest_revision, newest_revision
 from app.schemas.task import TaskCreate
+from app.search_words import MAX_WORD_LENGTH
 from app.services import BlockerService, ClaimService, TaskService
 from tests.builders.agents import create_agent
 from tests.builders.tokens import create_token
@@ -106,6 +107,26 @@ async def test_migration_names_accounts_of_one_address_and_changes_nothing(url: 
     await run_sql(url, "UPDATE users SET email = 'other@example.org' WHERE email = 'ADAI@example.org'")
     await asyncio.to_thread(migrate_database, url)
     assert await run_sql(url, "SELECT count(email_key) FROM users") == 3
+
+
+async def test_tasks_that_were_there_get_the_words_they_are_found_by(url: str) -> None:
+    """Also when an earlier try was cut off and has left an index that is of no use."""
+    await asyncio.to_thread(migrate_database, url)
+    await fill(url)
+    await asyncio.to_thread(command.downgrade, alembic_config(url), "0020")
+    await run_sql(
+        url, "UPDATE tasks SET title = 'Rosen gießen', description = '東京 ' || repeat('x', 9000), words = NULL"
+    )
+    before = await run_sql(url, "SELECT jsonb_agg(to_jsonb(tasks) - 'words' ORDER BY id) FROM tasks")
+    await run_sql(url, "CREATE INDEX ix_tasks_words ON tasks (words)")
+
+    await asyncio.to_thread(migrate_database, url)
+
+    words = f"'giessen' 'rosen' '{'x' * MAX_WORD_LENGTH}' '京' '東京'"
+    assert await run_sql(url, "SELECT string_agg(DISTINCT words::text, '|') FROM tasks") == words
+    assert await run_sql(url, "SELECT jsonb_agg(to_jsonb(tasks) - 'words' ORDER BY id) FROM tasks") == before
+    indexes = "SELECT string_agg(indexdef, ' ' ORDER BY indexname) FROM pg_indexes WHERE indexdef LIKE '%words%'"
+    assert str(await run_sql(url, indexes)).count("USING gin (words)") == 1
 
 
 def test_the_newest_revision_is_the_one_that_alembic_names() -> None:

@@ -147,8 +147,10 @@ async def many_tasks(session: AsyncSession, user: User, other_user: User) -> Non
     """Some thousands, of which only few are anybody's, in a rare category, or have a rare word; a tenth wait."""
     await session.execute(
         text(
-            "INSERT INTO tasks (id, title, description, status, category, priority, owner_id, due_at, created_at)"
-            " SELECT gen_random_uuid(), 'Task ' || n, CASE WHEN n % 500 = 0 THEN 'rhododendron' ELSE 'fern' END,"
+            "INSERT INTO tasks"
+            " (id, title, description, words, status, category, priority, owner_id, due_at, created_at)"
+            " SELECT gen_random_uuid(), 'Task ' || n, repeat('Some words. ', 100),"
+            " array_to_tsvector(ARRAY['task', CASE WHEN n % 500 = 0 THEN 'rhododendron' ELSE 'fern' END]),"
             " CASE WHEN n % 500 = 0 THEN 'draft' ELSE 'available' END,"
             " CASE WHEN n % 500 = 1 THEN 'rare' ELSE 'general' END,"
             " (ARRAY['urgent', 'high', 'medium', 'low'])[n % 4 + 1],"
@@ -193,7 +195,8 @@ async def plan_of(session: AsyncSession, statements: list[Statement]) -> str:
         ("assignee=me", "ix_tasks_assignee_id_created_at_id"),
         ("category=rare", "ix_tasks_category_created_at_id"),
         ("status=draft", "ix_tasks_status_created_at_id"),
-        ("q=rhododendron", "ix_tasks_search"),
+        ("q=rhododendron", "ix_tasks_words"),
+        ("q=rhodo&sort=priority", "ix_tasks_words"),
         ("ready=true", "ix_tasks_created_at_id"),
         ("ready=true&sort=priority", "ix_tasks_priority_rank_id"),
     ],

@@ -102,8 +102,6 @@ async def test_filters_pick_what_passes_all_of_them(
         ("limit=-1", "limit"),
         ("limit=1e3", "limit"),
         ("limit=99999999999999999999", "limit"),
-        ("q=", "q"),
-        ("q=%20", "q"),
         ("q=a%00b", "q"),
         (f"q={'a' * 201}", "q"),
         ("cursor=", "cursor"),
@@ -132,20 +130,21 @@ async def test_a_parameter_that_makes_no_sense_is_named(
         ("BIENENSTÖCKE", True),
         ("蜂蜜", True),
         ("orchids roses", False),
-        ("orch", False),
+        ("orch", True),
+        ("rchids", False),
         ("orchids & water", True),
         ("orchids & roses", False),
         ("orchids | roses", False),
         ("!roses", False),
         ("!orchids", True),
-        ("orch:*", False),
+        ("orch:*", True),
         ("orchids <-> water", True),
         ("(orchids", True),
         ("orchids'", True),
         ('"water orchids"', True),
         ("orchids\\", True),
-        ("orch%", False),
-        ("orchid_", False),
+        ("orch%", True),
+        ("orchid_", True),
         ("%", False),
         ("'", False),
         ("\\", False),
@@ -153,7 +152,7 @@ async def test_a_parameter_that_makes_no_sense_is_named(
         ("🐝", False),
     ],
 )
-async def test_search_finds_whole_words_and_knows_no_operators(
+async def test_search_finds_all_words_and_knows_no_operators(
     signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, words: str, is_found: bool
 ) -> None:
     await create_task(session, owner=user, title="X", description="Water the orchids, Thursday: Bienenstöcke (蜂蜜).")

@@ -40,15 +40,14 @@ _TASKS = f"""
         FROM generate_series($1::int, $2::int - 1) AS number
     )
     INSERT INTO tasks (
-        id, title, description, status, category, priority, impact_points, due_at, owner_id, assignee_id,
+        id, title, description, words, status, category, priority, impact_points, due_at, owner_id, assignee_id,
         completed_at, version, lease_token, created_at, updated_at
     )
     SELECT {TASK_ID.format(number="number")},
-        initcap(word[1 + number % 18]) || ' the ' || word[19 + number * 7 % 20] || ' in room ' || number % 97,
-        (
-            SELECT string_agg(word[1 + (number * 13 + place * (1 + number % 11)) % 38], ' ')
-            FROM generate_series(1, 5 + number % 60) AS place
-        ),
+        title,
+        description,
+        -- Of plain words in English, and only of those, PostgreSQL makes what HIVE does.
+        strip(to_tsvector('simple', title || ' ' || description)),
         status,
         (ARRAY['greenhouse', 'garden', 'roses', 'office', 'kitchen', 'repairs', 'orders', 'general'])[1 + number % 8],
         (ARRAY['urgent', 'high', 'medium', 'medium', 'low'])[1 + number % 5],
@@ -61,7 +60,14 @@ _TASKS = f"""
         CASE WHEN status IN ('in_progress', 'completed') THEN 1 ELSE 0 END,
         made_at,
         made_at + interval '30 minutes'
-    FROM numbered, words
+    FROM numbered, words, LATERAL (
+        SELECT initcap(word[1 + number % 18]) || ' the ' || word[19 + number * 7 % 20] || ' in room ' || number % 97
+                AS title,
+            (
+                SELECT string_agg(word[1 + (number * 13 + place * (1 + number % 11)) % 38], ' ')
+                FROM generate_series(1, 5 + number % 60) AS place
+            ) AS description
+    ) AS texts
 """
 _HOLDS = """
     INSERT INTO user_task_associations (id, task_id, user_id, assigned_by, assigned_at, released_at)

@@ -68,9 +68,10 @@ _OTHER = PERSON_ID.format(number=":owner::int + 1 + :round::int % 2")
 CREATE = f"""\\set i :i + 1
 \\set owner :client_id % {OWNERS}
 BEGIN;
-INSERT INTO tasks (id, title, description, status, category, priority, impact_points, due_at, owner_id, assignee_id,
-        completed_at, lease_expires_at, lease_seconds)
+INSERT INTO tasks (id, title, description, words, status, category, priority, impact_points, due_at, owner_id,
+        assignee_id, completed_at, lease_expires_at, lease_seconds)
     VALUES (gen_random_uuid(), 'Water the orchids ' || :i::text, repeat('Twice a week, not in the sun. ', 7),
+        ('a in not orchids sun the twice water week ' || :i::text)::tsvector,
         'available', 'greenhouse', 'high', 3, NULL, {_ACTOR}, NULL, NULL, NULL, NULL)
     RETURNING id AS task, priority_rank, version, lease_token, created_at, updated_at \\gset
 INSERT INTO events
