@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,7 @@ class _Counts:
     tasks: TaskCounts
     users: int
     active_users: int
+    counted_at: datetime
 
 
 class DashboardReads:
@@ -44,7 +46,7 @@ class DashboardReads:
         """`online` comes from the sockets, which are no business of the database."""
         counts = self._kept if self._kept and self._clock() < self._kept_until else await self._count()
         users = UserCounts(total=counts.users, active=counts.active_users, online=online)
-        return DashboardSummary(tasks=counts.tasks, users=users)
+        return DashboardSummary.of(counts.tasks, users, counted_at=counts.counted_at)
 
     async def _count(self) -> _Counts:
         if not self._is_costly:
@@ -59,8 +61,8 @@ class DashboardReads:
         row = await self._database.read(_counting().sql, [])
         took = self._clock() - began
         assert row is not None
-        kinds, users, active_users = row
-        counts = _Counts(_count_tasks(json.loads(kinds)), users, active_users)
+        kinds, users, active_users, counted_at = row
+        counts = _Counts(_count_tasks(json.loads(kinds)), users, active_users, counted_at)
         self._is_costly = took >= COSTLY_SECONDS
         self._kept, self._kept_until = counts, began + took * (1 + KEEP_FACTOR) if self._is_costly else 0.0
         return counts
@@ -71,7 +73,7 @@ def _counting() -> Statement:
     kinds = select(Task.status, Task.priority, Task.category, func.count().label("number"))
     kind = kinds.group_by(Task.status, Task.priority, Task.category).subquery("kind")
     users = select(func.count(), func.count().filter(User.is_active)).select_from(User).subquery("people")
-    return Statement.of(select(select(as_json_list(kind)).scalar_subquery(), *users.c))
+    return Statement.of(select(select(as_json_list(kind)).scalar_subquery(), *users.c, func.statement_timestamp()))
 
 
 def _count_tasks(kinds: list[Mapping[str, Any]]) -> TaskCounts:

@@ -1,3 +1,5 @@
+from datetime import datetime
+
 from pydantic import BaseModel, Field
 
 from app.models import TaskPriority, TaskStatus
@@ -17,5 +19,28 @@ class UserCounts(BaseModel):
 
 
 class DashboardSummary(BaseModel):
+    """The counts, grouped; and under flat names those that pages show most."""
+
     tasks: TaskCounts
     users: UserCounts
+    total_tasks: int
+    completed_tasks: int
+    active_users: int
+    online_users: int
+    tasks_by_priority: dict[TaskPriority, int]
+    tasks_by_category: dict[str, int] = Field(description="Without drafts, like `tasks.by_category`.")
+    last_updated: datetime = Field(description="When the tasks and accounts were counted.")
+
+    @classmethod
+    def of(cls, tasks: TaskCounts, users: UserCounts, *, counted_at: datetime) -> "DashboardSummary":
+        return cls(
+            tasks=tasks,
+            users=users,
+            total_tasks=tasks.total,
+            completed_tasks=tasks.by_status[TaskStatus.COMPLETED],
+            active_users=users.active,
+            online_users=users.online,
+            tasks_by_priority=tasks.by_priority,
+            tasks_by_category=tasks.by_category,
+            last_updated=counted_at,
+        )

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
+import httpx2
 import pytest
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
-from app.models import User
+from app.models import TaskPriority, TaskStatus, User
 from app.reads.dashboard_reads import COSTLY_SECONDS, KEEP_FACTOR, DashboardReads
 from tests.builders.tasks import create_task
 
@@ -121,3 +124,24 @@ async def test_what_has_become_few_is_counted_each_time_again(
     await create_task(session, owner=user)
 
     assert await total(reads) == 1
+
+
+async def test_flat_names_say_what_the_groups_say(
+    client: httpx2.AsyncClient, session: AsyncSession, user: User
+) -> None:
+    for status, priority, category in (
+        (TaskStatus.COMPLETED, TaskPriority.HIGH, "roses"),
+        (TaskStatus.AVAILABLE, TaskPriority.LOW, "tulips"),
+        (TaskStatus.DRAFT, TaskPriority.LOW, "a secret"),
+    ):
+        await create_task(session, owner=user, status=status, priority=priority, category=category)
+
+    before = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    told = (await client.get("/dashboard/summary")).json()
+    after = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+
+    assert (told["total_tasks"], told["completed_tasks"]) == (3, 1)
+    assert (told["active_users"], told["online_users"]) == (1, 0)
+    assert told["tasks_by_priority"] == told["tasks"]["by_priority"] == {"urgent": 0, "high": 1, "medium": 0, "low": 2}
+    assert told["tasks_by_category"] == told["tasks"]["by_category"] == {"roses": 1, "tulips": 1}
+    assert before <= datetime.fromisoformat(told["last_updated"]) <= after
