@@ -73,6 +73,6 @@ async def _connected(database_url: str, *, application: str) -> AsyncIterator[Da
         faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise ValueError("; ".join(faults)) from None
     except HiveError as error:
-        raise ValueError(error.detail) from None
+        raise ValueError(error.reason) from None
     finally:
         await database.close()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from app import embedded
+from app.causes.addresses import HOW_TO_WRITE, fault_of_database_url, fault_of_redis_url
 from app.config import ConfigurationError, Settings
 from app.core.dsn import asyncpg_dsn
 
@@ -53,11 +54,21 @@ def _checked_database(url: str) -> str:
     try:
         asyncpg_dsn(url)
     except ValueError as error:
-        raise ConfigurationError(f"DATABASE_URL can't be used: {error}.") from error
+        raise ConfigurationError(
+            f"{error}." if "DATABASE_URL" in str(error) else _unusable("DATABASE_URL", HOW_TO_WRITE)
+        ) from None
+    if fault := fault_of_database_url(url):
+        raise ConfigurationError(_unusable("DATABASE_URL", fault))
     return url
 
 
 def _checked_redis(name: str, url: str) -> str:
     if not url.startswith(REDIS_SCHEMES):
         raise ConfigurationError(f"{name} must begin with one of {', '.join(REDIS_SCHEMES)}.")
+    if fault := fault_of_redis_url(url):
+        raise ConfigurationError(_unusable(name, fault))
     return url
+
+
+def _unusable(name: str, fault: str) -> str:
+    return f"{name} can't be used: {fault}."

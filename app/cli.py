@@ -80,13 +80,11 @@ def api(
 ) -> None:
     """Run one API process."""
     from app.api_process import serve  # noqa: PLC0415  # Each command loads only what it needs; `hive run` stays small.
-    from app.core.logging import configure_logging  # noqa: PLC0415
 
     with one_sentence():
         settings = load_settings()
         root_path = _read_root_path(root_path)
-        configure_logging(settings, "api")
-        join_backing(settings)
+        _join_usable(settings, "api")
         listeners = listen(settings)
     is_started = serve(settings, listeners.requests, listeners.scrapers, root_path=root_path)
     raise typer.Exit(0 if is_started else 1)
@@ -99,7 +97,7 @@ def relay() -> None:
 
     with one_sentence():
         settings = load_settings()
-        backing = join_backing(settings)
+        backing = _join_usable(settings, "relay")
     asyncio.run(run_relay(settings, backing))
 
 
@@ -125,7 +123,7 @@ def scheduler() -> None:
 
     with one_sentence():
         settings = load_settings()
-        backing = join_backing(settings)
+        backing = _join_usable(settings, "scheduler")
     asyncio.run(run_scheduler(settings, backing))
 
 
@@ -180,6 +178,17 @@ def _read_root_path(text: str) -> str:
         return read_path(text)
     except ValueError as error:
         raise CommandError(f"--root-path: {error}.") from None
+
+
+def _join_usable(settings: Settings, process: str) -> Backing:
+    """The servers, unless one of them can't be used for a reason that doesn't pass."""
+    from app.core.logging import configure_logging  # noqa: PLC0415
+    from app.server_checks import refuse_unusable  # noqa: PLC0415
+
+    configure_logging(settings, process)
+    backing = join_backing(settings)
+    asyncio.run(refuse_unusable(settings, backing))
+    return backing
 
 
 def _hive(*command: str) -> list[str]:

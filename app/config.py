@@ -292,17 +292,20 @@ def _in_celery_words(redis_url: str) -> str:
     parts = urlsplit(redis_url)
     if parts.scheme not in {"unix", "redis", "rediss"}:
         return redis_url
-    options = dict(parse_qsl(parts.query))
+    given_options = dict(parse_qsl(parts.query))
+    # Celery refuses redis-py's other options, such as time-outs, and has its own.
+    options = {name: value for name, value in given_options.items() if name.startswith(("ssl_", "virtual_host"))}
     if parts.scheme == "unix":
         # redis-py reads user and password from either place, Celery from the front alone.
-        given = [quote(options.pop(name, ""), safe="") for name in ("username", "password")]
+        given = [quote(given_options.get(name, ""), safe="") for name in ("username", "password")]
         signed_in = f"{':'.join(given)}@" if any(given) else parts.netloc
-        query = {"virtual_host": options.pop("db", "0"), **options}
+        query = {"virtual_host": given_options.get("db", "0"), **options}
         return f"redis+socket://{signed_in}{parts.path}?{urlencode(query)}"
     if parts.scheme == "rediss":
         # redis-py checks certificates unless told otherwise; Celery refuses to start until it is told.
         options.setdefault("ssl_cert_reqs", "required")
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(options), ""))
+    path = f"/{given_options['db']}" if "db" in given_options else parts.path
+    return urlunsplit((parts.scheme, parts.netloc, path, urlencode(options), ""))
 
 
 def _in_one_sentence(error: ValidationError) -> str:

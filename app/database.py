@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import structlog
 from sqlalchemy import event, func, select, text
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import (
@@ -19,7 +20,8 @@ from sqlalchemy.pool import NullPool
 
 from app.connection_limit import LOST_SESSION, Connection, ConnectionLimit, open_connection
 from app.core.dsn import asyncpg_dsn
-from app.core.errors import from_database
+from app.core.errors import HiveError, from_database, is_fault_of_database
+from app.core.seldom import Seldom
 from app.driver_pool import Connections, Driver, DriverPool, HeldConnection
 from app.quick_session import QuickSession
 from app.session import ENDED_SIGN_INS, WAKES_RELAY, Nested, Session
@@ -40,6 +42,9 @@ SERVER_SETTINGS = {
 ANSWER_SECONDS = 20
 # How long one waits for a connection that others have.
 POOL_SECONDS = 3
+
+log = structlog.stdlib.get_logger(__name__)
+_seldom = Seldom()
 
 
 def create_engine(
@@ -257,5 +262,11 @@ def _errors_translated() -> Iterator[None]:
         yield
     except Exception as error:
         if translated := from_database(error):
+            _log_seldom(translated)
             raise translated from error
         raise
+
+
+def _log_seldom(error: HiveError) -> None:
+    if is_fault_of_database(error) and (left_out := _seldom.times(error.reason)) is not None:
+        log.warning("the database can't be used", reason=error.reason, left_out=left_out)

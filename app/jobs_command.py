@@ -44,7 +44,7 @@ async def _with_session(database_url: str, work: Callable[[AsyncSession], Awaita
         async with database.unit_of_work() as session:
             return await work(session)
     except HiveError as error:
-        raise ValueError(error.detail) from None
+        raise ValueError(error.reason) from None
     finally:
         await database.close()
 

@@ -12,6 +12,6 @@ async def expect_new_history(database_url: str) -> None:
         async with database.unit_of_work() as session:
             await distrust_history(session)
     except HiveError as error:
-        raise ValueError(error.detail) from None
+        raise ValueError(error.reason) from None
     finally:
         await database.close()

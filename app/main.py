@@ -44,6 +44,7 @@ from app.origins import LOCAL_ORIGINS
 from app.reads.dashboard_reads import DashboardReads
 from app.reads.task_reads import TaskReads
 from app.reads.user_reads import UserReads
+from app.server_checks import refuse_unusable
 from app.services import ChatService
 from app.services.idempotency_service import Replayed
 from app.services.pages import CursorCodec
@@ -86,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=operation_id,
     )
     app.state.settings = settings
+    app.state.checks_servers = False
     install_problem_handlers(app)
     app.add_exception_handler(Replayed, answer_again)
     # First, or they would not be quick.
@@ -126,6 +128,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     configure_logging(settings, "api")
     backing = await asyncio.to_thread(join_backing, settings)
+    if app.state.checks_servers:
+        await refuse_unusable(settings, backing)
     async with AsyncExitStack() as stack:
         redis = connect_redis(backing.redis_url, prefix=settings.redis_prefix)
         stack.push_async_callback(redis.aclose)
@@ -250,7 +254,10 @@ async def _begin_again_after_faults(work: Callable[[], Coroutine[Any, Any, None]
 def _application() -> FastAPI:
     settings = load_settings()
     configure_logging(settings, "api")
-    return create_app(settings)
+    app = create_app(settings)
+    # `hive api` has done it before.
+    app.state.checks_servers = True
+    return app
 
 
 def __getattr__(name: str) -> FastAPI:

@@ -1,5 +1,6 @@
 """Bringing a database to the newest revision."""
 
+import asyncio
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -10,11 +11,18 @@ from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.backing import join_backing
+from app.causes.postgres import is_unmigrated, known_why_postgres
 from app.config import Settings
 from app.core.dsn import asyncpg_dsn
-from app.core.errors import from_database
+from app.server_checks import why_database_unusable
 
-DATABASE_FAILURES = (SQLAlchemyError, asyncpg.PostgresError, OSError)
+DATABASE_FAILURES = (
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -40,6 +48,9 @@ def migrate(settings: Settings) -> None:
 
 def migrate_database(database_url: str) -> None:
     """Raises `MigrationError`, with nothing of the failed revision left behind."""
+    cause = asyncio.run(why_database_unusable(database_url))
+    if cause is not None:
+        raise MigrationError(f"The database can't be migrated: {cause.sentence}")
     try:
         command.upgrade(alembic_config(database_url), "head")
     except (*DATABASE_FAILURES, CommandError) as error:
@@ -71,5 +82,6 @@ async def _close(connection: asyncpg.Connection) -> None:
 
 
 def _reason(error: Exception) -> str:
-    known = from_database(error)
-    return known.detail if known and known.status_code == 503 else str(error).strip().partition("\n")[0]
+    # A table that a revision misses is not missing because nobody has migrated.
+    cause = None if is_unmigrated(error) else known_why_postgres(error)
+    return cause.sentence if cause else str(error).strip().partition("\n")[0]

@@ -31,6 +31,6 @@ async def is_at_newest_revision(database_url: str) -> bool:
             current = await connection.fetchval("SELECT version_num FROM alembic_version", timeout=5)
         finally:
             await connection.close(timeout=5)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, ValueError):
         return False
     return bool(current == newest_revision())

@@ -40,5 +40,5 @@ async def _schedule(database: Database) -> None:
                 asked = await ask_for_scheduled_jobs(session)
             log.debug("asked for scheduled jobs", jobs=asked)
         except HiveError as error:
-            log.warning("the scheduler waits for the database", reason=error.detail)
+            log.warning("the scheduler waits for the database", reason=error.reason)
         await asyncio.sleep(LOOK_SECONDS)

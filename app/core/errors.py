@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app.causes.postgres import known_why_postgres
 from app.core.logging import current_request_id
 
 
@@ -35,6 +37,8 @@ class HiveError(Exception):
     ) -> None:
         super().__init__(detail)
         self.detail = detail
+        # For the log and for those who run HIVE; it may say more than the answer does.
+        self.reason = detail
         self.status_code = status or self.status
         self.error_code = code or self.code
         self.headers = dict(headers or {})
@@ -112,6 +116,8 @@ CONSTRAINT_ERRORS: dict[str, tuple[int, str, str]] = {
 }
 
 UNAVAILABLE = "The database can't be reached at the moment; try again shortly."
+# For what trying again doesn't mend. The log and `hive doctor` name the cause.
+UNUSABLE = "The database can't be used at the moment."
 SQLSTATE_ERRORS: dict[str, tuple[int, str, str]] = {
     "40001": (503, "try_again", "Somebody changed the same data at the same time; try again."),
     "40P01": (503, "try_again", "Somebody changed the same data at the same time; try again."),
@@ -123,6 +129,8 @@ SQLSTATE_ERRORS: dict[str, tuple[int, str, str]] = {
     "42P01": (503, "not_migrated", "The database is not migrated yet; run: hive migrate."),
     "42703": (503, "not_migrated", "The database is not migrated yet; run: hive migrate."),
     "42501": (503, "database_refuses", "The database does not let this user do that."),
+    "26000": (503, "database_unavailable", UNUSABLE),
+    "42P05": (503, "database_unavailable", UNUSABLE),
     "25P03": (503, "too_slow", "The transaction took too long; try again."),
     "25P04": (503, "too_slow", "The transaction took too long; try again."),
     "25006": (503, "database_read_only", "The database takes no changes at the moment."),
@@ -132,33 +140,55 @@ SQLSTATE_ERRORS: dict[str, tuple[int, str, str]] = {
 }
 # Class 08 is a lost connection, 53 a server without resources, 57P a server that goes down or comes up.
 UNAVAILABLE_CLASSES = ("08", "53", "57P", "58")
+# Unknown and refused settings of a connection, and an unknown protocol.
+ADDRESS_STATES = frozenset({"42704", "22023", "0A000"})
+# What the driver raises when an address, or what listens there, is none of PostgreSQL's.
+MISUSED = (asyncpg.ClientConfigurationError, asyncpg.ProtocolError, asyncpg.TargetServerAttributeNotMatched)
 CONSTRAINT_CLASS = "23"
 
 
 def from_database(error: Exception) -> HiveError | None:
     """The answer for what the database (or the way to it) raised; None when it is no fault of theirs.
 
-    asyncpg's outage errors can be plain `OSError`s, also below SQLAlchemy, so those count as well.
+    asyncpg's outage errors can be plain `OSError`s, also below SQLAlchemy, so those count as well. The answer's
+    `reason` names the cause.
     """
-    if isinstance(error, (OSError, PoolTimeout)):
-        return ServiceUnavailable(UNAVAILABLE, code="database_unavailable")
+    found = _answer_to(error)
+    if found is not None and found.status_code == 503 and (cause := known_why_postgres(error)):
+        found.reason = cause.sentence
+    return found
+
+
+def is_fault_of_database(error: HiveError) -> bool:
+    """Whether the database or the way to it fails, and not only this transaction."""
+    return error.error_code.startswith(("database_", "not_migrated"))
+
+
+def _answer_to(error: Exception) -> HiveError | None:
+    if isinstance(error, (OSError, PoolTimeout, *MISUSED)):
+        return _unavailable(error)
     if not isinstance(error, DBAPIError):
         return _from_driver(error)
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return _unavailable(error)
     # The driver's own exception is the cause of the one that SQLAlchemy's adapter raises.
-    found = _from_driver(getattr(error.orig, "__cause__", None) or error.orig)
-    if found is None and (error.connection_invalidated or isinstance(error, InterfaceError)):
-        return ServiceUnavailable(UNAVAILABLE, code="database_unavailable")
-    return found
+    return _from_driver(getattr(error.orig, "__cause__", None) or error.orig)
+
+
+def _unavailable(error: BaseException) -> HiveError:
+    cause = known_why_postgres(error)
+    detail = UNAVAILABLE if cause is None or cause.may_pass else UNUSABLE
+    return ServiceUnavailable(detail, code="database_unavailable")
 
 
 def _from_driver(error: BaseException | None) -> HiveError | None:
     sqlstate = getattr(error, "sqlstate", None)
-    if not isinstance(sqlstate, str):
+    if error is None or not isinstance(sqlstate, str):
         return None
     constraint = getattr(error, "constraint_name", None)
     found = CONSTRAINT_ERRORS.get(constraint or "") or SQLSTATE_ERRORS.get(sqlstate)
-    if found is None and sqlstate.startswith(UNAVAILABLE_CLASSES):
-        found = (503, "database_unavailable", UNAVAILABLE)
+    if found is None and (sqlstate.startswith(UNAVAILABLE_CLASSES) or _is_about_address(error)):
+        return _unavailable(error)
     if found is None and sqlstate.startswith(CONSTRAINT_CLASS):
         found = (409, "conflict", "The change contradicts what is stored.")
     if found is None:
@@ -166,3 +196,8 @@ def _from_driver(error: BaseException | None) -> HiveError | None:
     status, code, detail = found
     headers = {"Retry-After": "1"} if status == 503 else None
     return HiveError(detail, status=status, code=code, headers=headers)
+
+
+def _is_about_address(error: BaseException) -> bool:
+    """Whether the server refuses what DATABASE_URL says of each connection."""
+    return getattr(error, "sqlstate", "") in ADDRESS_STATES and known_why_postgres(error) is not None

@@ -60,7 +60,7 @@ class SignInWatch:
         except HiveError as error:
             if self._horizon is not None:
                 log.warning("tokens are looked up for each request until it can be seen again what has ended")
-                log.debug("what has ended can't be seen", reason=error.detail)
+                log.debug("what has ended can't be seen", reason=error.reason)
             # Who was away begins anew, for it may be another database that comes back.
             self._horizon = None
             return

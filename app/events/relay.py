@@ -13,6 +13,7 @@ import structlog
 from redis.exceptions import ResponseError
 from sqlalchemy import ARRAY, BigInteger, Uuid, bindparam, column, func, select, update
 
+from app.causes.redis import BROKER, why_redis
 from app.core.errors import HiveError
 from app.core.redis import REDIS_FAILURES, PrefixedRedis
 from app.database import Database
@@ -76,7 +77,7 @@ class Relay:
         except* HistoryEnded:
             log.warning("the stream has another history than the log")
         except* HiveError as errors:
-            reasons = {error.detail for error in _leaves(errors)}
+            reasons = {error.reason for error in _leaves(errors)}
             log.warning("the relay waits for the database", reason="; ".join(reasons))
 
     async def _lead(self, database: Database) -> None:
@@ -102,7 +103,7 @@ class Relay:
         try:
             published = await publish_events(database, self._redis, limit=BATCH)
         except REDIS_FAILURES as error:
-            log.warning("events wait for Redis", reason=str(error))
+            log.warning("events wait for Redis", reason=why_redis(error).sentence)
             return numbered == BATCH
         return BATCH in (numbered, published)
 
@@ -119,7 +120,7 @@ class Relay:
             async with self._database.unit_of_work() as session:
                 # Nothing waits for a broker that is away while nothing is to be sent.
                 if due or await may_have_due_jobs(session):
-                    log.warning("jobs wait for the broker", reason=str(error))
+                    log.warning("jobs wait for the broker", reason=why_redis(error, BROKER).sentence)
                 if due:
                     await put_back(session, due)
             return False

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from app.causes.redis import why_redis
 from app.core.errors import HiveError
 from app.core.redis import REDIS_FAILURES, PrefixedRedis
 from app.database import Database
@@ -49,7 +50,7 @@ class EventStream:
                     return await self._take_position()
                 log.warning("the database was restored or copied; waiting for a relay to begin a new history")
             except HiveError as error:
-                log.warning("waiting for the database", reason=error.detail)
+                log.warning("waiting for the database", reason=error.reason)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _is_of_this_history(self) -> bool:
@@ -71,7 +72,7 @@ class EventStream:
         try:
             entries, has_more = await self._read_stream()
         except (HiveError, *REDIS_FAILURES) as error:
-            log.warning("reading events from the database alone", reason=str(error))
+            log.warning("reading events from the database alone", reason=_reason(error))
             self._is_trusted = False
             await asyncio.sleep(RETRY_SECONDS)
             return await self._read_log()
@@ -109,12 +110,16 @@ class EventStream:
                 if any(event.type == EventType.LOG_RENEWED for event in events):
                     self._key = stream_key(self._redis, (await read_log(session)).epoch)
         except HiveError as error:
-            log.warning("waiting for the database", reason=error.detail)
+            log.warning("waiting for the database", reason=error.reason)
             await asyncio.sleep(RETRY_SECONDS)
             return ()
         if events:
             self.position = events[-1].seq or self.position
         return events
+
+
+def _reason(error: Exception) -> str:
+    return error.reason if isinstance(error, HiveError) else why_redis(error).sentence
 
 
 def _entries(found: Any) -> list[tuple[str, dict[str, str]]]:

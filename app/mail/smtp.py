@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
+from app.causes.cause import chain
+from app.causes.network import Server, why_unreachable
 from app.config import ConfigurationError, Settings
 from app.mail.mailer import MailDelayed, Mailer, MailRefused, MailUncertain, NoMailer
 from app.mail.message import Mail, write
@@ -19,6 +21,7 @@ COMMAND_SECONDS = 10.0
 VERDICT_SECONDS = 60.0
 FAREWELL_SECONDS = 2.0
 LONGEST_REMARK = 200
+SMTP_SERVER = Server("the mail server", "SMTP_URL", "SSL_CERT_FILE in the environment")
 
 # What an absent, refusing, stalled or broken server raises, and a name that can't be looked up.
 SMTP_FAILURES = (SMTPException, OSError, UnicodeError)
@@ -40,6 +43,15 @@ class SmtpMailer:
             raise ConfigurationError("Sending mail needs SMTP_URL and MAIL_FROM.")
         self._server = server
         self._sender = sender
+
+    async def check(self) -> None:
+        """Connect and sign in, and send nothing.
+
+        Raises:
+            MailDelayed: the server can't be used, or accepts neither user nor password.
+        """
+        async with _connected(self._server) as client:
+            await _sign_in(client, self._server)
 
     async def send(self, mail: Mail) -> None:
         """What it raises says `Mailer.send`."""
@@ -63,7 +75,7 @@ async def _connected(server: SmtpServer) -> AsyncIterator[SMTP]:
     try:
         await client.connect()
     except SMTP_FAILURES as error:
-        raise MailDelayed(f"The mail server can't be used: {_remark(error)}") from error
+        raise MailDelayed(_why_unconnected(error)) from error
     try:
         yield client
     finally:
@@ -71,6 +83,14 @@ async def _connected(server: SmtpServer) -> AsyncIterator[SMTP]:
         with suppress(*SMTP_FAILURES):
             await client.quit(timeout=FAREWELL_SECONDS)
         client.close()
+
+
+def _why_unconnected(error: Exception) -> str:
+    """The cause, if it's one of the network's; the library names the host in each of its own sentences."""
+    for found in chain(error):
+        if cause := why_unreachable(found, SMTP_SERVER):
+            return f"The mail server can't be used: {cause.sentence}"
+    return f"The mail server can't be used: {_remark(error)}"
 
 
 async def _sign_in(client: SMTP, server: SmtpServer) -> None:

@@ -47,7 +47,7 @@ class StoredFigures:
             async with self._database.unit_of_work() as session:
                 return await _look(session)
         except HiveError as error:
-            log.debug("the database tells no figures", reason=error.detail)
+            log.debug("the database tells no figures", reason=error.reason)
         except Exception:  # The rest of the metrics is still worth telling.
             log.exception("the figures of the database could not be read")
         return None

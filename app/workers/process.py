@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 import warnings
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -16,11 +17,12 @@ from celery import bootsteps, signals
 from celery.exceptions import CPendingDeprecationWarning
 
 from app.backing import join_backing, locate_backing
-from app.config import Settings, load_settings
+from app.config import ConfigurationError, Settings, load_settings
 from app.core.logging import configure_logging
 from app.core.redis import REDIS_FAILURES, redis_key
 from app.core.worker_signs import WORKERS_KEY
 from app.database import Database
+from app.server_checks import refuse_unusable
 from app.servers.tether import tie
 from app.workers.celery_app import celery_app
 
@@ -70,8 +72,13 @@ def _use_hives_logging(**_: object) -> None:
 
 @signals.celeryd_init.connect
 def _have_servers(**_: object) -> None:
-    """Before it connects anywhere, a worker makes sure that the servers are there."""
-    join_backing(load_settings())
+    """Before it connects anywhere, a worker makes sure that the servers are there, and can be used."""
+    settings = load_settings()
+    try:
+        asyncio.run(refuse_unusable(settings, join_backing(settings)))
+    except ConfigurationError as error:
+        # Celery would log any other exception, and go on.
+        sys.exit(f"hive: {error}")
 
 
 @signals.celeryd_after_setup.connect

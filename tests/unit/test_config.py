@@ -172,7 +172,8 @@ def urls(redis_url: str, **given: str) -> tuple[str, str]:
     [
         ("redis://localhost:6379/0", "redis://localhost:6379/0"),
         ("redis://:p%40ss@host:6380/3", "redis://:p%40ss@host:6380/3"),
-        ("redis://host/0?socket_timeout=5", "redis://host/0?socket_timeout=5"),
+        ("redis://host/0?socket_timeout=5", "redis://host/0"),
+        ("redis://host?db=4", "redis://host/4"),
         ("rediss://user:pass@host:6380/1", "rediss://user:pass@host:6380/1?ssl_cert_reqs=required"),
         ("rediss://host/0?ssl_cert_reqs=none", "rediss://host/0?ssl_cert_reqs=none"),
         (
