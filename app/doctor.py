@@ -1,15 +1,22 @@
 """`hive doctor`: what is configured, and whether each part answers."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 from app.backing import Backing
+from app.causes.cause import Cause
+from app.causes.redis import BROKER, RESULTS
 from app.clocks import check_clocks
 from app.config import Settings
+from app.core.redis import connect_redis
 from app.database import Database
 from app.health import NotReady, check_readiness
+from app.mail.mailer import MailDelayed
+from app.mail.smtp import SmtpMailer
 from app.main import build_state
+from app.redis_rights import told, try_rights
 from app.schemas.health import Check
+from app.server_checks import why_broker_unusable, why_database_unusable
 from app.state import State
 
 
@@ -21,13 +28,51 @@ async def examine(settings: Settings, backing: Backing, say: Callable[[str], Non
     say(f"data         {settings.data_dir}")
     say(f"PostgreSQL   {_place(backing.database_url, is_embedded=settings.needs_embedded_postgres)}")
     say(f"Redis        {_place(backing.redis_url, is_embedded=settings.needs_embedded_valkey)}")
-    checks = await _check(settings, backing)
-    for name, check in checks.items():
-        say(f"{'ok  ' if check.ok else 'FAIL'}  {name}: {check.detail}")
-    return all(check.ok for check in checks.values())
+    is_well = True
+    async for finding in _findings(settings, backing):
+        say(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.detail}")
+        is_well = is_well and finding.ok
+    return is_well
 
 
-async def _check(settings: Settings, backing: Backing) -> dict[str, Check]:
+async def _findings(settings: Settings, backing: Backing) -> AsyncIterator[Check]:
+    """One for each part, each server, and each right that HIVE needs in Redis."""
+    for name, check in (await _readiness(settings, backing)).items():
+        yield Check(ok=check.ok, detail=f"{name}: {check.detail}")
+    # A server that answers may yet be one on which HIVE would go wrong.
+    for name, cause in (await _servers(settings, backing)).items():
+        yield Check(ok=cause is None, detail=f"{name}: {cause.sentence if cause else 'can be used'}")
+    redis = connect_redis(backing.redis_url, prefix=settings.redis_prefix)
+    try:
+        async for what, refusal in try_rights(redis):
+            yield Check(ok=refusal is None, detail=told(what, refusal))
+    finally:
+        await redis.aclose()
+
+
+async def _servers(settings: Settings, backing: Backing) -> dict[str, Cause | None]:
+    """Why they can't be used; None for one that can."""
+    causes = {"PostgreSQL": await why_database_unusable(backing.database_url)}
+    for name, url, server in (
+        ("broker", settings.celery_broker_url, BROKER),
+        ("result backend", settings.celery_result_backend, RESULTS),
+    ):
+        if url is not None:
+            causes[name] = await why_broker_unusable(url.get_secret_value(), server)
+    if settings.smtp_url is not None:
+        causes["mail"] = await _why_mail_unusable(settings)
+    return causes
+
+
+async def _why_mail_unusable(settings: Settings) -> Cause | None:
+    try:
+        await SmtpMailer(settings).check()
+    except MailDelayed as error:
+        return Cause(str(error))
+    return None
+
+
+async def _readiness(settings: Settings, backing: Backing) -> dict[str, Check]:
     database = Database.connect(backing.database_url, application="doctor", pool_size=5)
     state = build_state(settings, database, redis_url=backing.redis_url)
     try:
@@ -39,7 +84,7 @@ async def _check(settings: Settings, backing: Backing) -> dict[str, Check]:
 
 async def _check_parts(state: State) -> dict[str, Check]:
     try:
-        return (await check_readiness(state)).checks
+        return (await check_readiness(state, tells_causes=True)).checks
     except NotReady as error:
         return error.checks
 

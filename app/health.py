@@ -1,19 +1,24 @@
 """Whether all parts of the system are there, one check each."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
-from sqlalchemy import select, text
+from sqlalchemy import Boolean, false, literal_column, select, text, update
 
+from app.causes.redis import why_redis
 from app.core.errors import HiveError, ServiceUnavailable
 from app.core.redis import REDIS_FAILURES
+from app.core.seldom import Seldom
 from app.core.worker_signs import SEEN_SECONDS, seconds_since_last_sign
 from app.events.lag import publication_lag
 from app.events.relay import RELAY_LOCK
+from app.models import Task
 from app.revisions import newest_revision
 from app.schemas.health import Check, ReadyResponse
 from app.state import State
+from app.statements import keep
 
 LAG_SECONDS = 10
 # How PostgreSQL shows an advisory lock whose key fits into 32 bits.
@@ -25,9 +30,25 @@ RELAY_LOCK_IS_HELD = """
     )
 """
 CHECK_SECONDS = 3.0
+# How long the outcome of a look holds for others who ask.
+SHARED_SECONDS = 1.0
+# PostgreSQL refuses it where it would refuse a change: in a database that is read-only, or without the right.
+CHANGE_NOTHING = keep(update(Task).where(false()).values(version=Task.version))
+# So that there is something to commit, for which the disk and a synchronous standby have to be there.
+WRITE_TO_LOG = keep(select(literal_column("pg_logical_emit_message(true, 'hive', '') IS NOT NULL", Boolean())))
+# Jobs that no worker has ever begun wait too long, or were sent again and again, while no other is done or worked at.
+JOBS_ARE_STUCK = """
+    SELECT EXISTS (
+        SELECT FROM jobs
+        WHERE state IN ('waiting', 'sent') AND run_after < now() + interval '30 s' AND attempts = 0
+          AND (state = 'waiting' AND run_after < now() - interval '30 s' OR state = 'sent' AND sends > 2)
+    ) AND NOT EXISTS (SELECT FROM jobs WHERE state = 'done' AND done_at > now() - interval '30 s')
+      AND NOT EXISTS (SELECT FROM jobs WHERE state IN ('waiting', 'sent') AND held_until > now())
+"""
 
 
 log = structlog.stdlib.get_logger(__name__)
+_seldom = Seldom()
 
 
 class NotReady(ServiceUnavailable):
@@ -38,8 +59,8 @@ class NotReady(ServiceUnavailable):
         self.extra = {"checks": {name: check.model_dump() for name, check in checks.items()}}
 
 
-async def check_readiness(state: State) -> ReadyResponse:
-    """Look at every part at once.
+async def check_readiness(state: State, *, tells_causes: bool = False) -> ReadyResponse:
+    """Look at every part at once. `tells_causes` is for those who run HIVE: strangers are told more generally.
 
     Raises:
         NotReady: with the same checks, when one of them fails.
@@ -51,36 +72,67 @@ async def check_readiness(state: State) -> ReadyResponse:
         "worker": _check_worker,
         "relay": _check_relay,
     }
-    found = await asyncio.gather(*(_in_time(check(state)) for check in kinds.values()))
+    found = await asyncio.gather(*(_in_time(check(state), tells_causes) for check in kinds.values()))
     checks = dict(zip(kinds, found, strict=True))
     if not all(check.ok for check in found):
         raise NotReady(checks)
     return ReadyResponse(checks=checks)
 
 
-async def _in_time(check: Awaitable[Check]) -> Check:
+async def _in_time(check: Awaitable[Check], tells_causes: bool) -> Check:  # noqa: FBT001  # It's passed on.
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             return await check
     except TimeoutError:
         return Check(ok=False, detail=f"no answer within {CHECK_SECONDS:g} seconds")
     except HiveError as error:
-        return Check(ok=False, detail=error.detail)
-    except REDIS_FAILURES:
-        return Check(ok=False, detail="Redis can't be reached.")
+        return Check(ok=False, detail=error.reason if tells_causes else error.detail)
+    except REDIS_FAILURES as error:
+        cause = why_redis(error)
+        if (left_out := _seldom.times(cause.sentence)) is not None:
+            log.warning("Redis can't be used", reason=cause.sentence, left_out=left_out)
+        general = "Redis can't be reached." if cause.may_pass else "Redis can't be used."
+        return Check(ok=False, detail=cause.sentence if tells_causes else general)
     except Exception:  # A check that breaks has failed; the others are still worth telling.
         log.exception("a check of readiness broke")
         return Check(ok=False, detail="the check itself failed; the log says how")
 
 
+class SharedReadiness:
+    """Answers all who ask within a moment from one look. Anybody may ask, and a look costs a commit."""
+
+    def __init__(self) -> None:
+        self._state: State | None = None
+        self._looking: asyncio.Task[ReadyResponse] | None = None
+        self._until = 0.0
+
+    async def check(self, state: State) -> ReadyResponse:
+        """Raises `NotReady`, as `check_readiness` does."""
+        now = time.monotonic()
+        if self._looking is None or self._state is not state or (self._looking.done() and now >= self._until):
+            self._state, self._looking = state, asyncio.create_task(self._look(state))
+        # Others wait for it as well as the one who hangs up.
+        return await asyncio.shield(self._looking)
+
+    async def _look(self, state: State) -> ReadyResponse:
+        try:
+            return await check_readiness(state)
+        finally:
+            self._until = time.monotonic() + SHARED_SECONDS
+
+
 async def _check_database(state: State) -> Check:
-    async with state.database.unit_of_work() as session:
-        await session.execute(select(1))
+    """Try the ways that requests go: a read, a session and a change that is committed, though no row changes."""
+    await state.database.read("SELECT 1", ())
+    async with state.database.quick_unit_of_work() as session:
+        await session.execute(CHANGE_NOTHING)
+        await session.scalar(WRITE_TO_LOG)
     return Check(ok=True, detail="answers")
 
 
 async def _check_redis(state: State) -> Check:
-    await state.redis.ping()
+    """Write, for a replica and one whose disk is full answer as well."""
+    await state.redis.set(state.redis.key("readiness"), "1", ex=60)
     return Check(ok=True, detail="answers")
 
 
@@ -94,9 +146,13 @@ async def _check_migrations(state: State) -> Check:
 
 
 async def _check_worker(state: State) -> Check:
+    """Whether a worker consumes, and jobs pass through broker and worker."""
     age = await seconds_since_last_sign(state.redis)
     if age is None or age > SEEN_SECONDS:
         return Check(ok=False, detail=f"no worker seen for {SEEN_SECONDS} seconds")
+    async with state.database.unit_of_work() as session:
+        if await session.scalar(text(JOBS_ARE_STUCK)):
+            return Check(ok=False, detail=f"a worker was seen {age:.0f} s ago, but jobs wait and none is begun")
     return Check(ok=True, detail=f"seen {age:.0f} s ago")
 
 

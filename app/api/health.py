@@ -2,10 +2,11 @@ from fastapi import APIRouter
 
 from app.api.problems import responses
 from app.dependencies import StateDep
-from app.health import check_readiness
+from app.health import SharedReadiness
 from app.schemas.health import HealthResponse, ReadyResponse
 
 router = APIRouter(prefix="/health", tags=["health"])
+_readiness = SharedReadiness()
 
 
 @router.get("")
@@ -17,4 +18,4 @@ async def get_health() -> HealthResponse:
 @router.get("/ready", responses=responses(503))
 async def get_readiness(state: StateDep) -> ReadyResponse:
     """Whether all parts of the system are there; 503 says which is missing."""
-    return await check_readiness(state)
+    return await _readiness.check(state)

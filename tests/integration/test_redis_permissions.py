@@ -46,12 +46,36 @@ def test_a_worker_consumes_with_the_rights_of_hives_own_names(port: int, environ
         assert admin.acl_log() == []
 
 
-def test_a_worker_that_cannot_consume_leaves_no_sign_of_life(port: int, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("rights", "told"),
+    [
+        (["-brpop"], "may not run the command BRPOP"),
+        (["resetchannels"], "may not use one of HIVE's channels"),
+        (["resetkeys", "~other:*"], "may not use one of HIVE's keys"),
+    ],
+)
+def test_a_worker_without_a_right_says_which_and_leaves_no_sign(
+    port: int, environment: dict[str, str], rights: list[str], told: str
+) -> None:
     with redis.Redis(port=port) as admin:
-        # It may do all but take what it's sent.
-        admin.execute_command("ACL SETUSER", "hive", "-brpop")
+        admin.execute_command("ACL SETUSER", "hive", *rights)
         with HiveProcess(["-m", "app.cli", "worker"], environment) as worker:
             wait_until(lambda: worker.process.poll() is not None, what="its end")
-            assert "NoPermissionError" in worker.output
 
+            assert worker.process.returncode == 1
+            assert worker.output.startswith("hive: The user of Redis ")
+            assert told in worker.output
+            assert worker.output.count("\n") == 1
         assert admin.zcard(WORKERS_KEY) == 0
+
+
+def test_the_doctor_tries_each_right(port: int, environment: dict[str, str]) -> None:
+    with redis.Redis(port=port) as admin:
+        admin.execute_command("ACL SETUSER", "hive", "-xadd")
+    with HiveProcess(["-m", "app.cli", "doctor"], environment) as doctor:
+        wait_until(lambda: doctor.process.poll() is not None, what="its end")
+
+        lines = doctor.output.splitlines()
+    assert [line for line in lines if line.startswith("FAIL  Redis: to keep events in hive:check:*")]
+    assert "ok    Redis: HIVE may keep the queue of jobs in hive:celery:check:*" in lines
+    assert "ok    PostgreSQL: can be used" in lines
