@@ -5,7 +5,7 @@ import gc
 import resource
 import signal
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -30,7 +30,7 @@ class Server(uvicorn.Server):
     The metrics are answered beside it for as long as it runs, if there is a port for them.
     """
 
-    def __init__(self, app: FastAPI, scrapers: socket.socket | None = None, *, root_path: str = "") -> None:
+    def __init__(self, app: FastAPI, scrapers: Sequence[socket.socket] = (), *, root_path: str = "") -> None:
         config = uvicorn.Config(
             app,
             root_path=root_path,
@@ -49,12 +49,12 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._app = app
-        self._scrapers = scrapers
+        self._scrapers = list(scrapers)
         self._metrics: MetricsServer | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self._scrapers is not None:
+        if self._scrapers:
             self._metrics = MetricsServer(self._app.state.hive, self._scrapers)
         _set_aside_what_stays()
 
@@ -85,7 +85,7 @@ class Server(uvicorn.Server):
 class MetricsServer(uvicorn.Server):
     """Answers scrapers, on a port of its own and from the state of the API's process."""
 
-    def __init__(self, state: State, listener: socket.socket) -> None:
+    def __init__(self, state: State, listeners: list[socket.socket]) -> None:
         config = uvicorn.Config(
             create_metrics_app(state),
             lifespan="off",
@@ -97,7 +97,7 @@ class MetricsServer(uvicorn.Server):
             timeout_graceful_shutdown=1,
         )
         super().__init__(config)
-        self._serving = asyncio.create_task(self.serve(sockets=[listener]))
+        self._serving = asyncio.create_task(self.serve(sockets=listeners))
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -109,11 +109,13 @@ class MetricsServer(uvicorn.Server):
         await self._serving
 
 
-def serve(settings: Settings, listener: socket.socket, scrapers: socket.socket | None, *, root_path: str = "") -> bool:
+def serve(
+    settings: Settings, listeners: list[socket.socket], scrapers: list[socket.socket], *, root_path: str = ""
+) -> bool:
     """Serve until told to stop; whether it came so far as to start."""
     _allow_many_open_files()
     server = Server(create_app(settings), scrapers, root_path=root_path)
-    server.run(sockets=[listener])
+    server.run(sockets=listeners)
     return server.started
 
 

@@ -16,7 +16,7 @@ from app.backing import Backing, join_backing, locate_backing
 from app.cli_errors import REFUSED, CommandError, one_sentence
 from app.cli_jobs import jobs_app
 from app.cli_users import user_app
-from app.config import Settings, load_settings
+from app.config import Settings, authority, load_settings
 from app.listening import listen
 from app.mail_settings import read_path
 from app.supervisor import Part, Supervisor
@@ -64,7 +64,7 @@ def _supervise(settings: Settings) -> int:
         # What they do may come a second later; the first answer comes sooner when the API has the processor alone.
         *(Part(name, _hive(name), starts_later=True) for name in ("relay", "worker", "scheduler")),
     ]
-    address = f"http://{_reachable(settings.host)}:{settings.port}"
+    address = f"http://{authority(_reachable(settings.host), settings.port)}"
     supervisor = Supervisor(parts, lambda line: typer.echo(f"hive: {line}", err=True))
     answers = partial(_answers, f"{address}/health")
     supervisor.when(answers, supervisor.start_the_rest)
@@ -197,7 +197,7 @@ def _hive(*command: str) -> list[str]:
 
 
 def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104  # Read, not bound.
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # Read, not bound.
 
 
 def _answers(url: str) -> bool:

@@ -90,6 +90,11 @@ class Settings(BaseSettings):
             return read_origins(value)
         return value
 
+    @field_validator("host", "metrics_host")
+    @classmethod
+    def _without_brackets(cls, value: str) -> str:
+        return value.removeprefix("[").removesuffix("]")
+
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _split_proxies(cls, value: object) -> object:
@@ -205,6 +210,11 @@ class Settings(BaseSettings):
             _in_celery_words(broker.get_secret_value() if broker else redis_url),
             _in_celery_words(backend.get_secret_value() if backend else redis_url),
         )
+
+
+def authority(host: str, port: int) -> str:
+    """Return host and port as they are written in an address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def load_settings() -> Settings:

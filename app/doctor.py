@@ -7,7 +7,7 @@ from app.backing import Backing
 from app.causes.cause import Cause
 from app.causes.redis import BROKER, RESULTS
 from app.clocks import check_clocks
-from app.config import Settings
+from app.config import Settings, authority
 from app.core.redis import connect_redis
 from app.database import Database
 from app.health import NotReady, check_readiness
@@ -23,7 +23,7 @@ from app.state import State
 async def examine(settings: Settings, backing: Backing, say: Callable[[str], None]) -> bool:
     """Say it line by line; whether all parts answer. Starts nothing."""
     say(f"environment  {settings.environment}")
-    say(f"address      {settings.host}:{settings.port}")
+    say(f"address      {authority(settings.host, settings.port)}")
     say(f"metrics      {_metrics_place(settings)}")
     say(f"data         {settings.data_dir}")
     say(f"PostgreSQL   {_place(backing.database_url, is_embedded=settings.needs_embedded_postgres)}")
@@ -90,7 +90,9 @@ async def _check_parts(state: State) -> dict[str, Check]:
 
 
 def _metrics_place(settings: Settings) -> str:
-    own_port = "" if settings.metrics_port is None else f", and on {settings.metrics_host}:{settings.metrics_port}"
+    own_port = (
+        "" if settings.metrics_port is None else f", and on {authority(settings.metrics_host, settings.metrics_port)}"
+    )
     return f"at /metrics for admins{own_port}"
 
 

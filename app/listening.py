@@ -1,11 +1,12 @@
 """The ports that an API process listens on."""
 
+import errno
 import os
 import socket
 from dataclasses import dataclass
 
 from app.cli_errors import CommandError
-from app.config import Settings
+from app.config import Settings, authority
 
 # A client that never reads would keep its connection for ever, for closing waits for it to read. Each connection has
 # this, and what follows, from the socket that listens.
@@ -15,17 +16,20 @@ UNREAD_MILLISECONDS = 15_000
 SEND_BUFFER = 256 * 1024
 
 
+# What a machine without the one family of addresses says of an address of that family.
+ABSENT_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+
+
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """The socket for requests, and the one for scrapers if there is to be one."""
+    """The sockets for requests, and those for scrapers if there are to be any."""
 
-    requests: socket.socket
-    scrapers: socket.socket | None
+    requests: list[socket.socket]
+    scrapers: list[socket.socket]
 
     def close(self) -> None:
-        self.requests.close()
-        if self.scrapers is not None:
-            self.scrapers.close()
+        for listener in (*self.requests, *self.scrapers):
+            listener.close()
 
 
 def listen(settings: Settings) -> Listeners:
@@ -36,22 +40,49 @@ def listen(settings: Settings) -> Listeners:
     """
     requests = _listen(settings.host, settings.port, settable_by="HOST or PORT")
     if settings.metrics_port is None:
-        return Listeners(requests, None)
+        return Listeners(requests, [])
     try:
         scrapers = _listen(settings.metrics_host, settings.metrics_port, settable_by="METRICS_HOST or METRICS_PORT")
     except CommandError:
-        requests.close()
+        Listeners(requests, []).close()
         raise
     return Listeners(requests, scrapers)
 
 
-def _listen(host: str, port: int, *, settable_by: str) -> socket.socket:
+def _listen(host: str, port: int, *, settable_by: str) -> list[socket.socket]:
+    """Listen on each address that the host has. Those of a family that this machine lacks are left out."""
+    listeners: list[socket.socket] = []
+    absent = None
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        for family, address in _addresses(host, port):
+            try:
+                listeners.append(_listener(family, address))
+            except OSError as error:
+                if error.errno not in ABSENT_FAMILY:
+                    raise
+                absent = error
+        if not listeners and absent is not None:
+            raise absent
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error
-        raise CommandError(f"can't listen on {host}:{port}: {reason}. Set {settable_by}.") from error
+        Listeners(listeners, []).close()
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        raise CommandError(f"can't listen on {authority(host, port)}: {reason}. Set {settable_by}.") from error
+    return listeners
+
+
+def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
+    # One socket for both families would show IPv4 clients as IPv6 ones, and they would share the limits of one network.
+    hosts = (host, "0.0.0.0") if host == "::" else (host,)  # noqa: S104  # Asked for by name.
+    found = [
+        (family, (str(address[0]), *address[1:]))
+        for name in hosts
+        for family, _, _, _, address in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _listener(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
+    listener = socket.create_server(address, family=family, backlog=2048)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)

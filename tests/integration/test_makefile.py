@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-INTERPRETER = os.path.realpath(sys._base_executable)
+INTERPRETER = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]  # It is not documented, and venv relies on it.
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ async def write_until_both_are_too_slow(scraper: httpx2.AsyncClient, system: Run
 @pytest.mark.parametrize("which", ["requests", "scrapers"])
 def test_each_connection_has_the_time_out_of_its_listener(settings: Settings, which: str) -> None:
     listeners = listen(settings.model_copy(update={"port": free_port(), "metrics_port": free_port()}))
-    listener = getattr(listeners, which)
+    [listener] = getattr(listeners, which)
 
     with socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
