@@ -2,10 +2,10 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from app.schemas.api_token import Scopes
-from app.schemas.fields import DisplayName, FutureMoment, Optionally, Role, Skills, Strict
+from app.schemas.fields import DisplayName, FutureMoment, Optionally, Role, Sent, Skills, Strict
 
 
 class AgentCreate(Strict):
@@ -18,7 +18,7 @@ class AgentCreate(Strict):
     expires_at: FutureMoment | None = Field(default=None, description="Of the token. Null: not before it's revoked.")
 
 
-class AgentResponse(BaseModel):
+class AgentResponse(Sent):
     """An agent as its owner sees it."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -32,11 +32,11 @@ class AgentResponse(BaseModel):
     created_at: datetime
 
 
-class NewAgentResponse(BaseModel):
+class NewAgentResponse(Sent):
     agent: AgentResponse
     token_id: UUID
     token: str = Field(description="Its first token. Shown this once, and never again.")
 
 
-class AgentEndedResponse(BaseModel):
+class AgentEndedResponse(Sent):
     message: Literal["Agent ended"] = "Agent ended"

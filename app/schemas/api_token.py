@@ -2,10 +2,10 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from app.models import Scope
-from app.schemas.fields import FutureMoment, Strict, TokenName, tell_nothing_of_repeats
+from app.schemas.fields import FutureMoment, Sent, Strict, TokenName, tell_nothing_of_repeats
 
 Scopes = Annotated[frozenset[Scope], Field(json_schema_extra=tell_nothing_of_repeats)]
 
@@ -16,7 +16,7 @@ class ApiTokenCreate(Strict):
     expires_at: FutureMoment | None = Field(default=None, description="Null: not before it's revoked.")
 
 
-class ApiTokenResponse(BaseModel):
+class ApiTokenResponse(Sent):
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
@@ -31,5 +31,5 @@ class NewApiTokenResponse(ApiTokenResponse):
     token: str = Field(description="Shown this once, and never again.")
 
 
-class TokenRevokedResponse(BaseModel):
+class TokenRevokedResponse(Sent):
     message: str = "Token revoked"

@@ -3,9 +3,9 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
+from pydantic import Field, StringConstraints, WithJsonSchema
 
-from app.schemas.fields import DisplayName, Email, Optionally, Password, Role, Skills, Strict, TimeZone, name_in
+from app.schemas.fields import DisplayName, Email, Optionally, Password, Role, Sent, Skills, Strict, TimeZone, name_in
 from app.schemas.user import UserResponse
 
 
@@ -25,7 +25,7 @@ class UserRegister(Strict):
         return self.display_name or name_in(self.email)
 
 
-class RegisteredResponse(BaseModel):
+class RegisteredResponse(Sent):
     message: Literal["User created"] = "User created"
     user: UserResponse
 
@@ -44,7 +44,7 @@ class GrantType(StrEnum):
     REFRESH_TOKEN = "refresh_token"  # noqa: S105  # As above.
 
 
-class TokenForm(BaseModel):
+class TokenForm(Sent):
     """What OAuth 2 asks the token endpoint for (RFC 6749, sections 4.3.2 and 6). It ignores further parameters."""
 
     # A text, since an unknown one is an error of its own there.
@@ -54,7 +54,7 @@ class TokenForm(BaseModel):
     refresh_token: str | None = Field(default=None, description="The last one, for the grant `refresh_token`.")
 
 
-class TokenResponse(BaseModel):
+class TokenResponse(Sent):
     access_token: str
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  # The kind of token, which is no secret.
     expires_in: int = Field(description="Seconds for which the access token holds.")
@@ -65,11 +65,11 @@ class Refresh(Strict):
     refresh_token: Credential = Field(description="The last one that was given.")
 
 
-class SignedOutResponse(BaseModel):
+class SignedOutResponse(Sent):
     message: Literal["Signed out"] = "Signed out"
 
 
-class SessionResponse(BaseModel):
+class SessionResponse(Sent):
     """A sign-in with a password that is kept up by refresh tokens."""
 
     id: UUID
@@ -80,10 +80,10 @@ class SessionResponse(BaseModel):
     expires_at: datetime
 
 
-class SessionEndedResponse(BaseModel):
+class SessionEndedResponse(Sent):
     message: Literal["Session ended"] = "Session ended"
 
 
-class SessionsEndedResponse(BaseModel):
+class SessionsEndedResponse(Sent):
     message: Literal["Other sessions ended"] = "Other sessions ended"
     ended: int

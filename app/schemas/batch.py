@@ -4,12 +4,12 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.core.errors import MalformedInput
 from app.core.etags import CONDITION, versions_in_if_match
-from app.schemas.fields import Strict
+from app.schemas.fields import Sent, Strict
 from app.schemas.task import TaskAssign, TaskCreate, TaskDeletedResponse, TaskResponse, TaskStatusUpdate, TaskUpdate
 
 MOST_ITEMS = 100
@@ -75,19 +75,19 @@ class Batch(Strict):
     items: Annotated[list[BatchItem], Field(min_length=1, max_length=MOST_ITEMS)]
 
 
-class ItemDone(BaseModel):
+class ItemDone(Sent):
     """`status` and `body` are what a request of its own would have been answered."""
 
     status: int
     body: TaskResponse | TaskDeletedResponse
 
 
-class ItemRefused(BaseModel):
+class ItemRefused(Sent):
     """The same of an item that was refused."""
 
     status: int
     problem: Annotated[dict[str, Any], WithJsonSchema({"allOf": [{"$ref": "#/components/schemas/Problem"}]})]
 
 
-class BatchResponse(BaseModel):
+class BatchResponse(Sent):
     items: list[ItemDone | ItemRefused]

@@ -1,24 +1,25 @@
 from datetime import datetime
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from app.models import TaskPriority, TaskStatus
+from app.schemas.fields import Sent
 
 
-class TaskCounts(BaseModel):
+class TaskCounts(Sent):
     total: int
     by_status: dict[TaskStatus, int]
     by_priority: dict[TaskPriority, int]
     by_category: dict[str, int] = Field(description="Without drafts, whose categories only their owners know.")
 
 
-class UserCounts(BaseModel):
+class UserCounts(Sent):
     total: int
     active: int
     online: int
 
 
-class DashboardSummary(BaseModel):
+class DashboardSummary(Sent):
     """The counts, grouped; and under flat names those that pages show most."""
 
     tasks: TaskCounts

@@ -2,11 +2,11 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticKnownError
 
 from app.models import Event, EventType
-from app.schemas.fields import Seq, Strict, tell_nothing_of_repeats
+from app.schemas.fields import Sent, Seq, Strict, tell_nothing_of_repeats
 
 
 def _require_readable(event_type: EventType) -> EventType:
@@ -20,17 +20,17 @@ def _require_readable(event_type: EventType) -> EventType:
 ReadableType = Annotated[EventType, AfterValidator(_require_readable)]
 
 
-class EventActor(BaseModel):
+class EventActor(Sent):
     id: UUID
     type: str
 
 
-class EventTask(BaseModel):
+class EventTask(Sent):
     id: UUID
     version: int
 
 
-class Envelope(BaseModel):
+class Envelope(Sent):
     """An event as its readers get it, whichever way they read. `seq` is null until it's published."""
 
     id: UUID
@@ -74,7 +74,7 @@ class EventStreamQuery(EventQuery):
     )
 
 
-class EventTicketResponse(BaseModel):
+class EventTicketResponse(Sent):
     ticket: str = Field(description="Opens one stream, as `?ticket=` of `GET /events/stream`.")
     expires_in: int = Field(description="Seconds in which it has to be used.")
 
@@ -84,7 +84,7 @@ class EventPageQuery(EventQuery):
     wait: float = Field(default=0, ge=0, le=30, description="Seconds to wait for an event if there is none yet.")
 
 
-class EventPage(BaseModel):
+class EventPage(Sent):
     events: list[Envelope]
     next: int = Field(description="Pass it as `after` for what follows.")
     head: int = Field(description="The last `seq` that was given.")

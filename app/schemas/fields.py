@@ -67,6 +67,12 @@ class Strict(BaseModel):
     )
 
 
+class Sent(BaseModel):
+    """The base of what HIVE answers. All fields are always there, and the schema says so."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
 class _Nullable:
     """Adds null to the schema of a field."""
 

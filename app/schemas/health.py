@@ -1,19 +1,19 @@
 from typing import Literal
 
-from pydantic import BaseModel
+from app.schemas.fields import Sent
 
 
-class HealthResponse(BaseModel):
+class HealthResponse(Sent):
     status: Literal["ok"] = "ok"
 
 
-class Check(BaseModel):
+class Check(Sent):
     """One part of the system: whether it is as it should be, and a sentence about it."""
 
     ok: bool
     detail: str
 
 
-class ReadyResponse(BaseModel):
+class ReadyResponse(Sent):
     status: Literal["ok"] = "ok"
     checks: dict[str, Check]

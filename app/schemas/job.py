@@ -2,10 +2,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from app.models import JobName, JobState
-from app.schemas.fields import PageQuery
+from app.schemas.fields import PageQuery, Sent
 
 
 class JobListQuery(PageQuery):
@@ -13,7 +13,7 @@ class JobListQuery(PageQuery):
     name: tuple[JobName, ...] = ()
 
 
-class JobResponse(BaseModel):
+class JobResponse(Sent):
     """A background job, as an admin sees it."""
 
     model_config = ConfigDict(from_attributes=True)

@@ -1,17 +1,17 @@
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from app.models import NotificationKind
-from app.schemas.fields import PageQuery
+from app.schemas.fields import PageQuery, Sent
 
 
 class NotificationListQuery(PageQuery):
     unread: bool = Field(default=False, description="Only those that have not been read.")
 
 
-class NotificationResponse(BaseModel):
+class NotificationResponse(Sent):
     """`task_id` is null for a mention in the chat, `actor_id` for a reminder, which has `due_at` instead."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -26,5 +26,5 @@ class NotificationResponse(BaseModel):
     read_at: datetime | None
 
 
-class MarkedReadResponse(BaseModel):
+class MarkedReadResponse(Sent):
     marked: int = Field(description="How many were unread until now.")

@@ -3,7 +3,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import MISSING, BaseModel, ConfigDict, Field
+from pydantic import MISSING, ConfigDict, Field
 
 from app.models import Task, TaskPriority, TaskStatus
 from app.schemas.fields import (
@@ -18,6 +18,7 @@ from app.schemas.fields import (
     Optionally,
     PageQuery,
     SearchWords,
+    Sent,
     Strict,
     Title,
     WaitSeconds,
@@ -89,14 +90,14 @@ class TaskClaimNext(TaskClaim):
     wait: Optionally[WaitSeconds] = Field(default=0, description="Seconds.")
 
 
-class TaskLease(BaseModel):
+class TaskLease(Sent):
     """What the holder has: the number of their time of holding it, and until when, if there is an end."""
 
     token: int
     expires_at: datetime | None
 
 
-class TaskResponse(BaseModel):
+class TaskResponse(Sent):
     """`lease` is for the holder alone, and no part of what `version` counts."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -125,7 +126,7 @@ class TaskResponse(BaseModel):
         return response
 
 
-class TaskDeletedResponse(BaseModel):
+class TaskDeletedResponse(Sent):
     message: Literal["Task deleted"] = "Task deleted"
 
 

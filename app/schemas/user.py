@@ -3,11 +3,11 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import MISSING, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import MISSING, AliasChoices, ConfigDict, Field, StringConstraints
 
 from app.core.addresses import address_key
 from app.models import User
-from app.schemas.fields import DisplayName, Email, EmptyAs, Optionally, Password, Role, Skills, Strict, TimeZone
+from app.schemas.fields import DisplayName, Email, EmptyAs, Optionally, Password, Role, Sent, Skills, Strict, TimeZone
 
 
 class UserUpdate(Strict):
@@ -41,7 +41,7 @@ class UserUpdate(Strict):
         return is_other or self.password is not MISSING
 
 
-class AccountState(BaseModel):
+class AccountState(Sent):
     """An account as it is stored, for its owner."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -73,7 +73,7 @@ class UserResponse(AccountState):
         return cls.model_validate({**stored, "is_online": user.id in online})
 
 
-class UserProfile(BaseModel):
+class UserProfile(Sent):
     """An account as everybody else sees it: never with its e-mail address."""
 
     id: UUID
@@ -90,5 +90,5 @@ class OnlineQuery(Strict):
     limit: int | None = Field(default=None, ge=1, le=200, description="How many at most; all without it.")
 
 
-class DeactivatedResponse(BaseModel):
+class DeactivatedResponse(Sent):
     message: Literal["Account deactivated"] = "Account deactivated"

@@ -3,7 +3,9 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from app.schemas.fields import Sent
 
 
 class TokenKind(StrEnum):
@@ -12,7 +14,7 @@ class TokenKind(StrEnum):
     AGENT_TOKEN = "agent_token"  # noqa: S105  # The same.
 
 
-class WhoamiAccount(BaseModel):
+class WhoamiAccount(Sent):
     id: UUID
     display_name: str
     type: Literal["user", "agent"]
@@ -20,7 +22,7 @@ class WhoamiAccount(BaseModel):
     is_admin: bool
 
 
-class HeldTask(BaseModel):
+class HeldTask(Sent):
     """A task that is in progress with the account."""
 
     task_id: UUID
@@ -29,7 +31,7 @@ class HeldTask(BaseModel):
     lease_expires_at: datetime | None = Field(description="Null: held until it's given back.")
 
 
-class WhoamiResponse(BaseModel):
+class WhoamiResponse(Sent):
     """Whom the token speaks for, what it may be used for, and what the account holds."""
 
     account: WhoamiAccount

@@ -182,6 +182,19 @@ def test_no_body_has_a_default_which_clients_would_send(document: dict[str, Any]
     assert {name: found for name, schema in bodies.items() if (found := list(defaults_in(document, schema)))} == {}
 
 
+def test_what_is_always_sent_is_required(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    sent = {
+        name: set(schema["properties"]) - set(schema.get("required", []))
+        for name, schema in schemas.items()
+        # Bodies take nothing unknown, but for the form of OAuth.
+        if "properties" in schema and schema.get("additionalProperties") is not False and name != "TokenForm"
+    }
+
+    assert {"TaskResponse", "UserResponse", "TokenResponse", "TaskDeletedResponse"} <= set(sent)
+    assert {name for name, optional in sent.items() if optional} == {"Problem"}
+
+
 def test_the_token_is_got_from_the_form(document: dict[str, Any]) -> None:
     [scheme] = document["components"]["securitySchemes"].values()
 
