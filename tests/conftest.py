@@ -75,11 +75,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give those that make their input up the time that they need."""
+    """Give those that make their input up the time that they need, and let the longest come first."""
     seconds = FUZZ_SECONDS if config.getoption("--fuzz") else SHORT_FUZZ_SECONDS
     for item in items:
         if item.get_closest_marker("fuzz"):
             item.add_marker(pytest.mark.timeout(seconds))
+    # One that came last would keep one test process busy while the others have nothing left to do.
+    items.sort(key=lambda item: not _is_long(item))
+
+
+def _is_long(item: pytest.Item) -> bool:
+    """Whether it is a whole system that is damaged, or one test with a great many requests."""
+    is_one_of_many = hasattr(item, "callspec")
+    is_fuzz = item.get_closest_marker("fuzz") is not None and not is_one_of_many
+    return is_fuzz or item.get_closest_marker("reliability") is not None
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -117,6 +117,13 @@ class Place:
         return operation
 
     @property
+    def uses_up_its_task(self) -> bool:
+        """Whether a call that is taken leaves a task behind with which the next one would be another call."""
+        if (self.method, self.path) == ("PATCH", TASK):
+            return False
+        return "{task_id}" in self.path + json.dumps(self.body) or self.path.endswith("/claim-next")
+
+    @property
     def body(self) -> dict[str, Any] | None:
         """The body that the value goes with, or into."""
         body = BODIES.get((self.method, self.path))
@@ -210,8 +217,9 @@ class Sender:
             self._agent = await create_agent(self._session, owner=self._admin)
         if "/auth/" in place.path or "/users/me" in place.path:
             await forget_callers(self._redis)
-        task = await create_task(self._session, owner=self._admin)
-        self._ids = ids_of(task, self._agent)
+        if not self._is_ready or place.uses_up_its_task:
+            self._task = await create_task(self._session, owner=self._admin)
+        self._ids = ids_of(self._task, self._agent)
         self._is_ready = True
 
 
