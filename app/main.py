@@ -15,6 +15,7 @@ from app import __version__
 from app.api import health, metrics
 from app.api.api_v1.api import build_router, socket_router
 from app.api.documentation import complete_document, operation_id, operation_id_at_root, serve_docs
+from app.api.front_page import serve_front_page
 from app.api.limiting import RequestLimits
 from app.api.middleware import BodyRules, HeadAsGet, RequestContext, TrailingSlash
 from app.api.once import answer_again
@@ -102,6 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(metrics.router, responses=EVERY_ROUTE, dependencies=[StrictParameters])
     app.include_router(socket_router)
     app.include_router(socket_router, prefix="/api/v1")
+    serve_front_page(app)
     serve_docs(app, public_url=settings.public_server)
     complete_document(app)
     # The last one added is the outermost: a browser's page can read every answer, that to a fault of ours too.

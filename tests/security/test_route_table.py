@@ -79,6 +79,7 @@ STATUS = {"status": "completed"}
 NEW_TASKS = {"mode": "each", "items": [{"op": "create", "body": {"title": "Orchids"}}]}
 # Without worker and relay the system is not ready, but another test may have left them running.
 READY_OR_NOT = 0
+FRONT_PAGE = "/"
 
 TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/health"): anyone(),
@@ -88,6 +89,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{API}/health/ready"): anyone(READY_OR_NOT),
     ("GET", "/openapi.json"): anyone(),
     ("HEAD", "/openapi.json"): anyone(),
+    # It tells whether the system is ready; tests/integration/test_front_page.py asks for it.
+    ("GET", FRONT_PAGE): anyone(READY_OR_NOT),
+    ("HEAD", FRONT_PAGE): anyone(READY_OR_NOT),
     ("GET", "/docs"): anyone(),
     ("HEAD", "/docs"): anyone(),
     ("MOUNT", "/docs/assets"): anyone(),
@@ -306,7 +310,9 @@ async def test_answer_of_each_route_to_each_caller(
 
 
 @pytest.mark.committed
-@pytest.mark.parametrize("path", [path for (_, path), row in TABLE.items() if READY_OR_NOT in row.answers])
+@pytest.mark.parametrize(
+    "path", [path for (_, path), row in TABLE.items() if READY_OR_NOT in row.answers and path != FRONT_PAGE]
+)
 @pytest.mark.parametrize("caller", CALLERS)
 async def test_anyone_may_ask_whether_the_system_is_ready(
     client: httpx2.AsyncClient, client_with: ClientWith, tokens: dict[str, str], path: str, caller: str
