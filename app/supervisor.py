@@ -5,10 +5,13 @@ import selectors
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import IO
 
 from app.servers.tether import tethered
 from app.stopping import STOP_SIGNALS, heeded_stop_signals
@@ -16,6 +19,8 @@ from app.stopping import STOP_SIGNALS, heeded_stop_signals
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0
 STEADY = 30.0  # seconds alive, after which a death counts as the first one again
+BROKEN_AFTER = 3  # ends within STEADY, one after the other
+LISTEN_SECONDS = 1.0
 PATIENCE = 7.0  # seconds between SIGTERM and SIGKILL
 IMPATIENCE = 1.0  # seconds after which another Ctrl-C is a second one, and not the first one come twice
 PROBE_PAUSE = 0.1
@@ -155,6 +160,8 @@ class PartRun:
     start_at: float | None = None
     _process: subprocess.Popen[bytes] | None = None
     _starts: int = 0
+    _quick_ends: int = 0
+    _words: "LastWords | None" = None
     _started_at: float = 0.0
     _pause: float = field(default_factory=lambda: FIRST_PAUSE)
 
@@ -183,7 +190,10 @@ class PartRun:
             stdin=subprocess.DEVNULL,
             # A group of its own, so that Ctrl-C reaches the supervisor alone and the parts end in good order.
             process_group=0,
+            # Listened to only after it has ended at once, so that a part that works speaks for itself.
+            stderr=subprocess.PIPE if self._quick_ends else None,
         )
+        self._words = LastWords(self._process.stderr) if self._process.stderr else None
 
     def poll(self) -> int | None:
         """The exit code, once, when the process has ended since the last look."""
@@ -204,9 +214,16 @@ class PartRun:
         now = time.monotonic()
         if now - self._started_at >= STEADY:
             self._pause = FIRST_PAUSE
+            self._quick_ends = 0
+        self._quick_ends += 1
         self.start_at = now + self._pause
         self.announce(f"{self.part.name} has ended ({describe(code)}) and starts again in {self._pause:g} s.")
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        if self._quick_ends == BROKEN_AFTER:
+            reason = self._words.last() if self._words else ""
+            self.announce(
+                f"{self.part.name} is broken: it ends at once again and again. Its last words: {reason or '-'}"
+            )
 
     def terminate(self) -> None:
         self.start_at = None
@@ -222,6 +239,28 @@ class PartRun:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
+
+
+class LastWords:
+    """Passes on what a part says, and keeps its last line."""
+
+    def __init__(self, said: IO[bytes]) -> None:
+        self._said = said
+        self._line = b""
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
+
+    def last(self) -> str:
+        """The last line of a part that has ended."""
+        self._listening.join(LISTEN_SECONDS)
+        return self._line.decode(errors="replace").strip()
+
+    def _listen(self) -> None:
+        with self._said:
+            for line in self._said:
+                self._line = line if line.strip() else self._line
+                with suppress(OSError):
+                    os.write(sys.stderr.fileno(), line)
 
 
 class Signals:

@@ -199,6 +199,18 @@ def test_a_part_that_dies_is_started_again_later_and_later(supervised: Supervise
     assert process.wait() == 0
 
 
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_part_that_ends_at_once_again_and_again_is_told_as_broken(supervised: Supervised, code: int) -> None:
+    part = f"print('hive: no way in', file=sys.stderr); sys.exit({code})"
+    process = supervised.start("supervisor.FIRST_PAUSE = 0.01\n" + single(part))
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(4)]
+    assert lines[3] == "api is broken: it ends at once again and again. Its last words: hive: no way in\n"
+    process.terminate()
+    _, said = process.communicate()
+    assert set(said.splitlines()) == {"hive: no way in"}
+
+
 # It ends when the other part has not begun before it.
 CHECK_ORDER = "sys.exit(0 if os.path.exists(sys.argv[1] + '/ready') else 3)"
 LATER = """
