@@ -38,7 +38,9 @@ COMPONENTS = {
 }
 WITH_POSITION = frozenset({"list_tasks"})
 WITH_LOCATION = frozenset({"create_task", "create_token", "create_agent"})
-WITH_SECRET = frozenset({"login", "token", "refresh", "create_token", "create_agent", "create_agent_token"})
+WITH_SECRET = frozenset(
+    {"login", "token", "refresh", "create_token", "create_agent", "create_agent_token", "create_event_ticket"}
+)
 VERSIONED = frozenset({"#/components/schemas/TaskResponse", "#/components/schemas/UserResponse"})
 BY_STATUS = {
     "304": ("ETag",),
