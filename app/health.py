@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from sqlalchemy import Boolean, false, literal_column, select, text, update
 
+from app.broken_parts import broken_parts
 from app.causes.redis import why_redis
 from app.core.errors import HiveError, ServiceUnavailable
 from app.core.redis import REDIS_FAILURES
@@ -73,8 +74,10 @@ async def check_readiness(state: State, *, tells_causes: bool = False) -> ReadyR
         "relay": _check_relay,
     }
     found = await asyncio.gather(*(_in_time(check(state), tells_causes) for check in kinds.values()))
-    checks = dict(zip(kinds, found, strict=True))
-    if not all(check.ok for check in found):
+    # What `hive run` says of its parts beside the API.
+    broken = Check(ok=False, detail="ends at once again and again; the log of hive run says why")
+    checks = dict(zip(kinds, found, strict=True)) | dict.fromkeys(broken_parts(state.settings.data_dir), broken)
+    if not all(check.ok for check in checks.values()):
         raise NotReady(checks)
     return ReadyResponse(checks=checks)
 

@@ -27,6 +27,7 @@ PROBE_PAUSE = 0.1
 HEAD_START = 5.0  # seconds at most that parts wait for those that start first
 
 Announce = Callable[[str], None]
+TellBroken = Callable[[frozenset[str]], None]
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,16 @@ class Part:
 
 
 class Supervisor:
-    """Runs the parts until told to stop. `announce` gets one line for people at a time."""
+    """Runs the parts until told to stop.
 
-    def __init__(self, parts: Sequence[Part], announce: Announce) -> None:
+    `announce` gets one line for people at a time, and `tell_broken` the names of all parts that are broken, whenever
+    these are others.
+    """
+
+    def __init__(self, parts: Sequence[Part], announce: Announce, tell_broken: TellBroken = lambda _: None) -> None:
         self._announce = quietly(announce)
+        self._tell_broken = tell_broken
+        self._broken: frozenset[str] = frozenset()
         self._runs = [PartRun(part, self._announce) for part in parts]
         self._waiting: list[tuple[Callable[[], bool], Callable[[], None]]] = []
         self._exit_code: int | None = None
@@ -89,6 +96,7 @@ class Supervisor:
                 self._stop_on_signal(number)
         for run in self._runs:
             self._look_after(run)
+        self._note_broken()
         if self._exit_code is None:
             self._probe()
         elif self._kill_at is not None and time.monotonic() >= self._kill_at:
@@ -107,6 +115,12 @@ class Supervisor:
                 run.plan_restart(code)
         if self._exit_code is None and run.is_due():
             run.start()
+
+    def _note_broken(self) -> None:
+        broken = frozenset(run.part.name for run in self._runs if run.is_broken)
+        if broken != self._broken:
+            self._broken = broken
+            self._tell_broken(broken)
 
     def _stop_after_last(self, code: int) -> None:
         if not any(run.is_alive or run.start_at is not None for run in self._runs):
@@ -144,7 +158,7 @@ class Supervisor:
 
     def _patience(self) -> float | None:
         """Seconds to sleep when no signal comes; None is for ever."""
-        moments = [self._kill_at, *(run.start_at for run in self._runs)]
+        moments = [self._kill_at, *(moment for run in self._runs for moment in (run.start_at, run.mended_at))]
         pauses = [max(moment - time.monotonic(), 0.0) for moment in moments if moment is not None]
         if self._waiting and self._exit_code is None:
             pauses.append(PROBE_PAUSE)
@@ -168,6 +182,18 @@ class PartRun:
     @property
     def is_alive(self) -> bool:
         return self._process is not None
+
+    @property
+    def mended_at(self) -> float | None:
+        """When a broken part that runs again will have run for long enough."""
+        return self._started_at + STEADY if self.is_alive and self._quick_ends >= BROKEN_AFTER else None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it ends at once again and again. It may be running at the moment."""
+        if self.mended_at is not None and time.monotonic() >= self.mended_at:
+            self._quick_ends = 0
+        return self._quick_ends >= BROKEN_AFTER
 
     def begin(self) -> None:
         if self.part.starts_later:

@@ -1,6 +1,7 @@
 """Readiness says what works: it tries what requests do, and is green while they work, and only then."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from app import health
+from app.broken_parts import FILE_NAME, broken_parts, tell_broken_parts
 from app.config import Settings
 from app.core.redis import connect_redis
 from app.core.worker_signs import WORKERS_KEY
@@ -166,3 +168,27 @@ async def test_those_who_ask_at_once_share_one_look(
         await shared.check(state)
         await shared.check(state)
         assert looks == 4
+
+
+async def test_a_part_that_hive_run_calls_broken_is_named(settings: Settings, url: str, redis_url: str) -> None:
+    async with state_on(settings, url, redis_url) as state:
+        tell_broken_parts(settings.data_dir, {"scheduler", "worker"})
+        told = await checks_of(state)
+        tell_broken_parts(settings.data_dir, ())
+        told_then = await checks_of(state)
+
+    assert (told["scheduler"].ok, told["worker"].ok, told["database"].ok) == (False, False, True)
+    assert "again and again" in told["worker"].detail
+    assert "scheduler" not in told_then
+
+
+async def test_what_a_dead_hive_run_has_told_is_not_believed(tmp_path: Path) -> None:
+    tell_broken_parts(tmp_path, {"worker"})
+    told = tmp_path / FILE_NAME
+    assert broken_parts(tmp_path) == ["worker"]
+    gone = await asyncio.create_subprocess_exec("true")
+    await gone.wait()
+
+    told.write_text(told.read_text().replace(str(os.getpid()), str(gone.pid)))
+
+    assert broken_parts(tmp_path) == []

@@ -211,6 +211,21 @@ def test_a_part_that_ends_at_once_again_and_again_is_told_as_broken(supervised: 
     assert set(said.splitlines()) == {"hive: no way in"}
 
 
+def test_a_broken_part_is_told_until_it_runs_again(supervised: Supervised) -> None:
+    # It ends at once until its repair.
+    part = "sys.exit(3) if not os.path.exists(sys.argv[1] + '/repaired') else time.sleep(600)"
+    setup = single(part).replace("announce)", "lambda _: None, lambda names: announce(','.join(sorted(names)) or '-'))")
+    process = supervised.start("supervisor.FIRST_PAUSE = supervisor.STEADY = 0.2\n" + setup)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "api\n"
+
+    (supervised.folder / "repaired").touch()
+
+    assert process.stdout.readline() == "-\n"
+    process.terminate()
+    assert process.wait() == 0
+
+
 # It ends when the other part has not begun before it.
 CHECK_ORDER = "sys.exit(0 if os.path.exists(sys.argv[1] + '/ready') else 3)"
 LATER = """
