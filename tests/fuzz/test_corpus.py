@@ -322,6 +322,9 @@ async def test_null_is_taken_where_the_document_allows_it(sender: Sender, place:
 
     faults = problem(answer, 422)["errors"] if answer.status_code == 422 else []
     at_this_place = [fault["code"] for fault in faults if fault["pointer"] == pointer_to(place)]
+    if at_this_place == ["current_password_required"]:
+        # One field asks for another, of which a schema knows nothing: to be null is as to be left out.
+        at_this_place = []
     if is_null_allowed_at(place):
         assert at_this_place == []
     else:
