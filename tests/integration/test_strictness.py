@@ -249,7 +249,7 @@ async def test_an_address_of_nothing_is_a_404(client: httpx2.AsyncClient) -> Non
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("PUT", "/tasks/batch", "POST"), ("GET", "/tasks/claim-next", "POST"), ("DELETE", "/tasks/workflow", "GET")],
+    [("PUT", "/tasks/batch", "POST"), ("GET", "/tasks/claim-next", "POST"), ("DELETE", "/tasks/workflow", "GET, HEAD")],
 )
 async def test_a_word_in_the_place_of_an_id_is_no_id(
     signed_in: httpx2.AsyncClient, method: str, path: str, allowed: str
@@ -264,7 +264,7 @@ async def test_a_method_that_a_route_does_not_have_is_a_405_with_those_it_has(si
     answer = await signed_in.delete("/tasks")
 
     assert problem(answer, 405)["code"] == "method_not_allowed"
-    assert answer.headers["Allow"] == "GET, POST"
+    assert answer.headers["Allow"] == "GET, HEAD, POST"
 
 
 @pytest.fixture

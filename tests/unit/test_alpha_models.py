@@ -20,6 +20,7 @@ from app.models import (
     Base,
     Event,
     EventLog,
+    EventTicket,
     IdempotentRequest,
     Job,
     JobName,
@@ -323,7 +324,7 @@ async def test_ids_made_by_many_at_once_are_different() -> None:
 
 
 # The log's own one row, and those that are named by what they are about.
-NAMED_OTHERWISE = {EventLog, IdempotentRequest, TaskBlocker, SignInChange}
+NAMED_OTHERWISE = {EventLog, EventTicket, IdempotentRequest, TaskBlocker, SignInChange}
 
 
 def test_every_table_has_a_uuid_for_its_key_but_those_named_otherwise() -> None:
