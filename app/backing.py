@@ -1,5 +1,6 @@
 """Where PostgreSQL and Redis are: the ones that the settings name, or the embedded ones, joined or started."""
 
+import asyncio
 from dataclasses import dataclass
 
 from app import embedded
@@ -22,7 +23,7 @@ def join_backing(settings: Settings) -> Backing:
     """The servers of these settings. Embedded ones live at least as long as this process. Blocks while they start.
 
     Raises:
-        ConfigurationError: an address can't be read.
+        ConfigurationError: an address can't be read, or the database has another encoding than UTF-8.
         EmbeddedError: an embedded server doesn't start.
     """
     backing = locate_backing(settings)
@@ -33,6 +34,10 @@ def join_backing(settings: Settings) -> Backing:
             valkey=settings.needs_embedded_valkey,
             durable=settings.hive_embedded_durable,
         )
+    if not settings.needs_embedded_postgres:
+        from app.core.encoding import refuse_other_encodings  # noqa: PLC0415  # The driver takes long to load.
+
+        asyncio.run(refuse_other_encodings(backing.database_url))
     return backing
 
 

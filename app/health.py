@@ -9,6 +9,7 @@ from sqlalchemy import Boolean, false, literal_column, select, text, update
 
 from app.broken_parts import broken_parts
 from app.causes.redis import why_redis
+from app.core.encoding import WrongEncoding, require_utf8
 from app.core.errors import HiveError, ServiceUnavailable
 from app.core.redis import REDIS_FAILURES
 from app.core.seldom import Seldom
@@ -126,7 +127,11 @@ class SharedReadiness:
 
 async def _check_database(state: State) -> Check:
     """Try the ways that requests go: a read, a session and a change that is committed, though no row changes."""
-    await state.database.read("SELECT 1", ())
+    row = await state.database.read("SHOW server_encoding", ())
+    try:
+        require_utf8(str(row and row[0]))
+    except WrongEncoding as error:
+        return Check(ok=False, detail=str(error))
     async with state.database.quick_unit_of_work() as session:
         await session.execute(CHANGE_NOTHING)
         await session.scalar(WRITE_TO_LOG)

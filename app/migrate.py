@@ -69,9 +69,9 @@ async def create_missing_database(database_url: str) -> None:
         except asyncpg.InvalidCatalogNameError:
             parts = urlsplit(asyncpg_dsn(database_url))
             name = unquote(parts.path.lstrip("/")).replace('"', '""')
-            # Every server has this one to connect to.
+            # Every server has this one to connect to. The encoding of a new database is else that of `template1`.
             server = await asyncpg.connect(urlunsplit(parts._replace(path="/postgres")), timeout=5)
-            await server.execute(f'CREATE DATABASE "{name}"')
+            await server.execute(f"CREATE DATABASE \"{name}\" ENCODING 'UTF8' TEMPLATE template0")
             await _close(server)
     except DATABASE_FAILURES as error:
         raise MigrationError(f"The database can't be made: {_reason(error)}") from error

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from alembic import context
@@ -10,9 +12,11 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from app.backing import join_backing
-from app.config import load_settings
+from app.config import ConfigurationError, load_settings
+from app.core.encoding import require_utf8
 from app.core.logging import configure_logging
 from app.database import create_engine
+from app.embedded import EmbeddedError
 from app.models import Base
 from app.models.base import Vocabulary
 
@@ -44,6 +48,8 @@ def wait_for_turn(connection: Connection) -> None:
 
 
 def run_migrations(connection: Connection) -> None:
+    with one_sentence():
+        require_utf8(str(connection.scalar(text("SHOW server_encoding"))))
     # A table lock that isn't to be had in seconds would queue all the readers behind it.
     connection.execute(text("SET statement_timeout = 0"))
     connection.execute(text("SET lock_timeout = '5s'"))
@@ -66,6 +72,15 @@ async def run_async_migrations(url: str) -> None:
     await engine.dispose()
 
 
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn what a user can mend into an error that Alembic tells without a stack."""
+    try:
+        yield
+    except (ConfigurationError, EmbeddedError) as error:
+        raise CommandError(str(error)) from error
+
+
 def run_migrations_offline() -> None:
     context.configure(
         dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True, render_item=render_item
@@ -78,9 +93,10 @@ def database_url() -> str:
     given: str | None = context.config.attributes.get("database_url")
     if given is not None:
         return given
-    settings = load_settings()
-    configure_logging(settings, "migrate")
-    return join_backing(settings).database_url
+    with one_sentence():
+        settings = load_settings()
+        configure_logging(settings, "migrate")
+        return join_backing(settings).database_url
 
 
 if context.is_offline_mode():
