@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 from sqlalchemy import select
 
 from app.core.addresses import address_key
@@ -12,6 +13,7 @@ from app.core.errors import HiveError
 from app.database import Database
 from app.models import User
 from app.schemas.auth import UserRegister
+from app.schemas.fields import normalize_email
 from app.services import UserService
 from app.services.hand_over import hand_over_batch
 
@@ -50,12 +52,20 @@ async def _find_account(database: Database, name: str) -> User:
     try:
         is_named = User.id == UUID(name)
     except ValueError:
-        is_named = User.email_key == address_key(name)
+        is_named = User.email_key == address_key(_normalized(name))
     async with database.unit_of_work() as session:
         found: User | None = await session.scalar(select(User).where(is_named))
     if found is None:
         raise ValueError(f"There is no account {name}.")
     return found
+
+
+def _normalized(address: str) -> str:
+    """The address as accounts have it: an international domain is stored in its ASCII form."""
+    try:
+        return normalize_email(address)
+    except PydanticCustomError:
+        raise ValueError(f"{address} is neither an e-mail address nor an id.") from None
 
 
 async def _agents_of(database: Database, owner: User) -> set[UUID]:

@@ -1,5 +1,6 @@
 """`hive user hand-over`: all tasks of an account go to another owner, once, however often it is asked for."""
 
+import re
 import subprocess
 import sys
 from uuid import uuid4
@@ -80,6 +81,16 @@ async def test_agents_keep_their_tasks_unless_they_are_named_too(
     assert await owned_by(session, user) == 2
 
 
+async def test_an_account_is_found_by_any_spelling_of_its_address(
+    session: AsyncSession, database_url: str, user: User
+) -> None:
+    old = await create_user(session, email="ada@xn--bcher-kva.example")
+    await create_task(session, owner=old)
+    await session.commit()
+
+    assert await hand_over_tasks(database_url, old="ADA@Bücher.example", new=user.email, with_agents=False) == 1
+
+
 async def test_what_can_not_be_handed_over_is_said_in_a_sentence(
     session: AsyncSession, database_url: str, user: User
 ) -> None:
@@ -90,10 +101,11 @@ async def test_what_can_not_be_handed_over_is_said_in_a_sentence(
     for old, new, sentence in (
         (unknown, user.email, f"There is no account {unknown}."),
         (user.email, "nobody@example.org", "There is no account nobody@example.org."),
+        ("nobody", user.email, "nobody is neither an e-mail address nor an id."),
         (user.email, str(user.id), "Both are the same account."),
         (user.email, gone.email, f"The account {gone.email} has ended, so it can't own tasks."),
     ):
-        with pytest.raises(ValueError, match="account") as refused:
+        with pytest.raises(ValueError, match=re.escape(sentence)) as refused:
             await hand_over_tasks(database_url, old=old, new=new, with_agents=False)
         assert str(refused.value) == sentence
     assert await owned_by(session, user) == 1
