@@ -12,6 +12,7 @@ from operator import add
 
 # The query parameter `q` is no longer than this, so the beginning of a longer word is enough to find it.
 MAX_WORD_LENGTH = 200
+MAX_MARKS = 30
 
 # Marks that change how a letter is pronounced, and not which letter it is: accents, vowel points of Hebrew, Arabic and
 # Syriac, variants of form. Marks of other scripts, such as the vowels of Thai or Hindi, are letters to their readers.
@@ -151,9 +152,22 @@ def fold(text: str) -> str:
 
     Letters stay decomposed: a Korean syllable is then the beginning of the one that it becomes while one types.
     """
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", without_long_marks(text)).casefold())
     folded = _NO_DIFFERENCE.sub("", folded).translate(_PLAIN_LETTERS)
     return _OTHER_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), folded)
+
+
+def without_long_marks(text: str) -> str:
+    """The text with at most `MAX_MARKS` marks in a row, as Unicode's stream-safe format has it.
+
+    To normalize a text takes time by the square of the marks in a row, so that a request could hold up its process.
+    """
+    kept, marks = [], 0
+    for letter in text:
+        marks = marks + 1 if unicodedata.category(letter).startswith("M") else 0
+        if marks <= MAX_MARKS:
+            kept.append(letter)
+    return "".join(kept)
 
 
 def _runs(text: str) -> Iterator[tuple[str, Sequence[str]]]:
