@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from app import __version__
+from app.api.health import readiness
 from app.core.errors import HiveError
-from app.health import check_readiness
 from app.schemas.dashboard import DashboardSummary
 from app.state import State
 
@@ -59,7 +59,7 @@ def _wants_json(accept: str) -> bool:
 
 async def _health_of(state: State) -> tuple[bool, str]:
     try:
-        await check_readiness(state)
+        await readiness.check(state)
     except HiveError as error:
         return False, error.detail
     return True, "All parts of the system are there."

@@ -6,7 +6,7 @@ from app.health import SharedReadiness
 from app.schemas.health import HealthResponse, ReadyResponse
 
 router = APIRouter(prefix="/health", tags=["health"])
-_readiness = SharedReadiness()
+readiness = SharedReadiness()
 
 
 @router.get("")
@@ -18,4 +18,4 @@ async def get_health() -> HealthResponse:
 @router.get("/ready", responses=responses(503))
 async def get_readiness(state: StateDep) -> ReadyResponse:
     """Whether all parts of the system are there; 503 says which is missing."""
-    return await _readiness.check(state)
+    return await readiness.check(state)
