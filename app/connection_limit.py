@@ -33,7 +33,7 @@ class Connection(asyncpg.Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.made_at = time.monotonic()
+        self.made_at = self.taken_at = time.monotonic()
 
     def probe_peer(self) -> None:
         """Have the kernel notice within 20 seconds that the server is gone without a word."""

@@ -1,6 +1,7 @@
 """Connections of the driver's own, for what goes past SQLAlchemy's sessions. See ADRs 27 and 32."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
@@ -18,6 +19,8 @@ SILENCE = (TimeoutError, asyncio.CancelledError)
 LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 # What it passes on of the server, before that hangs up.
 ENDED = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, OSError)
+# A statement that was awaited for longer, and then no more, may have been on its way to nowhere.
+SUSPICIOUS_SECONDS = 1.0
 FAULTS = (*SILENCE, *LOST, *ENDED, *LOST_SESSION)
 
 
@@ -71,6 +74,7 @@ class DriverPool:
             while self._idle:
                 connection = self._idle.take()
                 if self._limit.is_usable(connection):
+                    connection.taken_at = time.monotonic()
                     return connection
                 connection.terminate()
             return await self._limit.connect()
@@ -89,7 +93,9 @@ class DriverPool:
     def _given_up(self, connection: Connection, error: BaseException) -> BaseException:
         """What the fault is to be told as. A connection that is silent or lost is ended."""
         told = given_up(connection, error)
-        if connection.is_closed():
+        # One that is cancelled soon says nothing of the server.
+        was_awaited = time.monotonic() - connection.taken_at > SUSPICIOUS_SECONDS
+        if connection.is_closed() and (was_awaited or not isinstance(error, asyncio.CancelledError)):
             self._limit.distrust()
         return told
 

@@ -36,14 +36,14 @@ class SessionPool(Pool):
             raise
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        if record.driver_connection is None:
-            # It was given up in use.
-            self._limit.distrust()
-        elif self._is_usable(record):
-            self._idle.put(record)
-        else:
-            record.invalidate()
-        self._limit.end_turn()
+        try:
+            if self._is_usable(record):
+                self._idle.put(record)
+            else:
+                # It waits for the connection's end, and may be cancelled meanwhile.
+                record.invalidate()
+        finally:
+            self._limit.end_turn()
 
     def _is_usable(self, entry: ConnectionPoolEntry) -> bool:
         connection: Any = entry.driver_connection

@@ -169,10 +169,11 @@ def _answer_to(error: Exception) -> HiveError | None:
         return _unavailable(error)
     if not isinstance(error, DBAPIError):
         return _from_driver(error)
-    if error.connection_invalidated or isinstance(error, InterfaceError):
-        return _unavailable(error)
     # The driver's own exception is the cause of the one that SQLAlchemy's adapter raises.
-    return _from_driver(getattr(error.orig, "__cause__", None) or error.orig)
+    found = _from_driver(getattr(error.orig, "__cause__", None) or error.orig)
+    if found is None and (error.connection_invalidated or isinstance(error, InterfaceError)):
+        return _unavailable(error)
+    return found
 
 
 def _unavailable(error: BaseException) -> HiveError:

@@ -397,7 +397,7 @@ async def test_the_dashboard_counts_for_anyone_and_names_no_draft(
     answer = await client.get("/dashboard/summary")
 
     assert answer.status_code == 200
-    assert answer.json() == {
+    assert {name: answer.json()[name] for name in ("tasks", "users")} == {
         "tasks": {
             "total": 2,
             "by_status": {"draft": 1, "available": 1, "in_progress": 0, "completed": 0},

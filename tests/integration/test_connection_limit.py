@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from app import connection_limit, embedded
+from app import connection_limit, driver_pool, embedded
 from app.connection_limit import Connection
 from app.core.errors import HiveError
 from app.core.tcp import TCP_PROBES
@@ -210,3 +210,40 @@ async def test_a_connection_over_tcp_is_probed_by_the_kernel(own_url: str) -> No
                 kept = connection._socket()
                 assert {option: kept.getsockopt(socket.IPPROTO_TCP, option) for option in TCP_PROBES} == TCP_PROBES
         await database.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_cancelled_uses_give_their_turns_back(connect: Connect, own_url: str, kind: Kind) -> None:
+    database = connect(own_url, pool_size=4)
+    for number in range(40):
+        uses = [asyncio.create_task(kind(database, "SELECT pg_sleep(0.002)")) for _ in range(6)]
+        for _ in range(number):
+            await asyncio.sleep(0)
+        for use in uses[::2]:
+            use.cancel()
+        await asyncio.gather(*uses, return_exceptions=True)
+
+    limit = database._reads._limit  # type: ignore[union-attr]  # It's a pool here.
+    assert (limit._turns._value, limit._turns_of_changes._value) == (4, 3)
+
+
+async def test_a_hang_up_ends_no_connection_but_its_own(
+    connect: Connect, own_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However slow the machine is.
+    monkeypatch.setattr(driver_pool, "SUSPICIOUS_SECONDS", 1000.0)
+    database = connect(own_url, pool_size=4)
+    sleeping = [asyncio.create_task(by_read(database, "SELECT pg_backend_pid() FROM pg_sleep(0.2)")) for _ in range(2)]
+    before = set(await asyncio.gather(*sleeping))
+    assert len(before) == 2
+    use = asyncio.create_task(by_read(database, "SELECT pg_sleep(30)"))
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
+
+    async def is_asleep() -> bool:
+        return await run_sql(own_url, asleep) == 1
+
+    await wait_until_async(is_asleep, what="the statement")
+    use.cancel()
+    await asyncio.gather(use, return_exceptions=True)
+
+    assert await by_read(database) in before
