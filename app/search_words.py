@@ -117,20 +117,28 @@ _RUN = re.compile(
 _UNIT = re.compile(f".[{_MARKS}]*")
 _HAS_MARKS = re.compile(f"[{_MARKS}]")
 _ASCII_WORD = re.compile("[a-z0-9]+")
+_BETWEEN = "' '"
 
 
 def words_of(*texts: str) -> set[str]:
     """The words that texts are found by: single words, and each two letters of an unspaced run and its last one."""
-    words: set[str] = set()
-    for word, letters in _runs(" ".join(texts)):
-        words.update(_pairs(letters))
-        words.add(letters[-1] if letters else word)
-    return {word[:MAX_WORD_LENGTH] for word in words}
+    text = " ".join(texts)
+    if not text.isascii():
+        return {word[:MAX_WORD_LENGTH] for word in _units_of(text)}
+    words = set(_ASCII_WORD.findall(text.lower()))
+    # Most texts are too short for a word that has to be cut. Those that aren't ASCII can become longer.
+    return words if len(text) <= MAX_WORD_LENGTH else {word[:MAX_WORD_LENGTH] for word in words}
+
+
+def _units_of(text: str) -> Iterator[str]:
+    for word, letters in _runs(text):
+        yield from _pairs(letters)
+        yield letters[-1] if letters else word
 
 
 def as_tsvector(words: set[str]) -> str:
     """The words as PostgreSQL reads a `tsvector`."""
-    return " ".join(map(_quoted, sorted(words)))
+    return f"'{_BETWEEN.join(words)}'" if words else ""
 
 
 def as_tsquery(text: str) -> str:

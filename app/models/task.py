@@ -104,7 +104,9 @@ class Task(Identified, Timestamped, Base):
 
     @validates("title", "description")
     def _note_words(self, name: str, value: str) -> str:
-        """Whoever sets a text sets the words that it's found by."""
-        texts = {"title": self.title, "description": self.description} | {name: value}
-        self.words = as_tsvector(words_of(*(text or "" for text in texts.values())))
+        """Set the words with the text that they are of, so that no writer can forget them."""
+        # A text that stays empty, as the description of many new tasks, has no words. To read the others costs as well.
+        if value or getattr(self, name):
+            other = self.description if name == "title" else self.title
+            self.words = as_tsvector(words_of(value, other or ""))
         return value
