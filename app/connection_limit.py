@@ -36,7 +36,7 @@ class Connection(asyncpg.Connection):
         self.made_at = self.taken_at = time.monotonic()
 
     def probe_peer(self) -> None:
-        """Have the kernel notice within 20 seconds that the server is gone without a word."""
+        """Let the kernel notice within 20 seconds that the server is gone without a word."""
         connected = self._socket()
         if connected.family in {socket.AF_INET, socket.AF_INET6}:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -21,7 +21,7 @@ def heeded_stop_signals() -> tuple[signal.Signals, ...]:
 
 
 def cancel_when_told(task: "asyncio.Task[None]") -> None:
-    """Have the running loop cancel the task on the first stop signal. Later ones don't disturb its ending."""
+    """Cancel the task on the first stop signal. Later ones don't disturb its ending."""
     loop = asyncio.get_running_loop()
     cancel = _once(task.cancel)
     for number in heeded_stop_signals():

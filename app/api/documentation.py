@@ -61,7 +61,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def operation_id_at_root(route: APIRoute) -> str:
-    """The same for what is answered without `/api/v1` as well."""
+    """Name the operation of a route that is answered without `/api/v1` as well."""
     return f"{route.name}_at_root"
 
 

@@ -52,7 +52,7 @@ class OAuthRoute(APIRoute):
 
 
 def in_oauths_words(error: HiveError) -> HiveError:
-    """The same error. One that has a word of OAuth's already keeps it."""
+    """Return the error with OAuth's word for it."""
     if isinstance(error, InvalidRefreshToken):
         # Clients look for the word in a 400, and take a 401 for the lack of a token. A wrong password keeps the status
         # that it has at `/auth/login`.

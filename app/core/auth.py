@@ -97,7 +97,7 @@ async def _by_api_token(session: AsyncSession, token: str) -> SignedIn:
 
 
 async def find_api_token(session: AsyncSession, which: ColumnElement[bool]) -> SignedIn | None:
-    """Who the API token speaks for, if it holds. That it's used is noted."""
+    """Find whom a valid API token speaks for, and note that it was used."""
     is_unnoted = or_(ApiToken.last_used_at.is_(None), ApiToken.last_used_at < func.now() - NOTES_USE_EACH)
     left = type_coerce(ApiToken.expires_at - func.clock_timestamp(), Interval())
     found = await session.execute(

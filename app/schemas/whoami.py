@@ -32,7 +32,7 @@ class HeldTask(Sent):
 
 
 class WhoamiResponse(Sent):
-    """Whom the token speaks for, what it may be used for, and what the account holds."""
+    """A token's account, what the token may be used for, and which tasks the account holds."""
 
     account: WhoamiAccount
     token_kind: TokenKind

@@ -32,7 +32,7 @@ async def lock_for(session: Session, actor: Actor, items: Sequence[BatchItem]) -
 
 
 def _receivers(items: Sequence[BatchItem]) -> Iterator[UUID]:
-    """Who is to hold or to own a task."""
+    """The ids of the accounts that are to hold or to own a task."""
     for item in items:
         if isinstance(item, AssignItem):
             yield item.body.user_id

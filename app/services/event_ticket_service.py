@@ -15,7 +15,7 @@ TICKET_LIFETIME = timedelta(seconds=30)
 
 
 class InvalidTicket(Unauthorized):
-    """The same answer whether it's unknown, too old, used before, or its sign-in has ended."""
+    """The ticket is unknown, expired, used, or its sign-in has ended; the answer doesn't say which."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -73,7 +73,7 @@ async def list_users(
 
 @router.get("/online", responses=responses(401, 403), response_model=list[UserProfile])
 async def list_online_users(query: Annotated[OnlineQuery, Query()], _actor: CurrentUser, state: StateDep) -> Response:
-    """Who is online now, by name."""
+    """List who is online now, by name."""
     found = await state.user_reads.online(state.presence.online(), limit=query.limit)
     return Response(found, media_type=JSON)
 

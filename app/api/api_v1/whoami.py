@@ -9,5 +9,5 @@ router = APIRouter(prefix="/whoami", tags=["auth"])
 
 @router.get("", responses=responses(401))
 async def get_whoami(signed_in: CurrentSignIn, whoami: WhoamiServiceDep) -> WhoamiResponse:
-    """Whom the token speaks for. Any valid token may ask, whatever its scopes."""
+    """Tell whom the token speaks for. Any valid token may ask, whatever its scopes."""
     return await whoami.tell(signed_in)
