@@ -28,26 +28,31 @@ class PathPrefix:
         self.app = app
         self._prefix = prefix
         self._own_paths = frozenset(own_paths)
-        self._own_names = {_first_name(path) for path in self._own_paths}
+        self._own_names = {_first_name(path) for path in self._own_paths} - {""}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         root = scope.get("root_path", "").rstrip("/")
         prefix = root or self._prefix
         if prefix and scope["type"] in {"http", "websocket"}:
-            # Uvicorn puts its root path in front of every path, also where the proxy has left it there.
-            path = self._without(root, self._without(root, scope["path"]))
-            path = self._without(self._prefix, path)
+            # A server puts its root path in front of every path, also where the proxy has left it there.
+            path = self._left_by_the_proxy(_without(root, scope["path"]), (root, self._prefix))
             scope = {**scope, "path": path, "root_path": "", _PREFIX: prefix}
         await self.app(scope, receive, send)
 
-    def _without(self, prefix: str, path: str) -> str:
-        """The path without the prefix in front of it, once or several times; as it is if that leads to nothing."""
-        rest = path
-        while prefix and (rest + "/").startswith(prefix + "/"):
-            before, rest = rest, "/" + rest.removeprefix(prefix).lstrip("/")
-            if before not in self._own_paths if rest == "/" else _first_name(rest) in self._own_names:
+    def _left_by_the_proxy(self, path: str, prefixes: Iterable[str]) -> str:
+        """The path without one of the prefixes in front of it; as it is if that leads to nothing.
+
+        Never without two: a proxy that closes `/hive/metrics` must not be led to it by `/hive/hive/metrics`.
+        """
+        for prefix in prefixes:
+            rest = _without(prefix, path)
+            if rest != path and (path not in self._own_paths if rest == "/" else _first_name(rest) in self._own_names):
                 return rest
         return path
+
+
+def _without(prefix: str, path: str) -> str:
+    return (path.removeprefix(prefix) or "/") if (path + "/").startswith(prefix + "/") else path
 
 
 def _first_name(path: str) -> str:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import ASGIApp, Receive, Scope, Send
 from websockets.asyncio.client import connect
 
+from app.api.prefix import PathPrefix
 from app.config import Settings
 from app.database import Database
 from app.main import build_state, create_app
@@ -133,6 +134,39 @@ async def test_the_documentation_is_whole_below_the_path(
             assert problem(await client.post(urljoin(f"{SITE}{prefix}/openapi.json", url)), 422)
         assert document["paths"] == app.openapi()["paths"]
         assert "servers" not in app.openapi()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("prefix", ["/hive", "/health", "/api"])
+async def test_the_path_is_taken_off_once(
+    settings: Settings, database: Database, redis_url: str, user: User, prefix: str, way: str
+) -> None:
+    """A proxy that closes an address of HIVE's closes one, not one for each time that the path may be repeated."""
+    async with below(prefix, settings, database, redis_url, user, way=way) as (client, _):
+        open_to_admins = await client.get(f"{SITE}{prefix}/metrics")
+        # HIVE can't see what a proxy has taken off.
+        repeated = prefix * (3 if "takes off" in way else 2)
+        answers_to_more = [await client.get(f"{SITE}{more}/metrics") for more in (repeated, repeated + prefix)]
+
+    assert problem(open_to_admins, 403)
+    assert all(problem(answer, 404) for answer in answers_to_more)
+
+
+@pytest.mark.parametrize("path", ["/hive//metrics", "/hive/hive/metrics", "/hive/other/metrics", "/other/hive/metrics"])
+async def test_one_of_two_different_paths_is_taken_off(path: str) -> None:
+    seen: list[str] = []
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["path"])
+
+    async def nothing(*_: object) -> Any:
+        raise AssertionError("nothing is read or written")
+
+    app = PathPrefix(served, prefix="/other", own_paths=["/", "/metrics"])
+    await app({"type": "http", "path": "/hive" + path, "root_path": "/hive"}, nothing, nothing)
+    await app({"type": "http", "path": "/hive/other/metrics", "root_path": "/hive"}, nothing, nothing)
+
+    assert seen == [path, "/metrics"]
 
 
 async def test_without_a_path_nothing_is_placed(
