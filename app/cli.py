@@ -13,7 +13,7 @@ import typer
 
 from app import embedded
 from app.backing import Backing, join_backing, locate_backing
-from app.broken_parts import tell_broken_parts
+from app.broken_parts import BrokenPartsFile
 from app.cli_errors import REFUSED, CommandError, one_sentence
 from app.cli_jobs import jobs_app
 from app.cli_users import user_app
@@ -66,7 +66,7 @@ def _supervise(settings: Settings) -> int:
         *(Part(name, _hive(name), starts_later=True) for name in ("relay", "worker", "scheduler")),
     ]
     address = f"http://{authority(_reachable(settings.host), settings.port)}"
-    tell_broken = partial(tell_broken_parts, settings.data_dir)
+    tell_broken = BrokenPartsFile(settings.data_dir).tell
     tell_broken(())
     supervisor = Supervisor(parts, lambda line: typer.echo(f"hive: {line}", err=True), tell_broken)
     answers = partial(_answers, f"{address}/health")

@@ -1,7 +1,9 @@
 """Readiness says what works: it tries what requests do, and is green while they work, and only then."""
 
 import asyncio
-import os
+import fcntl
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from app import health
-from app.broken_parts import FILE_NAME, broken_parts, tell_broken_parts
+from app.broken_parts import FILE_NAME, BrokenPartsFile, broken_parts
 from app.config import Settings
 from app.core.redis import connect_redis
 from app.core.worker_signs import WORKERS_KEY
@@ -24,6 +26,7 @@ from app.schemas.health import Check, ReadyResponse
 from app.state import State
 from tests.utils.databases import new_database, run_sql
 from tests.utils.own_valkey import running_valkey
+from tests.utils.test_utils import wait_until
 
 
 @asynccontextmanager
@@ -172,9 +175,10 @@ async def test_those_who_ask_at_once_share_one_look(
 
 async def test_a_part_that_hive_run_calls_broken_is_named(settings: Settings, url: str, redis_url: str) -> None:
     async with state_on(settings, url, redis_url) as state:
-        tell_broken_parts(settings.data_dir, {"scheduler", "worker"})
+        file = BrokenPartsFile(settings.data_dir)
+        file.tell({"scheduler", "worker"})
         told = await checks_of(state)
-        tell_broken_parts(settings.data_dir, ())
+        file.tell(())
         told_then = await checks_of(state)
 
     assert (told["scheduler"].ok, told["worker"].ok, told["database"].ok) == (False, False, True)
@@ -182,13 +186,21 @@ async def test_a_part_that_hive_run_calls_broken_is_named(settings: Settings, ur
     assert "scheduler" not in told_then
 
 
-async def test_what_a_dead_hive_run_has_told_is_not_believed(tmp_path: Path) -> None:
-    tell_broken_parts(tmp_path, {"worker"})
-    told = tmp_path / FILE_NAME
-    assert broken_parts(tmp_path) == ["worker"]
-    gone = await asyncio.create_subprocess_exec("true")
-    await gone.wait()
+def test_what_a_dead_hive_run_has_told_is_not_believed(tmp_path: Path) -> None:
+    """However it died, and whatever process has its number now."""
+    tell = (
+        "import sys, time, pathlib; from app.broken_parts import BrokenPartsFile;"
+        "file = BrokenPartsFile(pathlib.Path(sys.argv[1])); file.tell({'relay'}); file.tell({'relay', 'worker'});"
+        "time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", tell, str(tmp_path)]) as teller:
+        wait_until(lambda: len(broken_parts(tmp_path)) == 2, what="what it tells")
+        with (tmp_path / FILE_NAME).open() as held_by_a_reader:
+            teller.kill()
+            teller.wait()
+            fcntl.flock(held_by_a_reader, fcntl.LOCK_SH)
+            assert broken_parts(tmp_path) == []
 
-    told.write_text(told.read_text().replace(str(os.getpid()), str(gone.pid)))
-
-    assert broken_parts(tmp_path) == []
+    assert (tmp_path / FILE_NAME).exists()
+    BrokenPartsFile(tmp_path).tell(())
+    assert not (tmp_path / FILE_NAME).exists()
