@@ -43,6 +43,14 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
+class Registration(StrEnum):
+    """Who may make an account for themselves."""
+
+    OPEN = "open"
+    INVITED = "invited"
+    CLOSED = "closed"
+
+
 class Settings(BaseSettings):
     """What can be set, with its default. `.env.example` explains each one."""
 
@@ -70,6 +78,7 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = None
     jwt_secret_key: SecretStr | None = None
     access_token_minutes: int = Field(default=15, ge=1, le=24 * 60)
+    registration: Registration | None = None
     require_if_match: bool = False
     max_sockets_per_user: int = Field(default=20, ge=1, le=10_000)
     requests_per_minute: int = Field(default=1200, ge=0, le=1_000_000)
@@ -106,6 +115,13 @@ class Settings(BaseSettings):
     @classmethod
     def _upper_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("registration")
+    @classmethod
+    def _possible_registration(cls, value: Registration | None) -> Registration | None:
+        if value is Registration.INVITED:
+            raise ValueError("there are no invitations yet; it can be open or closed")
+        return value
 
     @field_validator("redis_prefix")
     @classmethod
@@ -152,6 +168,11 @@ class Settings(BaseSettings):
     @property
     def is_production(self) -> bool:
         return self.environment is Environment.PRODUCTION
+
+    @property
+    def opens_until_first_admin(self) -> bool:
+        """Whether people may register as long as there is no admin who could make accounts for them."""
+        return self.registration is None and self.is_production
 
     @property
     def needs_embedded_postgres(self) -> bool:

@@ -7,7 +7,7 @@ from app.backing import Backing
 from app.causes.cause import Cause
 from app.causes.redis import BROKER, RESULTS
 from app.clocks import check_clocks
-from app.config import Settings, authority
+from app.config import Registration, Settings, authority
 from app.core.redis import connect_redis
 from app.database import Database
 from app.health import NotReady, check_readiness
@@ -26,6 +26,7 @@ async def examine(settings: Settings, backing: Backing, say: Callable[[str], Non
     say(f"address      {authority(settings.host, settings.port)}")
     say(f"metrics      {_metrics_place(settings)}")
     say(f"data         {settings.data_dir}")
+    say(f"registration {_registration(settings)}")
     say(f"PostgreSQL   {_place(backing.database_url, is_embedded=settings.needs_embedded_postgres)}")
     say(f"Redis        {_place(backing.redis_url, is_embedded=settings.needs_embedded_valkey)}")
     is_well = True
@@ -87,6 +88,12 @@ async def _check_parts(state: State) -> dict[str, Check]:
         return (await check_readiness(state, tells_causes=True)).checks
     except NotReady as error:
         return error.checks
+
+
+def _registration(settings: Settings) -> str:
+    if settings.opens_until_first_admin:
+        return "open until there is an admin, then closed"
+    return settings.registration or Registration.OPEN
 
 
 def _metrics_place(settings: Settings) -> str:

@@ -30,15 +30,21 @@ from app.schemas.auth import (
     UserRegister,
 )
 from app.schemas.user import UserResponse
+from app.services.registration import require_open_registration
 from app.services.session_service import HeldSession, refresh_session
 
 router = APIRouter(prefix="/auth", tags=["auth"], route_class=OnceRoute)
 oauth_router = APIRouter(prefix="/auth", tags=["auth"], route_class=OAuthRoute)
 
 
-@router.post("/register", status_code=status.HTTP_201_CREATED, responses=responses(409), dependencies=[OnceForNobody])
-async def register(body: UserRegister, users: UserServiceDep) -> RegisteredResponse:
-    """Make an account."""
+@router.post(
+    "/register", status_code=status.HTTP_201_CREATED, responses=responses(403, 409), dependencies=[OnceForNobody]
+)
+async def register(
+    body: UserRegister, users: UserServiceDep, database: DatabaseDep, settings: SettingsDep
+) -> RegisteredResponse:
+    """Make an account, where `REGISTRATION` lets strangers do that."""
+    await require_open_registration(database, settings)
     return RegisteredResponse(user=UserResponse.of(await users.register(body), online=()))
 
 

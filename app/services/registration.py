@@ -1,0 +1,31 @@
+"""Who may make an account for themselves."""
+
+from sqlalchemy import select
+
+from app.config import Registration, Settings
+from app.core.errors import Forbidden
+from app.database import Database
+from app.models import User
+
+
+class RegistrationClosed(Forbidden):
+    code = "registration_closed"
+
+    def __init__(self) -> None:
+        super().__init__("Nobody can register here; ask an admin for an account.")
+
+
+async def require_open_registration(database: Database, settings: Settings) -> None:
+    """Check it in a transaction of its own, so that no connection is held while the password is hashed.
+
+    Raises:
+        RegistrationClosed: strangers may not make accounts.
+    """
+    is_closed = settings.registration is Registration.CLOSED
+    if is_closed or (settings.opens_until_first_admin and await _has_admin(database)):
+        raise RegistrationClosed
+
+
+async def _has_admin(database: Database) -> bool:
+    async with database.unit_of_work() as session:
+        return bool(await session.scalar(select(select(User.id).where(User.is_admin, User.is_active).exists())))
