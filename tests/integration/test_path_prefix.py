@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 from urllib.parse import urljoin
 
@@ -21,7 +22,7 @@ from app.database import Database
 from app.main import build_state, create_app
 from app.models import User
 from tests.builders.tasks import create_task
-from tests.conftest import token_of
+from tests.conftest import ROOT, token_of
 from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.test_utils import problem, wait_until
 
@@ -43,6 +44,12 @@ def proxied(app: ASGIApp, *, prefix: str, takes_off: bool, root_path: str) -> AS
     return serve
 
 
+@cache
+def app_at(public_url: str | None) -> FastAPI:
+    """The application of that address, made once: FastAPI takes a while to see through its routes."""
+    return create_app(Settings(_env_file=ROOT / ".env.test", public_url=public_url))
+
+
 @asynccontextmanager
 async def below(
     prefix: str, settings: Settings, database: Database, redis_url: str, user: User, *, way: str
@@ -50,7 +57,7 @@ async def below(
     """A client that knows HIVE by its public address alone."""
     is_told = "root path" in way
     placed = settings if is_told else settings.model_copy(update={"public_url": SITE + prefix})
-    app = create_app(placed)
+    app = app_at(placed.public_url)
     app.state.hive = build_state(placed, database, redis_url=redis_url)
     served = proxied(app, prefix=prefix, takes_off="takes off" in way, root_path=prefix if is_told else "")
     headers = {"Authorization": f"Bearer {token_of(user, settings)}"}
