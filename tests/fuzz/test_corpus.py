@@ -31,7 +31,8 @@ DOCUMENT = create_app(Settings(_env_file=".env.test")).openapi()
 JSON = {"Content-Type": "application/json"}
 FORM = "application/x-www-form-urlencoded"
 HOLE = "the place of the value"
-ONE_IN = 3
+# In the short form a place gets one of so many values.
+ONE_IN = 8
 
 SOMEBODY = {"display_name": "Ada", "role": "Designer", "skills": ["analysis"]}
 EDIT = {
