@@ -22,7 +22,7 @@ unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos fuzz bench bench-compare lint types format migrate revision api worker relay scheduler doctor install lock clean FORCE
+.PHONY: help run test coverage chaos fuzz bench bench-compare lint types format migrate revision api worker relay scheduler doctor install lock clean FORCE
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ run: $(READY) ## Start the whole system: servers, migrations, API, relay, worker
 
 test: $(READY) $(GENERATOR_READY) ## Run every test on servers of its own (ARGS="-k name" goes on to pytest)
 	@exec $(BIN)/python scripts/run_tests.py $(ARGS)
+
+coverage: $(READY) $(GENERATOR_READY) ## Run every test and print the share of lines that they reach; it has to be 85 %
+	@exec $(BIN)/python scripts/run_tests.py --cov --cov-report=term $(ARGS)
 
 chaos: $(READY) ## Kill parts of a running system at full scale, and count what is lost (ARGS= goes on to pytest)
 	@exec $(BIN)/python -m pytest -m reliability --chaos -n0 -s $(ARGS)
