@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.addresses import address_key
 from app.core.errors import Forbidden, MalformedInput, Unauthorized
+from app.core.passwords import refuse_own_names
 from app.core.permissions import Actor
 from app.core.security import InvalidToken, hash_password, hash_secret, password_matches, read_token
 from app.database import Database
@@ -175,17 +176,23 @@ async def prove_change(
 
     Raises:
         CurrentPasswordRequired: they do, and it's missing.
+        PasswordNamesAccount: the new password is the account's own name or address.
         WrongPassword, TooManyAttempts: as `prove_password` does.
     """
     if not changes.names_credentials:
         return None
     async with database.unit_of_work() as session:
-        address = await session.scalar(select(User.email).where(User.id == actor.id))
-    is_respelled = bool(changes.current_password) and changes.email != address
-    if address is not None and not is_respelled and not changes.changes_credentials_of(address):
+        user = await session.scalar(select(User).where(User.id == actor.id))
+    if user is None:
+        raise WrongPassword
+    is_respelled = bool(changes.current_password) and changes.email != user.email
+    if not is_respelled and not changes.changes_credentials_of(user.email):
         return None
     if not changes.current_password:
         raise CurrentPasswordRequired
+    if changes.new_password:
+        addresses, names = changes.own_names_with(user)
+        refuse_own_names(changes.new_password, addresses=addresses, names=names)
     return await prove_password(database, actor, changes.current_password, new=changes.new_password, attempt=attempt)
 
 

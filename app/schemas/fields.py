@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, core_schema
 
+from app.core.passwords import MIN_PASSWORD_LENGTH, is_common
 from app.core.time_zones import Day, time_zone_names
 from app.schemas.texts import CLEAN, NAME, ONE_LINE, SEEN
 from app.search_words import MAX_WORD_LENGTH
@@ -190,6 +191,12 @@ def normalize_email(address: str) -> str:
     return found.ascii_email or found.normalized
 
 
+def _refuse_common(password: str) -> str:
+    if is_common(password):
+        raise PydanticCustomError("common_password", "This password is one of the most frequent ones.")
+    return password
+
+
 def name_in(address: str) -> str:
     """Make a display name from a normalized address: the part before the @.
 
@@ -213,7 +220,13 @@ Email = Annotated[
     AfterValidator(normalize_email),
     WithJsonSchema({"type": "string", "format": "email", "maxLength": 254}),
 ]
-Password = Annotated[str, StringConstraints(min_length=8, max_length=128), CLEAN]
+Password = Annotated[
+    str,
+    StringConstraints(min_length=MIN_PASSWORD_LENGTH, max_length=128),
+    CLEAN,
+    AfterValidator(_refuse_common),
+    Field(description="None of the most frequent ones, and not one's own name or address."),
+]
 DisplayName = Annotated[str, _at_most(LONGEST_NAME), NAME]
 Role = Annotated[str, _at_most(100), ONE_LINE]
 Skill = Annotated[str, _at_most(50), NAME]

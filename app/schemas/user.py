@@ -35,6 +35,12 @@ class UserUpdate(Strict):
     def new_password(self) -> str | None:
         return None if self.password is MISSING else self.password
 
+    def own_names_with(self, user: User) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The addresses and names that the account has and is to have."""
+        addresses = (user.email,) if self.email is MISSING else (user.email, self.email)
+        names = (user.display_name,) if self.display_name is MISSING else (user.display_name, self.display_name)
+        return addresses, names
+
     def changes_credentials_of(self, address: str) -> bool:
         """Whether the account of this address gets another one, or a password. Forms send the same address again."""
         is_other = self.email is not MISSING and address_key(self.email) != address_key(address)

@@ -4,6 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import PasswordProof, WrongPassword
+from app.core.passwords import refuse_own_names
 from app.core.permissions import Actor
 from app.core.security import hash_password
 from app.models import User
@@ -27,7 +28,12 @@ class UserService:
         self._precondition = precondition
 
     async def register(self, new: UserRegister, *, is_admin: bool = False) -> User:
-        """Raises 409 `email_taken` through the unique index, so that two at once can't both succeed."""
+        """Make an account. The unique index refuses a taken address with 409 `email_taken`, also of two at once.
+
+        Raises:
+            PasswordNamesAccount: the password is the account's own name or address.
+        """
+        refuse_own_names(new.password, addresses=(new.email,), names=(new.shown_name,))
         password_hash = await hash_password(new.password)
         user = User(
             email=new.email,

@@ -28,6 +28,8 @@ LAST_CALLS = (
 BEYOND_SCHEMAS = frozenset(
     {
         "current_password_required",  # One field asks for another.
+        "common_password",  # A list of thousands.
+        "password_names_account",  # It depends on other fields.
         "missing_for_grant",
         "idempotency_key_reused",  # It was free the first time.
         "invalid_cursor",  # Only a server makes cursors.

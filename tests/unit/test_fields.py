@@ -173,9 +173,9 @@ def test_a_text_is_a_text(name: str, value: object) -> None:
     assert refused(TEXTS[name][0], value) == "string_type"
 
 
-def test_a_password_is_kept_to_the_letter_and_has_eight() -> None:
-    assert read(fields.Password, "  eight  ") == "  eight  "
-    assert refused(fields.Password, "seven77").endswith("too_short")
+def test_a_password_is_kept_to_the_letter_and_has_ten() -> None:
+    assert read(fields.Password, "  is ten  ") == "  is ten  "
+    assert refused(fields.Password, "has nine!").endswith("too_short")
 
 
 @pytest.mark.parametrize("value", [0, 1, 1_000_000, 7.0])
