@@ -16,7 +16,7 @@ from tests.utils.test_utils import problem
 
 ADA = {"email": "ada.lovelace@example.org", "display_name": "Countess Lovelace"}
 REFUSED = {
-    "nine chars": "string_too_short",
+    "nine char": "string_too_short",
     "qwertyuiop": "common_password",
     "Password123": "common_password",
     "1234567890": "common_password",
