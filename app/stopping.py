@@ -4,9 +4,13 @@ A service manager signals all processes at once, and a terminal that closes may 
 impatience, so a process ends in good order after the second signal as after the first.
 """
 
-import asyncio
 import signal
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # Not while it runs: the keeper uses this too, and has to stay small.
+    import asyncio
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -22,7 +26,7 @@ def heeded_stop_signals() -> tuple[signal.Signals, ...]:
 
 def cancel_when_told(task: "asyncio.Task[None]") -> None:
     """Cancel the task on the first stop signal. Later ones don't disturb its ending."""
-    loop = asyncio.get_running_loop()
+    loop = task.get_loop()
     cancel = _once(task.cancel)
     for number in heeded_stop_signals():
         loop.add_signal_handler(number, cancel)

@@ -2,7 +2,7 @@
 
 A HIVE process connects to its socket and says which servers it needs; the open connection is its wish. The
 kernel closes the connection however that process ends, and with the last one the keeper stops the servers and
-goes too.
+goes too. Told to stop, it waits for that: the others who were told may need their servers to finish what they do.
 
 Both ways a message is one line of JSON: {"postgres": <folder of its programs>, "valkey": <path of its
 program>}, each of them or null, is answered by {"ready": true} or {"error": "<one sentence>"}.
@@ -30,6 +30,7 @@ from app.servers.postgres import Postgres
 from app.servers.process import Steps
 from app.servers.server import Server
 from app.servers.valkey import Valkey
+from app.stopping import heeded_stop_signals
 
 GRACE = 5.0  # seconds for the first client to come
 TICK = 0.02  # seconds between two looks at a server that starts or stops
@@ -56,9 +57,10 @@ class Keeper:
         self._selector = selectors.DefaultSelector()
         self._give_up_at: float | None = time.monotonic() + GRACE
         self._is_told_to_stop = False
+        self._has_noted_signal = False
 
     def run(self) -> None:
-        """Returns when no client is left, or on SIGTERM or SIGINT; the servers are down by then."""
+        """Returns when no client is left; the servers are down by then."""
         self._listen_to_signals()
         self._listener.settimeout(0)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -69,6 +71,7 @@ class Keeper:
     def _turn(self) -> None:
         for key, _ in self._selector.select(self._patience()):
             key.data()
+        self._note_stop_signal()
         for charge in self._charges.values():
             charge.proceed()
         for client in list(self._clients.values()):
@@ -76,11 +79,9 @@ class Keeper:
                 self._answer(client)
 
     def _is_done(self) -> bool:
-        if self._is_told_to_stop:
-            return True
-        if self._give_up_at is not None:
-            return time.monotonic() >= self._give_up_at
-        return not self._clients
+        if self._clients:
+            return False
+        return self._is_told_to_stop or self._give_up_at is None or time.monotonic() >= self._give_up_at
 
     def _patience(self) -> float | None:
         """Seconds to sleep when nothing happens; None is for ever."""
@@ -172,11 +173,16 @@ class Keeper:
         self._selector.register(woken, selectors.EVENT_READ, lambda: woken.recv(4096))
         self._waking = waking
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in heeded_stop_signals():
             signal.signal(number, self._stop_on_signal)
 
     def _stop_on_signal(self, *_: object) -> None:
         self._is_told_to_stop = True
+
+    def _note_stop_signal(self) -> None:
+        if self._is_told_to_stop and self._clients and not self._has_noted_signal:
+            self._has_noted_signal = True
+            self._log("Told to stop; the servers stay up for the programs that use them, and stop with the last one.")
 
 
 def goes_on(steps: Steps) -> bool:

@@ -21,6 +21,7 @@ from app.servers import identity
 from app.servers.folder import Folder
 from app.servers.identity import IdentityKind
 from app.servers.process import process_ids
+from app.stopping import STOP_SIGNALS
 from tests.utils.test_utils import wait_until
 
 CHECKOUT = Path(embedded.__file__).parents[1]
@@ -195,8 +196,7 @@ def test_nothing_outlives_a_client_that_is_killed_while_the_servers_start(machin
     assert machine.sql("SELECT 1") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_keeper_comes_back_with_the_data(machine: Machine, number: signal.Signals) -> None:
+def test_a_killed_keeper_comes_back_with_the_data(machine: Machine) -> None:
     machine.joined_client(*BOTH)
     machine.sql("CREATE TABLE kept AS SELECT 42 AS answer")
     with machine.redis() as valkey:
@@ -204,11 +204,30 @@ def test_a_killed_keeper_comes_back_with_the_data(machine: Machine, number: sign
     before = machine.processes
     (keeper,) = machine.keepers
 
-    os.kill(keeper, number)
+    os.kill(keeper, signal.SIGKILL)
 
     wait_until(lambda: not before & machine.processes, what="the servers to die with their keeper")
     wait_until(lambda: answers(lambda: machine.sql("SELECT answer FROM kept") == 42), what="PostgreSQL")
     wait_until(lambda: answers(lambda: has_answer(machine)), what="Valkey")
+
+
+def test_a_keeper_that_is_told_to_stop_stays_for_its_clients(machine: Machine) -> None:
+    client = machine.joined_client(*BOTH)
+    before = machine.processes
+    (keeper,) = machine.keepers
+
+    for number in STOP_SIGNALS:
+        os.kill(keeper, number)
+
+    wait_until(lambda: "Told to stop" in machine.folder.log("keeper").read_text(), what="the signals to be heeded")
+    assert machine.sql("SELECT 1") == 1
+    assert machine.redis().ping()
+    latecomer = machine.joined_client(*BOTH)
+    client.communicate()
+    assert machine.sql("SELECT 1") == 1
+    assert machine.processes & before >= {keeper, machine.postmaster}
+    latecomer.communicate()
+    assert not machine.processes
 
 
 def test_a_killed_server_is_started_again(machine: Machine) -> None:

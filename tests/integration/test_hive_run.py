@@ -7,18 +7,26 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import httpx2
 import pytest
 
+from app import embedded
+from app.database import Database
+from app.events.jobs import ask_for_job
+from app.models import JobName
 from tests.conftest import ROOT
 from tests.utils.databases import new_database
 from tests.utils.processes import HiveProcess, free_port, measured
-from tests.utils.test_utils import PATIENCE, wait_until
+from tests.utils.test_utils import PATIENCE, wait_until, wait_until_async
 
+JOB = JobName.RECOMPUTE_IMPACT_SCORE
+AT_A_LOCK = "SELECT true FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'hive worker%'"
 # As migrations/env.py has it, which only Alembic can import.
 LOCK_OF_MIGRATIONS = 4_183_001
 
@@ -139,6 +147,57 @@ def test_nothing_runs_ten_seconds_after_it_was_killed(system: System) -> None:
         hive.kill()
 
         system.until_gone()
+
+
+async def test_a_job_in_progress_is_finished_when_all_processes_are_told_to_stop(system: System) -> None:
+    """Also the keeper of the embedded servers, which the others need until they have finished."""
+    with system.run("run") as hive:
+        await asyncio.to_thread(hive.wait_for_output, f"HIVE is at {system.url}")
+        account = {"email": "ada@example.org", "password": "correct horse battery"}
+        user = httpx2.post(f"{system.url}/api/v1/auth/register", json=account, timeout=PATIENCE).json()["user"]
+        async with job_in_progress(system, user["id"]):
+            servers = [*system.processes("postgres"), *system.processes("valkey-server")]
+            for pid in set(system.processes()) - set(servers):
+                os.kill(pid, signal.SIGTERM)
+            keeper = system.folder / "log" / "keeper.log"
+            await asyncio.to_thread(wait_until, lambda: "Told to stop" in keeper.read_text(), what="the keeper to heed")
+        assert await asyncio.to_thread(hive.wait) == 0
+
+    assert system.processes() == []
+    async with connected(system) as connection:
+        jobs = await connection.fetch("SELECT state, attempts, sends FROM jobs WHERE name = $1", JOB)
+    assert [tuple(job) for job in jobs] == [("done", 1, 1)], hive.output
+
+
+@asynccontextmanager
+async def connected(system: System) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the embedded PostgreSQL of the system, for which it's up."""
+    servers = await asyncio.to_thread(embedded.join, system.folder, valkey=False, durable=False)
+    connection = await asyncpg.connect(servers.database_url)
+    yield connection
+    await connection.close()
+    await asyncio.to_thread(servers.leave)
+
+
+@asynccontextmanager
+async def job_in_progress(system: System, user_id: str) -> AsyncIterator[None]:
+    """The worker is at a job for as long as the block runs, for it waits for a row that is locked."""
+    async with connected(system) as locking:
+        lock = locking.transaction()
+        await lock.start()
+        await locking.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", UUID(user_id))
+        database = Database.connect(embedded.database_url(system.folder), application="test", pool_size=1)
+        async with database.unit_of_work() as session:
+            ask_for_job(session, JOB, user_id=user_id)
+        await database.close()
+
+        async def is_in_progress() -> bool:
+            # Within one transaction PostgreSQL shows what it showed the first time.
+            await locking.execute("SELECT pg_stat_clear_snapshot()")
+            return bool(await locking.fetchval(AT_A_LOCK))
+
+        await wait_until_async(is_in_progress, what="a worker that is at the job")
+        yield
 
 
 async def test_a_database_at_the_newest_revision_is_not_migrated_again(system: System, servers: str) -> None:
