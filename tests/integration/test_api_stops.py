@@ -41,7 +41,7 @@ async def test_requests_in_progress_end_with_their_answers(
             async def both_are_in_progress() -> bool:
                 # Within one transaction PostgreSQL shows what it showed the first time.
                 await locking.execute("SELECT pg_stat_clear_snapshot()")
-                return await locking.fetchval(IN_PROGRESS) == 2
+                return bool(await locking.fetchval(IN_PROGRESS) == 2)
 
             await wait_until_async(both_are_in_progress, what="the requests to be in progress")
             # As a service manager that signals all processes, and the main one once more.
