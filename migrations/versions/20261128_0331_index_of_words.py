@@ -22,8 +22,9 @@ depends_on: str | Sequence[str] | None = None
 
 BATCH = 500
 TEXTS = sa.text("SELECT id, title, description FROM tasks WHERE id > :after AND words IS NULL ORDER BY id LIMIT :batch")
-# What somebody else is changing is passed over, and what was changed meanwhile has other words. A job that looks for
-# tasks without words finds those.
+# What somebody else is changing is passed over, and so is what was changed since it was read: a job finds tasks without
+# words. A task that an old process changes after it was filled in here keeps its old words until the next revision,
+# which looks for such tasks.
 FILL = sa.text(
     "WITH given AS (SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:titles AS text[]), CAST(:descriptions AS text[]),"
     " CAST(:words AS text[])) AS given (id, title, description, words)),"

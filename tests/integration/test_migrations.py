@@ -129,6 +129,17 @@ async def test_tasks_that_were_there_get_the_words_they_are_found_by(url: str) -
     assert str(await run_sql(url, indexes)).count("USING gin (words)") == 1
 
 
+async def test_tasks_that_an_old_process_changed_meanwhile_get_their_words_anew(url: str) -> None:
+    await asyncio.to_thread(migrate_database, url)
+    await fill(url)
+    await asyncio.to_thread(command.downgrade, alembic_config(url), "0021")
+    await run_sql(url, "UPDATE tasks SET title = 'Given back', version = version + 1 WHERE title = 'Kept'")
+
+    await asyncio.to_thread(migrate_database, url)
+
+    assert await run_sql(url, "SELECT array_agg(title) FROM tasks WHERE words IS NULL") == ["Given back"]
+
+
 def test_the_newest_revision_is_the_one_that_alembic_names() -> None:
     assert [newest_revision()] == ScriptDirectory.from_config(alembic_config()).get_heads()
 

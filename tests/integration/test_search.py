@@ -265,6 +265,65 @@ async def test_a_task_that_something_else_wrote_is_found_after_the_job(
     assert (await signed_in.get(f"/tasks/{task.id}")).json() == before
 
 
+OF_OLD_PROCESS = "UPDATE tasks SET title = 'Tulpen', description = '', version = version + 1 WHERE id = :id"
+
+
+async def test_texts_that_an_old_process_changes_are_found_after_the_job(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User
+) -> None:
+    task = await create_task(session, owner=user, title="Rosen gießen")
+    other = await create_task(session, owner=user, title="Farne gießen")
+
+    await session.execute(text(OF_OLD_PROCESS), {"id": task.id})
+    await session.commit()
+
+    unindexed = await session.scalars(text("SELECT id FROM tasks WHERE words IS NULL"))
+    assert unindexed.all() == [task.id]
+    await index_tasks(session)
+    assert await find(signed_in, "tulp") == ["Tulpen"]
+    assert await find(signed_in, "giessen") == [other.title]
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        # The words are set, and stay the same.
+        ("UPDATE tasks SET title = 'ROSES', words = '''roses'''", "'roses'"),
+        ("UPDATE tasks SET title = 'Ferns', words = '''ferns'''", "'ferns'"),
+        # They are taken away, so that they are made anew.
+        ("UPDATE tasks SET title = 'Ferns', words = NULL", None),
+        ("UPDATE tasks SET words = NULL", None),
+        # No text is changed.
+        ("UPDATE tasks SET title = title, description = description", "'roses'"),
+        ("UPDATE tasks SET status = 'available'", "'roses'"),
+        ("UPDATE tasks SET title = 'ROSES'", None),
+        ("UPDATE tasks SET description = 'In pots'", None),
+    ],
+)
+async def test_words_are_forgotten_when_texts_change_and_nothing_is_said_of_words(
+    session: AsyncSession, user: User, statement: str, words: str | None
+) -> None:
+    await create_task(session, owner=user, title="Roses")
+
+    await session.execute(text(statement))
+
+    assert await session.scalar(text("SELECT words::text FROM tasks")) == words
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PATCH", "/tasks/{id}"), ("PUT", "/tasks/{id}"), ("PATCH", "/tasks/{id}?")]
+)
+async def test_a_task_is_found_at_once_when_its_words_stay_the_same(
+    signed_in: httpx2.AsyncClient, method: str, path: str
+) -> None:
+    task = (await signed_in.post("/tasks", json={"title": "Water roses"})).json()
+
+    for title in ("water ROSES!", "Roses: water"):
+        answer = await signed_in.request(method, filled(path, task["id"]), json={"title": title})
+        assert answer.status_code == 200, answer.text
+        assert await find(signed_in, "rose") == [title]
+
+
 @pytest.mark.parametrize("query", ["", " ", "\u3000", "\u200b", "\u00ad"])
 async def test_a_search_that_is_empty_is_no_filter(signed_in: httpx2.AsyncClient, query: str) -> None:
     for title in ("Roses", "Orchids"):
