@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -104,6 +105,33 @@ async def test_a_request_with_a_token_leaves_the_ticket_unused(
     ticket = await ticket_of(signed_in)
     assert (await open_stream(signed_in, ticket)).status_code == 200
 
+    assert (await open_stream(client, ticket)).status_code == 200
+
+
+async def test_a_request_that_is_refused_leaves_the_ticket_unused(
+    app: FastAPI,
+    client: httpx2.AsyncClient,
+    client_with: ClientWith,
+    session: AsyncSession,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticket = await ticket_of(await client_with(await create_token(session, user, scopes=[Scope.EVENTS_READ])))
+
+    async def refused(status: int, **parameters: str) -> None:
+        assert problem(await client.get("/events/stream", params=parameters | {"ticket": ticket}), status)
+        assert await session.scalar(select(EventTicket.hash)) == hash_secret(ticket)
+
+    await refused(422, after="none")
+    await refused(422, nothing="1")
+    with monkeypatch.context() as patch:
+        patch.setattr(app.state.hive.sockets.seats, "_most", 0)
+        await refused(429)
+    await session.execute(update(ApiToken).values(scopes=[Scope.TASKS_READ]))
+    await session.commit()
+    await refused(403)
+    await session.execute(update(ApiToken).values(scopes=[Scope.EVENTS_READ]))
+    await session.commit()
     assert (await open_stream(client, ticket)).status_code == 200
 
 
