@@ -23,8 +23,9 @@ from app.api.prefix import PathPrefix
 from app.api.problems import EVERY_ROUTE, install_problem_handlers
 from app.api.quick_reads import QUICK_READS
 from app.api.quick_writes import QUICK_WRITES
+from app.api.refused_start import RefusedStart
 from app.backing import join_backing
-from app.config import Settings, load_settings
+from app.config import ConfigurationError, Settings, load_settings
 from app.core.auth import SignedIn
 from app.core.logging import configure_logging
 from app.core.permissions import Actor
@@ -34,6 +35,7 @@ from app.core.sign_ins import SignIns
 from app.core.worker_signs import count_workers
 from app.database import Database
 from app.dependencies import StrictParameters
+from app.embedded import EmbeddedError
 from app.events.backlog import BacklogPage, LogPosition, read_backlog
 from app.events.filters import EventFilter
 from app.events.stream import EventStream
@@ -122,6 +124,7 @@ def create_app(settings: Settings) -> FastAPI:
         allow_headers=["*"],
         expose_headers=EXPOSED_HEADERS,
     )
+    app.add_middleware(RefusedStart)
     return app
 
 
@@ -129,9 +132,13 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     configure_logging(settings, "api")
-    backing = await asyncio.to_thread(join_backing, settings)
-    if app.state.checks_servers:
-        await refuse_unusable(settings, backing)
+    try:
+        backing = await asyncio.to_thread(join_backing, settings)
+        if app.state.checks_servers:
+            await refuse_unusable(settings, backing)
+    except (ConfigurationError, EmbeddedError) as error:
+        app.state.refusal = f"hive: {error}"
+        raise
     async with AsyncExitStack() as stack:
         redis = connect_redis(backing.redis_url, prefix=settings.redis_prefix)
         stack.push_async_callback(redis.aclose)
@@ -265,5 +272,9 @@ def _application() -> FastAPI:
 def __getattr__(name: str) -> FastAPI:
     # `uvicorn app.main:app` finds its application here, and importing the module alone reads no settings.
     if name == "app":
-        return _application()
+        try:
+            return _application()
+        except ConfigurationError as error:
+            # The stack would be that of the server's own import.
+            raise SystemExit(f"hive: {error}") from error
     raise AttributeError(name)

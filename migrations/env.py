@@ -12,13 +12,16 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from app.backing import join_backing
+from app.causes.postgres import is_unmigrated, known_why_postgres
 from app.config import ConfigurationError, load_settings
 from app.core.encoding import require_utf8
 from app.core.logging import configure_logging
 from app.database import create_engine
 from app.embedded import EmbeddedError
+from app.migrate import DATABASE_FAILURES
 from app.models import Base
 from app.models.base import Vocabulary
+from app.server_checks import why_database_unusable
 
 # Any number will do, as long as it's the same in every process and nothing else uses it.
 MIGRATION_LOCK = 4_183_001
@@ -67,8 +70,9 @@ def run_migrations(connection: Connection) -> None:
 
 async def run_async_migrations(url: str) -> None:
     engine = create_engine(url, application="migrate", answer_seconds=None)
-    async with engine.connect() as connection:
-        await connection.run_sync(run_migrations)
+    with one_sentence():
+        async with engine.connect() as connection:
+            await connection.run_sync(run_migrations)
     await engine.dispose()
 
 
@@ -79,6 +83,12 @@ def one_sentence() -> Iterator[None]:
         yield
     except (ConfigurationError, EmbeddedError) as error:
         raise CommandError(str(error)) from error
+    except DATABASE_FAILURES as error:
+        # A table that a revision misses is not missing because nobody has migrated.
+        cause = None if is_unmigrated(error) else known_why_postgres(error)
+        if cause is None:
+            raise
+        raise CommandError(cause.sentence) from error
 
 
 def run_migrations_offline() -> None:
@@ -96,7 +106,11 @@ def database_url() -> str:
     with one_sentence():
         settings = load_settings()
         configure_logging(settings, "migrate")
-        return join_backing(settings).database_url
+        url = join_backing(settings).database_url
+    # `hive migrate`, which gives the address, has done it before.
+    if (cause := asyncio.run(why_database_unusable(url))) is not None:
+        raise CommandError(cause.sentence)
+    return url
 
 
 if context.is_offline_mode():
