@@ -18,10 +18,12 @@ from app.services import UserService
 from app.services.hand_over import hand_over_batch
 
 
-async def create_account(database_url: str, *, email: str, name: str, password: str, is_admin: bool) -> None:
+async def create_account(
+    database_url: str, *, email: str, name: str, password: str, is_admin: bool, time_zone: str = "UTC"
+) -> None:
     """Raises ValueError with a sentence when the account can't be made."""
     async with _connected(database_url, application="user create") as database:
-        new = UserRegister(email=email, display_name=name or None, password=password)
+        new = UserRegister(email=email, display_name=name or None, password=password, time_zone=time_zone)
         async with database.unit_of_work() as session:
             await UserService(session).register(new, is_admin=is_admin)
 

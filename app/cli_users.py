@@ -18,6 +18,9 @@ user_app = typer.Typer(help="Accounts.", no_args_is_help=True)
 def create_user(
     email: Annotated[str, typer.Argument(help="The address to sign in with.")],
     name: Annotated[str, typer.Option(help="The name that others see; the part before the @ unless given.")] = "",
+    time_zone: Annotated[
+        str, typer.Option(help="Where they are, for due days and mails, such as Europe/Berlin.")
+    ] = "UTC",
     admin: Annotated[bool, typer.Option("--admin", help="May do everything.")] = False,  # noqa: FBT002  # typer's flags.
 ) -> None:
     """Make an account. The password is asked for, or read from standard input."""
@@ -28,7 +31,16 @@ def create_user(
         backing = join_backing(settings)
         password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
         try:
-            asyncio.run(create_account(backing.database_url, email=email, name=name, password=password, is_admin=admin))
+            asyncio.run(
+                create_account(
+                    backing.database_url,
+                    email=email,
+                    name=name,
+                    password=password,
+                    is_admin=admin,
+                    time_zone=time_zone,
+                )
+            )
         except ValueError as error:
             raise CommandError(str(error)) from error
     typer.echo(f"Created {'admin' if admin else 'user'} {email}.")

@@ -106,7 +106,9 @@ def test_the_whole_system_runs_heals_and_ends(system: System) -> None:
         assert set(ready["checks"]) == {"database", "redis", "migrations", "worker", "relay"}  # type: ignore[call-overload]
 
         # An account made on the command line is one of the same system.
-        made = system.command("user", "create", "root@example.org", "--admin", text="correct horse battery\n")
+        made = system.command(
+            "user", "create", "root@example.org", "--admin", "--time-zone", "Asia/Tokyo", text="correct horse battery\n"
+        )
         assert made.returncode == 0, made.stderr
         assert "Created admin root@example.org" in made.stdout
         again = system.command("user", "create", "root@example.org", text="correct horse battery\n")
