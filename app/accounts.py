@@ -16,6 +16,7 @@ from app.schemas.auth import UserRegister
 from app.schemas.fields import normalize_email
 from app.services import UserService
 from app.services.hand_over import hand_over_batch
+from app.services.notifier import Notifier
 
 
 async def create_account(
@@ -28,8 +29,10 @@ async def create_account(
             await UserService(session).register(new, is_admin=is_admin)
 
 
-async def hand_over_tasks(database_url: str, *, old: str, new: str, with_agents: bool) -> int:
+async def hand_over_tasks(database_url: str, *, old: str, new: str, with_agents: bool, sends_mail: bool = False) -> int:
     """Hand all tasks of an account over to another one, and return how many. Each account is an address or an id.
+
+    The new owner is notified once, and by mail as well if this HIVE `sends_mail`.
 
     Raises ValueError with a sentence when that can't be done. What was handed over until then stays so.
     """
@@ -44,6 +47,8 @@ async def hand_over_tasks(database_url: str, *, old: str, new: str, with_agents:
         while True:
             async with database.unit_of_work() as session:
                 handed_over = await hand_over_batch(session, owners=owners, new_owner=receiver.id)
+                if handed_over and count == 0:
+                    await Notifier(session, sends_mail=sends_mail).tell_of_hand_over(receiver.id)
             if handed_over is None:
                 return count
             count += handed_over

@@ -56,9 +56,11 @@ def hand_over(
     from app.accounts import hand_over_tasks  # noqa: PLC0415
 
     with one_sentence():
-        url = join_backing(load_settings()).database_url
+        settings = load_settings()
+        url = join_backing(settings).database_url
+        sends_mail = settings.smtp_url is not None
         try:
-            count = asyncio.run(hand_over_tasks(url, old=old, new=new, with_agents=agents))
+            count = asyncio.run(hand_over_tasks(url, old=old, new=new, with_agents=agents, sends_mail=sends_mail))
         except ValueError as error:
             raise CommandError(str(error)) from error
     typer.echo(f"Handed over {count} {'task' if count == 1 else 'tasks'} from {old} to {new}.")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from uuid import UUID
 
+from app.core.permissions import SYSTEM
 from app.events.types import (
     ChatMessage,
     EventData,
@@ -32,6 +33,8 @@ def notices_of(event: EventData, *, actor_id: UUID, owner_id: UUID) -> Notices:
         found = {owner_id: NotificationKind.RELEASED, event.previous_assignee_id: NotificationKind.UNASSIGNED}
     elif isinstance(event, TaskLeaseExpired):
         found = {owner_id: NotificationKind.RELEASED}
+    elif isinstance(event, TaskUpdated):
+        found = _of_edit(event, actor_id=actor_id)
     elif isinstance(event, TaskStatusChanged):
         found = _of_step(event, owner_id=owner_id)
     return {person: kind for person, kind in found.items() if person is not None and person != actor_id}
@@ -44,6 +47,14 @@ def _of_assignment(event: TaskAssigned, *, actor_id: UUID, owner_id: UUID) -> di
         event.previous_assignee_id: NotificationKind.UNASSIGNED,
         event.assignee_id: NotificationKind.ASSIGNED,
     }
+
+
+def _of_edit(event: TaskUpdated, *, actor_id: UUID) -> dict[UUID | None, NotificationKind]:
+    new_owner = event.changed.get("owner_id")
+    # The system hands over all tasks of an account, which is told once for all.
+    if new_owner is None or actor_id == SYSTEM.id:
+        return {}
+    return {UUID(str(new_owner)): NotificationKind.HANDED_OVER}
 
 
 def _of_step(event: TaskStatusChanged, *, owner_id: UUID) -> dict[UUID | None, NotificationKind]:

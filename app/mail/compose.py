@@ -20,8 +20,15 @@ _HEADLINES = {
     NotificationKind.COMPLETED: "{actor} completed your task",
     NotificationKind.REOPENED: "{actor} reopened a task of yours",
     NotificationKind.RELEASED: "{actor} gave your task back",
+    NotificationKind.HANDED_OVER: "{actor} handed a task over to you",
     NotificationKind.DUE_IN_A_DAY: "Due in a day",
     NotificationKind.DUE_IN_AN_HOUR: "Due in an hour",
+}
+
+# Where it's about no task.
+_HEADLINES_WITHOUT_TASK = {
+    NotificationKind.MENTIONED: "{actor} mentioned you in the chat",
+    NotificationKind.HANDED_OVER: "All tasks of an account were handed over to you",
 }
 
 _TEMPLATES = Environment(
@@ -39,8 +46,8 @@ _TEMPLATES = Environment(
 class NotificationMail:
     """What is to be told, and to whom.
 
-    `actor_name` is None where nobody did it, or nobody knows who. A mention in the chat is about no task, so that
-    its title and id are None. `link` comes from `task_link`, `message_id` from `message_id_of`.
+    `actor_name` is None where nobody did it, or nobody knows who. A mention in the chat and the hand-over of an account
+    are about no task, so that title and id are None. `link` comes from `task_link`, `message_id` from `message_id_of`.
     """
 
     kind: NotificationKind
@@ -92,9 +99,8 @@ def message_id_of(settings: Settings, notification_id: UUID) -> str:
 
 def _headline(notification: NotificationMail) -> str:
     actor = one_line(notification.actor_name or "") or "Somebody"
-    headline = _HEADLINES[notification.kind].format(actor=actor)
-    is_in_chat = notification.kind is NotificationKind.MENTIONED and notification.task_title is None
-    return f"{headline} in the chat" if is_in_chat else headline
+    without_task = _HEADLINES_WITHOUT_TASK if notification.task_title is None else {}
+    return without_task.get(notification.kind, _HEADLINES[notification.kind]).format(actor=actor)
 
 
 def _moment(moment: datetime | None, time_zone: str) -> str | None:

@@ -18,6 +18,7 @@ class NotificationKind(StrEnum):
     COMPLETED = "completed"  # A task that they own is completed.
     REOPENED = "reopened"  # A task that they own or had completed is open again.
     RELEASED = "released"  # Somebody gave back a task that they own.
+    HANDED_OVER = "handed_over"  # They own a task that somebody else owned, or all tasks of an account.
     DUE_IN_A_DAY = "due_in_a_day"
     DUE_IN_AN_HOUR = "due_in_an_hour"
 
@@ -29,7 +30,7 @@ class Notification(Identified, Base):
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
     kind: Mapped[NotificationKind] = mapped_column(Vocabulary(NotificationKind))
-    # Null for a mention in the chat.
+    # Null for a mention in the chat, and for all tasks of an account.
     task_id: Mapped[UUID | None]
     task_title: Mapped[str | None]
     # Who did it, and the event that tells of it; null for a reminder, which nobody did.

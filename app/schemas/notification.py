@@ -12,7 +12,10 @@ class NotificationListQuery(PageQuery):
 
 
 class NotificationResponse(Sent):
-    """`task_id` is null for a mention in the chat, `actor_id` for a reminder, which has `due_at` instead."""
+    """`task_id` is null for a mention in the chat and for all tasks of an account.
+
+    `actor_id` is null for a reminder, which has `due_at` instead.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 

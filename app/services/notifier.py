@@ -87,6 +87,12 @@ class Notifier:
                 )
                 await self._tell(user, notice, by=Actor(event.actor_id, type=ActorType(event.actor_type)))
 
+    async def tell_of_hand_over(self, new_owner: UUID) -> None:
+        """Notify who has been given all tasks of an account, once for all of them."""
+        for user in await self._active([new_owner]):
+            notice = Notice(user.id, NotificationKind.HANDED_OVER, task_id=None, task_title=None, actor_id=SYSTEM.id)
+            await self._tell(user, notice, by=SYSTEM)
+
     async def remind_of_due_tasks(self) -> bool:
         """Remind owners and holders of what is due in a day or in an hour; whether there may be more."""
         reminders = await self._reminders()

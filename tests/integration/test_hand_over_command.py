@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts import hand_over_tasks
 from app.core.permissions import SYSTEM
 from app.database import Database
-from app.models import Event, Task, TaskStatus, User
+from app.models import Event, EventType, Job, Notification, NotificationKind, Task, TaskStatus, User
 from app.services import hand_over
 from tests.builders.agents import create_agent
 from tests.builders.tasks import create_task
 from tests.builders.users import create_user
 from tests.utils.test_utils import PATIENCE, events_of
 
+Kind = NotificationKind
 pytestmark = pytest.mark.committed
 
 
@@ -63,8 +64,14 @@ async def test_an_interrupted_hand_over_goes_on_and_doubles_nothing(
     counts = [await hand_over_tasks(database_url, old=old.email, new=user.email, with_agents=False) for _ in range(2)]
 
     assert counts == [3, 0]
+    # Once for all, and not for the run that found nothing left.
+    [told] = await session.scalars(select(Notification))
+    assert (told.user_id, told.kind, told.task_id, told.actor_id) == (user.id, Kind.HANDED_OVER, None, SYSTEM.id)
+    [event] = await session.scalars(select(Event).where(Event.type == EventType.NOTIFICATION_CREATED))
+    assert (event.audience, event.data["kind"], event.data["task_id"]) == ([user.id], "handed_over", None)
+    assert await session.scalar(select(func.count()).select_from(Job)) == 0
     assert (await owned_by(session, old), await owned_by(session, user)) == (0, 5)
-    assert await session.scalar(select(func.count()).select_from(Event)) == 5
+    assert await session.scalar(select(func.count()).where(Event.type == EventType.TASK_UPDATED)) == 5
 
 
 async def test_agents_keep_their_tasks_unless_they_are_named_too(

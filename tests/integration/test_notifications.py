@@ -70,6 +70,26 @@ async def test_an_assignee_is_notified_once_and_reads_it_alone(
         assert problem(answer, 404)["code"] == "notification_not_found"
 
 
+async def test_a_new_owner_is_notified(
+    signed_in: httpx2.AsyncClient,
+    signed_in_other: httpx2.AsyncClient,
+    session: AsyncSession,
+    user: User,
+    other_user: User,
+) -> None:
+    """Of a draft as well, which they can see from then on."""
+    task = await create_task(session, owner=user, status=TaskStatus.DRAFT)
+    await signed_in.patch(f"/tasks/{task.id}", json={"owner_id": str(other_user.id)})
+
+    assert await do_notify_jobs(session) == 1
+
+    assert await told(session) == [(other_user.id, NotificationKind.HANDED_OVER)]
+    [seen] = (await signed_in_other.get("/notifications")).json()
+    assert (seen["kind"], seen["task_id"], seen["actor_id"]) == ("handed_over", str(task.id), str(user.id))
+    [event] = await personal_events(session)
+    assert (event.audience, event.data["kind"]) == ([other_user.id], "handed_over")
+
+
 async def test_marking_as_read_is_told_to_ones_other_devices(
     signed_in_other: httpx2.AsyncClient, session: AsyncSession, user: User, other_user: User
 ) -> None:

@@ -60,6 +60,7 @@ HEADLINES = {
     NotificationKind.COMPLETED: "Ada completed your task",
     NotificationKind.REOPENED: "Ada reopened a task of yours",
     NotificationKind.RELEASED: "Ada gave your task back",
+    NotificationKind.HANDED_OVER: "Ada handed a task over to you",
     NotificationKind.DUE_IN_A_DAY: "Due in a day",
     NotificationKind.DUE_IN_AN_HOUR: "Due in an hour",
 }
@@ -162,6 +163,14 @@ def test_a_mention_in_the_chat_is_about_no_task() -> None:
     assert mail.subject == "Ada mentioned you in the chat"
     assert mail.text == "Hello Grace,\n\nAda mentioned you in the chat.\n\nHIVE wrote this by itself.\n"
     assert "None" not in mail.html
+
+
+def test_all_tasks_of_an_account_are_no_task() -> None:
+    handed_over = replace(
+        ASSIGNED, kind=NotificationKind.HANDED_OVER, actor_name=None, task_title=None, task_id=None, link=None
+    )
+
+    assert compose(handed_over).subject == "All tasks of an account were handed over to you"
 
 
 @pytest.mark.parametrize("field", ["task_title", "actor_name", "recipient_name"])

@@ -4,6 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from app.core.permissions import SYSTEM
 from app.events.notices import MOST_MENTIONS, mentions_in, notices_of, text_with_mentions
 from app.events.types import (
     ChatMessage,
@@ -61,6 +62,9 @@ CASES = [
     ("the holder steps back", GIVES_BACK, HOLDER, {OWNER: Kind.RELEASED}),
     ("somebody starts it", step(AVAILABLE, IN_PROGRESS, holder=HOLDER, before=None), HOLDER, {OWNER: Kind.CLAIMED}),
     ("it's published", step(DRAFT, AVAILABLE, holder=None, before=None), OWNER, {}),
+    ("it's handed over", TaskUpdated(changed={"owner_id": str(HOLDER)}), EARLIER, {HOLDER: Kind.HANDED_OVER}),
+    ("an admin takes it over", TaskUpdated(changed={"owner_id": str(ADMIN)}), ADMIN, {}),
+    ("all of an account are handed over", TaskUpdated(changed={"owner_id": str(HOLDER)}), SYSTEM.id, {}),
     ("it's edited", TaskUpdated(changed={"title": "Roses"}), ADMIN, {}),
 ]
 
