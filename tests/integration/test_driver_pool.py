@@ -60,7 +60,7 @@ async def test_a_connection_serves_one_after_the_other(make: MakePool) -> None:
 async def test_a_connection_that_the_server_has_closed_meets_nobody(make: MakePool, database_url: str) -> None:
     pool = make()
     before = await backend(pool)
-    await run_sql(database_url, f"SELECT pg_terminate_backend({before})")
+    await run_sql(database_url, f"SELECT pg_terminate_backend({before}, 90000)")
     ((_, idle),) = pool._idle._waiting
 
     async def is_noticed() -> bool:
@@ -78,7 +78,7 @@ async def test_what_the_server_closed_while_the_loop_stood_still_meets_nobody(
     pool = make(size=size, stands_still=True)
     before = set(await asyncio.gather(*(backend(pool) for _ in range(size))))
     assert await backend(pool) in before
-    ended = f"SELECT count(pg_terminate_backend(pid, 5000)) FROM unnest(ARRAY{sorted(before)}) AS pid"
+    ended = f"SELECT count(pg_terminate_backend(pid, 90000)) FROM unnest(ARRAY{sorted(before)}) AS pid"
 
     with ThreadPoolExecutor() as threads:
         # The loop waits for the thread, and reads nothing meanwhile.
@@ -182,7 +182,7 @@ async def test_a_connection_that_is_lost_while_it_is_used_is_a_503(
             async with opened() as session:
                 connection = await session._connected()
                 mine = await connection.fetchval(MY_ID)
-                await run_sql(database_url, f"SELECT pg_terminate_backend({mine})")
+                await run_sql(database_url, f"SELECT pg_terminate_backend({mine}, 90000)")
                 await connection.execute("SELECT 1")
 
         assert (raised.value.status_code, raised.value.error_code) == (503, "database_unavailable")

@@ -18,8 +18,7 @@ from app.revisions import is_at_newest_revision
 from tests.conftest import ROOT
 from tests.utils.databases import run_sql
 from tests.utils.processes import free_port
-
-pytestmark = pytest.mark.timeout(120)
+from tests.utils.test_utils import PATIENCE
 
 ENCODINGS = ["SQL_ASCII", "LATIN1"]
 
@@ -65,7 +64,7 @@ def run(command: list[str], url: str, redis_url: str, folder: str) -> "subproces
         input="a long enough password\n",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -66,7 +66,6 @@ def program(running_system: RunningSystem, tmp_path: Path) -> Path:
 
 
 @pytest.mark.committed
-@pytest.mark.timeout(120)
 async def test_a_generated_client_changes_what_it_names_and_no_more(
     program: Path, running_system: RunningSystem, session: AsyncSession, settings: Settings, user: User
 ) -> None:

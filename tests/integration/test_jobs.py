@@ -174,7 +174,7 @@ async def test_a_workers_database_that_was_restarted_meanwhile_is_found_again(
     database_url: str, session: AsyncSession, *, is_quick: bool
 ) -> None:
     """A worker's loop stands still between jobs, and sees only with the next one that its connection is gone."""
-    ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'hive gone%'"
+    ours = "SELECT pg_terminate_backend(pid, 90000) FROM pg_stat_activity WHERE application_name LIKE 'hive gone%'"
 
     def work_twice(kill: Callable[[], None]) -> list[object]:
         database = Database.connect(database_url, application="gone", pool_size=1, stands_still=True)
@@ -196,7 +196,7 @@ async def test_a_workers_database_that_was_restarted_meanwhile_is_found_again(
 
     loop = asyncio.get_running_loop()
     answers = await asyncio.to_thread(
-        work_twice, lambda: asyncio.run_coroutine_threadsafe(kill_connection(), loop).result(10)
+        work_twice, lambda: asyncio.run_coroutine_threadsafe(kill_connection(), loop).result(PATIENCE)
     )
 
     assert answers == [1, 1]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.utils.test_utils import PATIENCE
 
 INTERPRETER = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]  # It is not documented, and venv relies on it.
 
@@ -22,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 def make(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
     return subprocess.run(
-        ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 

@@ -221,7 +221,7 @@ async def test_a_script_refuses_arguments_and_migrates_nothing(url: str, script:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url}
 
     done = await asyncio.to_thread(
-        lambda: subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        lambda: subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     )
 
     assert (done.returncode, done.stdout) == (2, "")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.utils.processes import free_port
+from tests.utils.test_utils import PATIENCE
 
 ALEMBIC = ["-m", "alembic", "upgrade", "head"]
 UVICORN = ["-m", "uvicorn", "app.main:app"]
@@ -23,7 +24,7 @@ def ended(command: list[str], environment: dict[str, str]) -> "subprocess.Comple
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -24,7 +24,7 @@ from app.models import User
 from tests.builders.tasks import create_task
 from tests.conftest import ROOT, token_of
 from tests.utils.processes import HiveProcess, answers, free_port
-from tests.utils.test_utils import problem, wait_until
+from tests.utils.test_utils import PATIENCE, problem, wait_until
 
 SITE = "https://example.org"
 LeadOn = Callable[[str], str]
@@ -204,14 +204,14 @@ async def test_sockets_are_below_the_path_too(
     arguments = [str(port) if each == "PORT" else each for each in command]
     with HiveProcess(arguments, hive_environment | environment | {"PORT": str(port)}) as api:
         here = f"127.0.0.1:{port}"
-        wait_until(lambda: answers(f"http://{here}/health", api), timeout=30, what="the API")
+        wait_until(lambda: answers(f"http://{here}/health", api), what="the API")
         async with httpx2.AsyncClient() as client:
             assert (await client.get(f"http://{here}/hive/health")).status_code == 200
         # A proxy may name HIVE otherwise than the page does.
         options: dict[str, Any] = {"origin": SITE} if environment else {}
         for path in ("/hive/ws", "/hive/api/v1/ws", "/ws"):
             url = f"ws://{here}{path}?token={token_of(user, settings)}"
-            async with connect(url, proxy=None, **options) as socket, asyncio.timeout(20):
+            async with connect(url, proxy=None, **options) as socket, asyncio.timeout(PATIENCE):
                 await socket.send('{"type": "ping"}')
                 while json.loads(await socket.recv())["type"] != "pong":
                     pass

@@ -81,12 +81,12 @@ def give_up(connection: AbstractConnection) -> None:
 async def test_a_subscription_that_the_kernel_gave_up_is_a_failure(redis: PrefixedRedis) -> None:
     async with redis.pubsub() as subscription:
         await subscription.subscribe("channel")
-        await subscription.get_message(timeout=5)
+        await subscription.get_message(timeout=PATIENCE)
         assert subscription.connection is not None
         give_up(subscription.connection)
 
         with pytest.raises(REDIS_FAILURES):
-            await subscription.get_message(timeout=5)
+            await subscription.get_message(timeout=PATIENCE)
 
 
 async def test_a_pool_hands_out_no_connection_that_was_given_up(redis: PrefixedRedis) -> None:

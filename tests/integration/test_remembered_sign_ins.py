@@ -217,7 +217,7 @@ async def test_another_connection_is_a_new_beginning(
     """A database that was restored under another name can take the name of this one, between two looks."""
     client = await client_as(user)
     await client.get(PATH)
-    await execute(engine, "SELECT pg_terminate_backend(:backend)", backend=watch._backend)
+    await execute(engine, "SELECT pg_terminate_backend(:backend, 90000)", backend=watch._backend)
     # Whether the first look still meets the old connection is for the kernel to say.
     await watch.look()
     await watch.look()

@@ -208,7 +208,7 @@ async def test_connections_that_the_server_ended_cost_nobody_an_answer(
     await asyncio.gather(*(elsewhere.client.get("/tasks") for _ in range(4)))
     ended = await session.scalars(
         text(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 90000) FROM pg_stat_activity"
             " WHERE application_name = 'hive elsewhere' AND datname = current_database()"
         )
     )

@@ -73,7 +73,7 @@ class Api(Part):
             async def answers() -> bool:
                 assert self.is_running, f"the API ended with {self.process.returncode}:\n{self.output_of_this_life}"
                 try:
-                    return (await client.get(f"{self.address}/health", timeout=1)).is_success
+                    return (await client.get(f"{self.address}/health", timeout=5)).is_success
                 except httpx2.TransportError:
                     return False
 

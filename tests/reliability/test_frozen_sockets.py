@@ -18,7 +18,7 @@ from tests.reliability.system import ChaosSystem
 from tests.utils.metrics import Scrape
 from tests.utils.test_utils import PATIENCE, wait_until_async
 
-pytestmark = [pytest.mark.reliability, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.reliability
 
 EVENTS_PER_SECOND = 10
 # Together more than the kernel and HIVE keep for one socket.

@@ -15,7 +15,7 @@ from tests.reliability.scale import Report, Scale
 from tests.reliability.system import ChaosSystem
 from tests.utils.test_utils import wait_until_async
 
-pytestmark = [pytest.mark.reliability, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.reliability
 
 CALM_SECONDS = 60
 PEOPLE = 20

@@ -16,7 +16,7 @@ from tests.reliability.scale import Report, Scale
 from tests.reliability.system import ChaosSystem
 from tests.utils.test_utils import wait_until_async
 
-pytestmark = [pytest.mark.reliability, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.reliability
 
 # "Fast" ends transactions and sessions in good order; "immediate" is as if it had crashed, and recovery follows.
 WAYS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}

@@ -205,7 +205,7 @@ async def test_whoever_lost_the_lock_can_write_nothing_more(connected: Database,
         async with holder.quick_statement() as quick:
             assert await quick.scalar(whose) == pid
         async with connected.unit_of_work() as other:
-            await other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+            await other.execute(text("SELECT pg_terminate_backend(:pid, 90000)"), {"pid": pid})
 
         with pytest.raises(HiveError) as refused:
             async with holder.quick_unit_of_work() if is_quick else holder.unit_of_work() as work:

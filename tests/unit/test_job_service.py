@@ -283,7 +283,7 @@ async def test_an_effect_whose_commit_fails_leaves_nothing_and_the_job_undone(
     async def lose_the_connection(work: AsyncSession) -> None:
         await add_user(work)
         pid = await work.scalar(text("SELECT pg_backend_pid()"))
-        await session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        await session.execute(text("SELECT pg_terminate_backend(:pid, 90000)"), {"pid": pid})
 
     with pytest.raises(HiveError) as failed:
         await perform(database, job.id, lose_the_connection)

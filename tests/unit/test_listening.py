@@ -10,6 +10,7 @@ from app.cli_errors import CommandError
 from app.config import Settings, authority
 from app.listening import listen
 from tests.utils.processes import free_port
+from tests.utils.test_utils import PATIENCE
 
 MIB = 1024 * 1024
 
@@ -55,7 +56,7 @@ def test_an_address_is_reached_by_its_families(host: str, reached_at: set[str]) 
 
 def answers(address: str, port: int) -> bool:
     try:
-        socket.create_connection((address, port), timeout=5).close()
+        socket.create_connection((address, port), timeout=PATIENCE).close()
     except OSError:
         return False
     return True

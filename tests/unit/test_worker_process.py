@@ -13,6 +13,7 @@ from app.workers import process
 from app.workers.celery_app import celery_app
 from app.workers.pools import refuse_what_does_not_work
 from tests.conftest import ROOT
+from tests.utils.test_utils import PATIENCE
 
 
 def test_before_it_forks_the_collector_of_garbage_lets_go_of_what_is_loaded() -> None:
@@ -44,7 +45,7 @@ def test_a_pool_that_does_not_work_is_refused_at_start(options: dict[str, str], 
 def test_a_refused_worker_ends_with_a_sentence_and_starts_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "celery", "-A", "app.workers.celery_app", "worker", "--pool=threads"]
     environment = {"PATH": os.environ["PATH"], "HIVE_DATA_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("hive: a worker can't have the pool threads: ")
     assert ended.stderr.count("\n") == 1
