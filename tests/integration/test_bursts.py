@@ -39,7 +39,7 @@ async def test_a_burst_larger_than_a_queue_reaches_whoever_reads(
     token = token_of(user, settings)
     async with (
         connect(f"{running_system.sockets}?token={token}&types=chat.message", proxy=None) as socket,
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as http,
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE) as http,
         http.stream("GET", f"{running_system.address}/events/stream?types=chat.message") as stream,
     ):
         async with database.unit_of_work() as session:

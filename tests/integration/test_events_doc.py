@@ -16,7 +16,7 @@ from app.main import create_app
 from app.models import EventType, User
 from tests.conftest import RunningSystem, token_of
 from tests.utils.processes import HiveProcess, answers, free_port
-from tests.utils.test_utils import wait_until, wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until, wait_until_async
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "events.md").read_text()
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -114,7 +114,7 @@ async def test_the_example_loses_nothing_when_its_server_is_killed(
     port = free_port()
     api = HiveProcess(["-m", "app.cli", "api"], hive_environment | {"PORT": str(port)})
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers) as http:
+    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=PATIENCE) as http:
         start = (await http.get("/events")).json()["head"]
         environment = hive_environment | {"HIVE": f"127.0.0.1:{port}", "TOKEN": token}
 

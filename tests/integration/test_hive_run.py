@@ -114,7 +114,7 @@ def test_the_whole_system_runs_heals_and_ends(system: System) -> None:
         again = system.command("user", "create", "root@example.org", text="correct horse battery\n")
         assert (again.returncode, again.stderr.count("\n")) == (1, 1)
         credentials = {"email": "root@example.org", "password": "correct horse battery"}
-        assert httpx2.post(f"{system.url}/api/v1/auth/login", json=credentials).status_code == 200
+        assert httpx2.post(f"{system.url}/api/v1/auth/login", json=credentials, timeout=PATIENCE).status_code == 200
 
         doctor = system.command("doctor")
         assert doctor.returncode == 0, doctor.stdout
@@ -126,7 +126,7 @@ def test_the_whole_system_runs_heals_and_ends(system: System) -> None:
         with HiveProcess(["-m", "app.cli", "api"], system.environment | own) as other_api:
             other.until_ready()
             other_api.wait_for_output("redis_answers=True workers=1")
-            assert httpx2.post(f"{other.url}/api/v1/auth/login", json=credentials).status_code == 200
+            assert httpx2.post(f"{other.url}/api/v1/auth/login", json=credentials, timeout=PATIENCE).status_code == 200
 
         # A part that is killed is started again, and a line says so.
         [api] = system.processes("app.cli api")
@@ -252,7 +252,7 @@ def test_the_api_starts_serves_and_stops_while_redis_and_workers_are_away(system
         wait_until(lambda: answers(system.url), what="the API")
         api.wait_for_output("redis_answers=False")
         account = {"email": "ada@example.org", "password": "correct horse battery", "display_name": "Ada"}
-        assert httpx2.post(f"{system.url}/api/v1/auth/register", json=account).status_code == 201
+        assert httpx2.post(f"{system.url}/api/v1/auth/register", json=account, timeout=PATIENCE).status_code == 201
         ready = httpx2.get(f"{system.url}/health/ready", timeout=PATIENCE)
         assert ready.status_code == 503
         missing = {name for name, check in ready.json()["checks"].items() if not check["ok"]}

@@ -13,6 +13,7 @@ from app.core.redis import connect_redis
 from app.models import User
 from tests.conftest import forget_callers, token_of
 from tests.utils.processes import running_apis
+from tests.utils.test_utils import PATIENCE
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("fresh_limits")]
 
@@ -38,7 +39,10 @@ async def fresh_limits(redis_url: str) -> AsyncIterator[None]:
 @pytest.fixture
 async def clients(addresses: list[str]) -> AsyncIterator[list[httpx2.AsyncClient]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(httpx2.AsyncClient(base_url=address)) for address in addresses]
+        yield [
+            await stack.enter_async_context(httpx2.AsyncClient(base_url=address, timeout=PATIENCE))
+            for address in addresses
+        ]
 
 
 async def test_requests_of_a_user_are_counted_over_both(

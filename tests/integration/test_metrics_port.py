@@ -164,7 +164,7 @@ async def test_the_port_for_scrapers_ends_with_the_api(hive_environment: dict[st
     with start_api(hive_environment, port, metrics_port) as process:
         metrics = f"http://127.0.0.1:{metrics_port}/metrics"
         await asyncio.to_thread(wait_until, lambda: answers(metrics, process), what="the metrics")
-        async with httpx2.AsyncClient() as kept_alive:
+        async with httpx2.AsyncClient(timeout=PATIENCE) as kept_alive:
             await kept_alive.get(metrics)
 
             process.process.send_signal(signal.SIGTERM)
@@ -173,7 +173,7 @@ async def test_the_port_for_scrapers_ends_with_the_api(hive_environment: dict[st
         assert code in {0, -signal.SIGTERM}
         assert "Traceback" not in process.output
         with pytest.raises(httpx2.TransportError):
-            httpx2.get(metrics)
+            httpx2.get(metrics, timeout=PATIENCE)
 
 
 def refused(command: str, environment: dict[str, str]) -> str:

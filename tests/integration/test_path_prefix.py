@@ -205,7 +205,7 @@ async def test_sockets_are_below_the_path_too(
     with HiveProcess(arguments, hive_environment | environment | {"PORT": str(port)}) as api:
         here = f"127.0.0.1:{port}"
         wait_until(lambda: answers(f"http://{here}/health", api), what="the API")
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(timeout=PATIENCE) as client:
             assert (await client.get(f"http://{here}/hive/health")).status_code == 200
         # A proxy may name HIVE otherwise than the page does.
         options: dict[str, Any] = {"origin": SITE} if environment else {}

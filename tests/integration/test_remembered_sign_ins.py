@@ -21,7 +21,7 @@ from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD, create_user
 from tests.conftest import ClientAs, ClientWith
 from tests.utils.processes import running_apis
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until_async
 
 pytestmark = pytest.mark.committed
 # Needs nothing of the database but the caller.
@@ -312,7 +312,10 @@ def addresses(system_environment: dict[str, str], tmp_path_factory: pytest.TempP
 @pytest.fixture
 async def processes(addresses: list[str]) -> AsyncIterator[list[httpx2.AsyncClient]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(httpx2.AsyncClient(base_url=address)) for address in addresses]
+        yield [
+            await stack.enter_async_context(httpx2.AsyncClient(base_url=address, timeout=PATIENCE))
+            for address in addresses
+        ]
 
 
 def bearer(token: str) -> dict[str, str]:

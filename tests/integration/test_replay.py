@@ -116,7 +116,7 @@ async def test_nobody_reads_anothers_draft_or_what_is_internal(
     await http.post("/tasks", json={"title": "Secret"})
     [public] = await make_tasks(http, 1)
     headers = {"Authorization": f"Bearer {token_of(other_user, settings)}"}
-    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers) as other:
+    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=PATIENCE) as other:
         await http.delete("/users/me")
         await make_tasks(other, 1)
 

@@ -27,7 +27,7 @@ from app.services.job_service import perform
 from tests.builders.tasks import create_task
 from tests.conftest import RunningSystem, token_of
 from tests.utils.processes import HiveProcess
-from tests.utils.test_utils import events_of, nothing_queued, wait_until, wait_until_async
+from tests.utils.test_utils import PATIENCE, events_of, nothing_queued, wait_until, wait_until_async
 
 pytestmark = pytest.mark.committed
 
@@ -57,7 +57,7 @@ async def test_the_id_of_a_request_is_in_its_event_its_job_and_the_workers_log(
     request_id = new_id()
     headers = {"Authorization": f"Bearer {token_of(user, settings)}", "X-Request-ID": request_id}
 
-    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers) as http:
+    async with httpx2.AsyncClient(base_url=running_system.address, headers=headers, timeout=PATIENCE) as http:
         answer = await http.put(f"/tasks/{task.id}/status", json={"status": "completed"})
 
     assert answer.headers["X-Request-ID"] == request_id

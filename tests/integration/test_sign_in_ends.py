@@ -60,7 +60,9 @@ class Scraper:
 @pytest.fixture
 async def scraper(running_system: RunningSystem, admin: User, settings: Settings) -> AsyncIterator[Scraper]:
     address = running_system.address.removesuffix("/api/v1")
-    async with httpx2.AsyncClient(base_url=address, headers=bearer(token_of(admin, settings))) as client:
+    async with httpx2.AsyncClient(
+        base_url=address, headers=bearer(token_of(admin, settings)), timeout=PATIENCE
+    ) as client:
         yield Scraper(client)
 
 
@@ -144,7 +146,7 @@ async def test_a_session_lasts_from_one_process_to_the_next(
 ) -> None:
     """None of them remembers anything of it, so a restart ends none."""
     here = await sign_in(client, user)
-    async with httpx2.AsyncClient(base_url=running_system.address) as elsewhere:
+    async with httpx2.AsyncClient(base_url=running_system.address, timeout=PATIENCE) as elsewhere:
         body = {"refresh_token": here["refresh_token"]}
         there = await elsewhere.post("/auth/refresh", json=body)
         lost = await client.post("/auth/refresh", json=body)

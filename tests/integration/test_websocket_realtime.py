@@ -59,7 +59,7 @@ Sockets = Callable[[User], Any]
 
 @pytest.fixture
 async def http(running_system: RunningSystem) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=running_system.address) as client:
+    async with httpx2.AsyncClient(base_url=running_system.address, timeout=PATIENCE) as client:
         yield client
 
 
