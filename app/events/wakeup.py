@@ -7,9 +7,12 @@ commits wait for one another.
 import asyncio
 from collections.abc import Callable
 
+import structlog
 from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeout
 
+from app.causes.redis import why_redis
+from app.core.outages import Outage
 from app.core.redis import REDIS_FAILURES, PrefixedRedis
 
 WAKE_CHANNEL = "wake-relay"
@@ -19,6 +22,8 @@ PAUSE_SECONDS = 0.002
 QUIET_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 
+log = structlog.stdlib.get_logger(__name__)
+
 
 class RelayWaker:
     """Publishes at most one wake-up at a time; those that come meanwhile become one more."""
@@ -26,6 +31,7 @@ class RelayWaker:
     def __init__(self, redis: PrefixedRedis) -> None:
         self._redis = redis
         self._wanted = asyncio.Event()
+        self._outage = Outage(log, "waking the relay through Redis")
 
     def wake(self) -> None:
         self._wanted.set()
@@ -36,10 +42,12 @@ class RelayWaker:
             self._wanted.clear()
             try:
                 await self._redis.publish(self._redis.key(WAKE_CHANNEL), "")
-            except REDIS_FAILURES:
+            except REDIS_FAILURES as error:
                 # The relay polls, so the event is late by a moment and not lost.
-                await asyncio.sleep(1)
+                self._outage.goes_on(why_redis(error).sentence)
+                await asyncio.sleep(RETRY_SECONDS)
             else:
+                self._outage.is_over()
                 await asyncio.sleep(PAUSE_SECONDS)
 
 

@@ -16,6 +16,8 @@ from uuid import UUID, uuid4
 import structlog
 from uuid_utils.compat import uuid7
 
+from app.causes.redis import why_redis
+from app.core.outages import Outage
 from app.core.permissions import ActorType
 from app.core.redis import REDIS_FAILURES, PrefixedRedis
 from app.events.published import PublishedEvent
@@ -47,6 +49,7 @@ class Presence:
         self._changed = asyncio.Event()
         self._gathering: asyncio.TimerHandle | None = None
         self._looked_at = time.monotonic()
+        self._outage = Outage(log, "exchanging presence through Redis")
 
     def online(self) -> frozenset[UUID]:
         return self._connections.users() | self._elsewhere.keys()
@@ -61,8 +64,10 @@ class Presence:
             try:
                 await self._exchange()
             except REDIS_FAILURES as error:
-                log.debug("presence of other processes is not known", reason=str(error))
+                self._outage.goes_on(why_redis(error).sentence)
                 self._forget_stale()
+            else:
+                self._outage.is_over()
             self._tell_changes()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
