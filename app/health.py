@@ -16,6 +16,7 @@ from app.core.seldom import Seldom
 from app.core.worker_signs import SEEN_SECONDS, seconds_since_last_sign
 from app.events.lag import publication_lag
 from app.events.relay import RELAY_LOCK
+from app.events.schedule import seconds_since_scheduled
 from app.models import Task
 from app.revisions import newest_revision
 from app.schemas.health import Check, ReadyResponse
@@ -73,6 +74,7 @@ async def check_readiness(state: State, *, tells_causes: bool = False) -> ReadyR
         "migrations": _check_migrations,
         "worker": _check_worker,
         "relay": _check_relay,
+        "scheduler": _check_scheduler,
     }
     found = await asyncio.gather(*(_in_time(check(state), tells_causes) for check in kinds.values()))
     # What `hive run` says of its parts beside the API.
@@ -172,3 +174,12 @@ async def _check_relay(state: State) -> Check:
     if not is_active:
         return Check(ok=False, detail=f"no relay is at work, lag {seconds:.1f} s")
     return Check(ok=seconds < LAG_SECONDS, detail=f"lag {seconds:.1f} s")
+
+
+async def _check_scheduler(state: State) -> Check:
+    """Whether a scheduler asks for the jobs that come by the clock."""
+    async with state.database.unit_of_work() as session:
+        seconds = await seconds_since_scheduled(session)
+    if seconds is None:
+        return Check(ok=False, detail="no scheduler has asked for jobs in the last minute")
+    return Check(ok=True, detail=f"asked for jobs {seconds:.0f} s ago")

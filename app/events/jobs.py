@@ -43,13 +43,17 @@ async def ask_once(session: Session, name: JobName, *, key: str, **arguments: Js
         "new_id": uuid7(),
         "new_name": name,
         "new_arguments": arguments,
-        "new_unique_key": f"{name}/{key}",
+        "new_unique_key": unique_key_of(name, key),
         "new_request_id": current_request_id(),
     }
     is_new = await session.scalar(_ASK_ONCE, given) is not None
     if is_new:
         session.info[WAKES_RELAY] = True
     return is_new
+
+
+def unique_key_of(name: JobName, key: str) -> str:
+    return f"{name}/{key}"
 
 
 def ask_for_consequences(rows: Rows, event: EventData, event_id: UUID, *, actor: Actor, task: Task | None) -> None:

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.events.jobs import ask_once
-from app.models import JobName
+from app.events.jobs import ask_once, unique_key_of
+from app.models import Job, JobName
 
 SCHEDULE: Mapping[JobName, timedelta] = {
     JobName.REMIND_OF_DUE_TASKS: timedelta(minutes=1),
@@ -28,6 +28,20 @@ async def ask_for_scheduled_jobs(session: AsyncSession) -> list[JobName]:
     now = await session.scalar(select(func.now()))
     assert now is not None
     return [name for name, every in SCHEDULE.items() if await ask_once(session, name, key=period_of(now, every))]
+
+
+async def seconds_since_scheduled(session: AsyncSession) -> float | None:
+    """How long ago a scheduler asked for what comes most often; None unless that was for this period or the last one.
+
+    These rows are the signs of life of all schedulers together.
+    """
+    now = await session.scalar(select(func.now()))
+    assert now is not None
+    name, every = min(SCHEDULE.items(), key=lambda item: item[1])
+    keys = [unique_key_of(name, period_of(moment, every)) for moment in (now - every, now)]
+    latest = select(func.max(Job.created_at)).where(Job.unique_key.in_(keys))
+    asked_at = await session.scalar(latest)
+    return None if asked_at is None else max((now - asked_at).total_seconds(), 0.0)
 
 
 def period_of(now: datetime, every: timedelta) -> str:

@@ -19,6 +19,7 @@ from app.core.redis import connect_redis
 from app.core.worker_signs import WORKERS_KEY
 from app.database import Database
 from app.events.jobs import ask_for_job
+from app.events.schedule import ask_for_scheduled_jobs
 from app.health import NotReady, SharedReadiness, check_readiness
 from app.main import build_state
 from app.models import JobName
@@ -146,6 +147,24 @@ async def test_a_worker_is_seen_by_the_clock_of_redis(
             assert (await checks_of(state))["worker"].ok == is_ok
 
 
+AGES = "UPDATE jobs SET created_at = created_at - interval '2 min', unique_key = replace(unique_key, '/', '/old ')"
+
+
+async def test_a_scheduler_is_seen_by_what_it_asks_for(settings: Settings, url: str, redis_url: str) -> None:
+    async with state_on(settings, url, redis_url) as state:
+        never = (await checks_of(state))["scheduler"]
+        async with state.database.unit_of_work() as session:
+            await ask_for_scheduled_jobs(session)
+        lately = (await checks_of(state))["scheduler"]
+        async with state.database.unit_of_work() as session:
+            await session.execute(text(AGES))
+        no_longer = (await checks_of(state))["scheduler"]
+
+    assert (never.ok, lately.ok, no_longer.ok) == (False, True, False)
+    assert lately.detail.startswith("asked for jobs ")
+    assert never.detail == no_longer.detail == "no scheduler has asked for jobs in the last minute"
+
+
 async def test_those_who_ask_at_once_share_one_look(
     settings: Settings, url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +202,7 @@ async def test_a_part_that_hive_run_calls_broken_is_named(settings: Settings, ur
 
     assert (told["scheduler"].ok, told["worker"].ok, told["database"].ok) == (False, False, True)
     assert "again and again" in told["worker"].detail
-    assert "scheduler" not in told_then
+    assert "again and again" not in told_then["scheduler"].detail
 
 
 def test_what_a_dead_hive_run_has_told_is_not_believed(tmp_path: Path) -> None:
