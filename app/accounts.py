@@ -1,6 +1,6 @@
-"""What `hive user` does: making accounts, and handing over what an account owns."""
+"""What `hive user` does: making accounts, looking after them, and handing over what an account owns."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -10,13 +10,18 @@ from sqlalchemy import select
 
 from app.core.addresses import address_key
 from app.core.errors import HiveError
+from app.core.security import new_secret
 from app.database import Database
-from app.models import User
+from app.models import AuditAction, User
+from app.schemas.admin import AccountQuery, AdminUserResponse, SetPassword
 from app.schemas.auth import UserRegister
 from app.schemas.fields import normalize_email
 from app.services import UserService
 from app.services.hand_over import hand_over_batch
 from app.services.notifier import Notifier
+from app.services.operator import AT_THE_MACHINE, AuditLog
+from app.services.pages import CursorCodec, Pager
+from app.services.user_admin import UserAdmin
 
 
 async def create_account(
@@ -26,7 +31,75 @@ async def create_account(
     async with _connected(database_url, application="user create") as database:
         new = UserRegister(email=email, display_name=name or None, password=password, time_zone=time_zone)
         async with database.unit_of_work() as session:
-            await UserService(session).register(new, is_admin=is_admin)
+            user = await UserService(session).register(new, is_admin=is_admin)
+            AuditLog(session).add(AT_THE_MACHINE, AuditAction.CREATED, user.id, admin=is_admin)
+
+
+async def list_accounts(database_url: str, *, words: str | None) -> list[AdminUserResponse]:
+    """All accounts whose name or address contains the words, newest first."""
+    async with _connected(database_url, application="user list") as database:
+        return [account async for account in _accounts(database, words)]
+
+
+async def _accounts(database: Database, words: str | None) -> AsyncIterator[AdminUserResponse]:
+    # A cursor of this list never leaves the process, so any key does.
+    codec, cursor = CursorCodec(new_secret()), None
+    while True:
+        query = AccountQuery(q=words, limit=200, cursor=cursor)
+        async with database.unit_of_work() as session:
+            accounts = UserAdmin(session)
+            page = await accounts.list_accounts(query, Pager(session, codec))
+            shown = await accounts.show(page.items)
+        for account in shown:
+            yield account
+        if (cursor := page.next_cursor) is None:
+            return
+
+
+Change = Callable[[UserAdmin, UUID], Awaitable[User]]
+
+
+async def change_account(database_url: str, *, name: str, change: Change) -> str:
+    """Do this to the account of an address or id, and return its address, or its id if it has none.
+
+    Raises ValueError with a sentence when that can't be done.
+    """
+    async with _connected(database_url, application="user change") as database:
+        found = await _find_account(database, name)
+        async with database.unit_of_work() as session:
+            user = await change(UserAdmin(session), found.id)
+        return user.email or str(user.id)
+
+
+async def deactivate(accounts: UserAdmin, user_id: UUID) -> User:
+    return await accounts.deactivate(AT_THE_MACHINE, user_id)
+
+
+async def reactivate(accounts: UserAdmin, user_id: UUID) -> User:
+    return await accounts.reactivate(AT_THE_MACHINE, user_id)
+
+
+async def promote(accounts: UserAdmin, user_id: UUID) -> User:
+    return await accounts.promote(AT_THE_MACHINE, user_id)
+
+
+async def demote(accounts: UserAdmin, user_id: UUID) -> User:
+    return await accounts.demote(AT_THE_MACHINE, user_id)
+
+
+def sign_out(*, keep_tokens: bool) -> Change:
+    async def change(accounts: UserAdmin, user_id: UUID) -> User:
+        return await accounts.sign_out(AT_THE_MACHINE, user_id, keep_tokens=keep_tokens)
+
+    return change
+
+
+def set_password(password: str, *, keep_tokens: bool) -> Change:
+    async def change(accounts: UserAdmin, user_id: UUID) -> User:
+        new = SetPassword(password=password, keep_tokens=keep_tokens)
+        return await accounts.set_password(AT_THE_MACHINE, user_id, new.password, keep_tokens=new.keep_tokens)
+
+    return change
 
 
 async def hand_over_tasks(database_url: str, *, old: str, new: str, with_agents: bool, sends_mail: bool = False) -> int:
@@ -50,6 +123,9 @@ async def hand_over_tasks(database_url: str, *, old: str, new: str, with_agents:
                 if handed_over and count == 0:
                     await Notifier(session, sends_mail=sends_mail).tell_of_hand_over(receiver.id)
             if handed_over is None:
+                async with database.unit_of_work() as session:
+                    told = {"to": str(receiver.id), "tasks": count, "with_agents": with_agents}
+                    AuditLog(session).add(AT_THE_MACHINE, AuditAction.HANDED_OVER, owner.id, **told)
                 return count
             count += handed_over
 

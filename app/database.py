@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from app.connection_limit import LOST_SESSION, Connection, ConnectionLimit, open_connection
 from app.core.dsn import asyncpg_dsn
 from app.core.errors import HiveError, from_database, is_fault_of_database
+from app.core.security_log import write_noted
 from app.core.seldom import Seldom
 from app.driver_pool import Connections, Driver, DriverPool, HeldConnection
 from app.quick_session import QuickSession
@@ -184,6 +185,7 @@ class Database:
     def _tell(self, info: dict[Any, Any]) -> None:
         """What a transaction has left to be done once it's committed."""
         self.forget_sign_ins(info.pop(ENDED_SIGN_INS, ()))
+        write_noted(info)
         if info.pop(WAKES_RELAY, False):
             self.wake_relay()
 

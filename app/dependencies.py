@@ -39,8 +39,10 @@ from app.services.api_token_service import ApiTokenService
 from app.services.event_ticket_service import EventTicketService
 from app.services.idempotency_service import IdempotencyService, RequestIdentity
 from app.services.job_admin import JobAdmin
+from app.services.operator import AuditLog, Operator
 from app.services.pages import CursorCodec, Pager
 from app.services.preconditions import Precondition, precondition_of
+from app.services.user_admin import UserAdmin
 from app.services.whoami_service import WhoamiService
 from app.session import Session
 from app.state import State
@@ -297,6 +299,14 @@ CurrentAdmin = Annotated[Actor, Depends(get_current_admin)]
 OnceByAdmin = Depends(once_by(get_current_admin))
 
 
+async def get_operator(admin: CurrentAdmin, state: StateDep, request: Request) -> Operator:
+    return Operator(admin, state.limits.client_of(request.scope))
+
+
+# An admin, and where their request comes from.
+CurrentOperator = Annotated[Operator, Depends(get_operator)]
+
+
 LeaseToken = Annotated[
     int | None, Header(ge=0, le=2**53 - 1, description="What one holds the task by; refused once that is over.")
 ]
@@ -341,6 +351,10 @@ async def get_user_writer(session: SessionDep, precondition: VersionPrecondition
     return UserService(session, precondition)
 
 
+async def get_user_admin(session: SessionDep, precondition: VersionPreconditionDep) -> UserAdmin:
+    return UserAdmin(session, precondition)
+
+
 async def get_task_writer(session: TaskSession, precondition: PreconditionDep) -> TaskService:
     return TaskService(session, precondition)
 
@@ -379,6 +393,7 @@ TaskServiceDep = Annotated[TaskService, _over(TaskService)]
 TaskMakerDep = Annotated[TaskService, _over(TaskService, get_task_session)]
 # The same for changes of what is there already, which have to meet what the caller's headers ask for.
 UserWriterDep = Annotated[UserService, Depends(get_user_writer)]
+AccountWriterDep = Annotated[UserAdmin, Depends(get_user_admin)]
 TaskWriterDep = Annotated[TaskService, Depends(get_task_writer)]
 AssignmentWriterDep = Annotated[AssignmentService, Depends(get_assignment_writer)]
 ClaimServiceDep = Annotated[ClaimService, Depends(get_claim_service)]
@@ -393,6 +408,8 @@ EventTicketServiceDep = Annotated[EventTicketService, _over(EventTicketService)]
 NotificationServiceDep = Annotated[NotificationService, _over(NotificationService)]
 WhoamiServiceDep = Annotated[WhoamiService, _over(WhoamiService)]
 JobAdminDep = Annotated[JobAdmin, _over(JobAdmin)]
+UserAdminDep = Annotated[UserAdmin, _over(UserAdmin)]
+AuditLogDep = Annotated[AuditLog, _over(AuditLog)]
 PagerDep = Annotated[Pager, Depends(get_pager)]
 
 

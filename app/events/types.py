@@ -147,6 +147,14 @@ class AccountDeactivated(EventData):
     user_id: UUID
 
 
+class AccountChanged(EventData):
+    """The account began anew, or has other rights. What was opened with other ones has to be opened again."""
+
+    type = EventType.ACCOUNT_CHANGED
+    user_id: UUID
+    is_admin: bool
+
+
 class SignInEnded(EventData):
     """These sessions or tokens of the user hold no longer, though their account does."""
 

@@ -1,6 +1,7 @@
 """Every table. Importing this package is enough for Alembic's autogenerate to see them all."""
 
 from app.models.api_token import ApiToken, Scope
+from app.models.audit_entry import AuditAction, AuditEntry
 from app.models.base import Base
 from app.models.earned_points import EarnedPoints
 from app.models.event import PERSONAL_TYPES, Event, EventLog, EventType
@@ -21,6 +22,8 @@ __all__ = [
     "IS_UNFINISHED",
     "PERSONAL_TYPES",
     "ApiToken",
+    "AuditAction",
+    "AuditEntry",
     "Base",
     "EarnedPoints",
     "Event",

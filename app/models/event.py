@@ -34,12 +34,13 @@ class EventType(StrEnum):
     NOTIFICATION_READ = "notification.read"
     # For HIVE's own processes. They're in the log so that none of them misses one, and no reader is shown them.
     ACCOUNT_DEACTIVATED = "account.deactivated"
+    ACCOUNT_CHANGED = "account.changed"
     SIGN_IN_ENDED = "sign_in.ended"
     LOG_RENEWED = "log.renewed"
 
     @property
     def is_internal(self) -> bool:
-        return self in {EventType.ACCOUNT_DEACTIVATED, EventType.SIGN_IN_ENDED, EventType.LOG_RENEWED}
+        return self in INTERNAL_TYPES
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -49,6 +50,9 @@ class EventType(StrEnum):
         return told
 
 
+INTERNAL_TYPES = frozenset(
+    {EventType.ACCOUNT_DEACTIVATED, EventType.ACCOUNT_CHANGED, EventType.SIGN_IN_ENDED, EventType.LOG_RENEWED}
+)
 # For its audience alone: an admin may see every task, and nobody else's notifications.
 PERSONAL_TYPES = frozenset({EventType.NOTIFICATION_CREATED, EventType.NOTIFICATION_READ})
 

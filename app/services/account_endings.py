@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.errors import Conflict
 from app.core.permissions import Actor
 from app.events import outbox
 from app.events.types import AccountDeactivated
@@ -13,10 +14,44 @@ from app.services.assignment_service import AssignmentService
 from app.services.sign_in_endings import forget_after_commit
 
 
+class LastAdmin(Conflict):
+    code = "last_admin"
+
+    def __init__(self) -> None:
+        super().__init__("This is the last active admin; make somebody else one first.")
+
+
+async def lock_admins(session: AsyncSession) -> None:
+    """Keep others from unmaking an admin until the transaction ends, so that of two at once one sees the other."""
+    # In one order, so that two who end each other don't wait for each other.
+    admins = select(User.id).where(User.is_admin, User.is_active).order_by(User.id)
+    await session.execute(admins.with_for_update(key_share=True))
+
+
+async def require_other_admin(session: AsyncSession, user: User) -> None:
+    """Raises `LastAdmin` if the account, which is locked, is the only active admin there is."""
+    if not user.is_admin:
+        return
+    await lock_admins(session)
+    other = select(User.id).where(User.is_admin, User.is_active, User.id != user.id).limit(1)
+    if await session.scalar(other) is None:
+        raise LastAdmin
+
+
+async def end_account_and_agents(session: AsyncSession, user: User, *, by: Actor) -> None:
+    """End an account, which is locked, and those of its agents."""
+    own = select(User).where(User.owner_id == user.id, User.is_active).order_by(User.id)
+    # All accounts are locked before any task, as whoever changes a holder does it.
+    agents = (await session.scalars(own.with_for_update(key_share=True))).all()
+    await end_accounts(session, [*agents, user], by=by)
+
+
 async def end_accounts(session: AsyncSession, accounts: Sequence[User], *, by: Actor) -> None:
     """Deactivate accounts, which are locked: tokens and sockets die, and work in progress becomes available."""
+    now = await session.scalar(select(func.now()))
     for account in accounts:
         account.is_active = False
+        account.deactivated_at = now
         account.version += 1
     await session.flush()
     # All tasks together, so that they are locked in the order of their ids.

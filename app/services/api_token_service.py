@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -72,6 +73,15 @@ class ApiTokenService:
         if await self._session.scalar(own.returning(ApiToken.id)) is None:
             raise TokenNotFound
         await tell_of_ended_sign_ins(self._session, [token_id], user_id=user_id, actor=actor)
+
+    async def revoke_all(self, user_ids: Sequence[UUID], *, by: Actor) -> int:
+        """Revoke every token of these accounts; how many there were."""
+        gone = delete(ApiToken).where(ApiToken.user_id.in_(user_ids)).returning(ApiToken.user_id, ApiToken.id)
+        ended = (await self._session.execute(gone)).all()
+        for user_id in user_ids:
+            ids = [token_id for owner_id, token_id in ended if owner_id == user_id]
+            await tell_of_ended_sign_ins(self._session, ids, user_id=user_id, actor=by)
+        return len(ended)
 
     async def purge(self) -> None:
         """Forget tokens that ran out long ago."""

@@ -71,10 +71,10 @@ class Precondition:
         if not self._admits(task.version):
             raise StaleVersion(task.version, TaskResponse.of(task, viewer=actor.id))
 
-    def require_of_user(self, user: User) -> None:
-        """The same of an account."""
+    def require_of_user(self, user: User, *, shown: BaseModel | None = None) -> None:
+        """The same of an account, which is `shown` to whoever asks, or else to its owner."""
         if not self._admits(user.version):
-            raise StaleVersion(user.version, AccountState.model_validate(user))
+            raise StaleVersion(user.version, shown or AccountState.model_validate(user))
 
     def _admits(self, version: int) -> bool:
         return self.versions is None or version in self.versions

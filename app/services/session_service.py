@@ -100,12 +100,16 @@ class SessionService:
 
     async def end(self, actor: Actor, session_id: UUID) -> None:
         """End one of one's own sessions; its access tokens, sockets and streams end with it."""
-        if not await self._end_where(actor, UserSession.id == session_id):
+        if not await self._end_where(actor.id, UserSession.id == session_id, by=actor):
             raise SessionNotFound
 
     async def end_others(self, actor: Actor, *, than: UUID | None) -> int:
         """End all of one's own sessions but that one (or without one, all); how many there were."""
-        return await self._end_where(actor, UserSession.id.is_distinct_from(than))
+        return await self.end_all(actor.id, but=than, by=actor)
+
+    async def end_all(self, user_id: UUID, *, but: UUID | None = None, by: Actor) -> int:
+        """End the sessions of an account, all or all but one; how many there were."""
+        return await self._end_where(user_id, UserSession.id.is_distinct_from(but), by=by)
 
     async def purge(self) -> None:
         """Forget sessions that have run out."""
@@ -122,12 +126,12 @@ class SessionService:
         found = (await self._session.execute(statement, execution_options={"populate_existing": True})).one_or_none()
         return None if found is None else (found[0], found[1])
 
-    async def _end_where(self, actor: Actor, which: ColumnElement[bool]) -> int:
+    async def _end_where(self, user_id: UUID, which: ColumnElement[bool], *, by: Actor) -> int:
         # In one order, so that two who end each other's sessions don't wait for each other.
-        own = select(UserSession.id).where(UserSession.user_id == actor.id, which).order_by(UserSession.id)
+        own = select(UserSession.id).where(UserSession.user_id == user_id, which).order_by(UserSession.id)
         ids = list(await self._session.scalars(own.with_for_update()))
         if ids:
-            await self._end(ids, user_id=actor.id, actor=actor)
+            await self._end(ids, user_id=user_id, actor=by)
         return len(ids)
 
     async def _end(self, ids: list[UUID], *, user_id: UUID, actor: Actor) -> None:

@@ -1,6 +1,5 @@
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import PasswordProof, WrongPassword
@@ -10,7 +9,7 @@ from app.core.security import hash_password
 from app.models import User
 from app.schemas.auth import UserRegister
 from app.schemas.user import UserUpdate
-from app.services.account_endings import end_accounts
+from app.services.account_endings import end_account_and_agents, lock_admins, require_other_admin
 from app.services.assignment_service import UserNotFound
 from app.services.preconditions import UNCONDITIONAL, Precondition
 from app.services.session_service import SessionService
@@ -82,12 +81,16 @@ class UserService:
         return user
 
     async def deactivate(self, actor: Actor) -> None:
-        """End the account and those of its agents: tokens and sockets die, work in progress becomes available."""
+        """End the account and those of its agents: tokens and sockets die, work in progress becomes available.
+
+        Raises:
+            LastAdmin: there would be no admin left.
+        """
+        if actor.is_admin:
+            await lock_admins(self._session)
         user = await self._lock(actor)
-        own = select(User).where(User.owner_id == user.id, User.is_active).order_by(User.id)
-        # All accounts are locked before any task, as whoever changes a holder does it.
-        agents = (await self._session.scalars(own.with_for_update(key_share=True))).all()
-        await end_accounts(self._session, [*agents, user], by=actor)
+        await require_other_admin(self._session, user)
+        await end_account_and_agents(self._session, user, by=actor)
 
     async def _lock(self, actor: Actor) -> User:
         user = await self._session.get_one(User, actor.id, with_for_update=NO_KEY_UPDATE)

@@ -9,7 +9,7 @@ from uuid import UUID
 from app.core.permissions import Actor, ActorType
 from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
-from app.events.types import SignInEnded
+from app.events.types import AccountChanged, SignInEnded
 from app.models import EventType
 from app.websockets.connection import CloseCode, Connection, ReaderKind
 from app.websockets.parcel import Parcel, parcels_of
@@ -43,6 +43,8 @@ class ConnectionManager:
         self._by_user: dict[UUID, dict[UUID, Connection]] = {}
         self._gone = {kind: Tally() for kind in ReaderKind}
         self._ended: deque[UUID] = deque(maxlen=REMEMBERED_ENDS)
+        # Whether those are admins whose rights have changed lately.
+        self._rights: dict[UUID, bool] = {}
         self._position = 0
         self._is_following = asyncio.Event()
 
@@ -82,6 +84,8 @@ class ConnectionManager:
         # Its end may have been told after its token was looked up.
         if connection.sign_in_id in self._ended or connection.actor.id in self._ended:
             connection.end(CloseCode.UNAUTHORIZED)
+        elif self._rights.get(connection.actor.id, connection.actor.is_admin) != connection.actor.is_admin:
+            connection.end(CloseCode.TRY_AGAIN_LATER)
 
     def remove(self, connection: Connection) -> None:
         """Forget the reader; harmless if it's not known."""
@@ -125,6 +129,8 @@ class ConnectionManager:
     def _end_who_has_to(self, event: PublishedEvent) -> None:
         if event.type == EventType.ACCOUNT_DEACTIVATED:
             self._end_all_of(event.actor_id)
+        elif event.type == EventType.ACCOUNT_CHANGED:
+            self._renew_rights(AccountChanged.model_validate(event.envelope().data))
         elif event.type == EventType.SIGN_IN_ENDED:
             self._end_sign_ins(SignInEnded.model_validate(event.envelope().data))
         elif event.type == EventType.LOG_RENEWED:
@@ -158,6 +164,18 @@ class ConnectionManager:
         for connection in list(self._by_user.get(ended.user_id, {}).values()):
             if connection.sign_in_id in ended.sign_in_ids:
                 connection.end(CloseCode.UNAUTHORIZED)
+
+    def _renew_rights(self, changed: AccountChanged) -> None:
+        """End what has other rights than the account has now; its client comes again, and is looked up anew."""
+        user_id = changed.user_id
+        self._ended = deque((each for each in self._ended if each != user_id), maxlen=REMEMBERED_ENDS)
+        self._rights.pop(user_id, None)
+        self._rights[user_id] = changed.is_admin
+        if len(self._rights) > REMEMBERED_ENDS:
+            del self._rights[next(iter(self._rights))]
+        for connection in list(self._by_user.get(user_id, {}).values()):
+            if connection.actor.is_admin != changed.is_admin:
+                connection.end(CloseCode.TRY_AGAIN_LATER)
 
     def _end_all_of(self, user_id: UUID) -> None:
         self._ended.append(user_id)

@@ -15,7 +15,9 @@ from app.websockets.message import Message
 LARGEST = 32 * 1024
 PRESENCE = frozenset({EventType.USER_ONLINE, EventType.USER_OFFLINE})
 # What comes after these is not for all that were there before.
-ENDINGS = frozenset({EventType.ACCOUNT_DEACTIVATED, EventType.SIGN_IN_ENDED, EventType.LOG_RENEWED})
+ENDINGS = frozenset(
+    {EventType.ACCOUNT_DEACTIVATED, EventType.ACCOUNT_CHANGED, EventType.SIGN_IN_ENDED, EventType.LOG_RENEWED}
+)
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,8 @@ def owner_or_assignee(**sent: Any) -> Row:
     return Row((401, 403, 200, 200, 200, 401, 200, 403, 403), **sent)
 
 
-def admin(answer: int) -> Row:
-    return Row((401, 403, 403, 403, answer, 401, 403, 403, 403))
+def admin(answer: int = 200, **sent: Any) -> Row:
+    return Row((401, 403, 403, 403, answer, 401, 403, 403, 403), **sent)
 
 
 NEW_USER = {"email": "new@example.org", "password": PASSWORD, "display_name": "New"}
@@ -85,7 +85,7 @@ FRONT_PAGE = "/"
 TABLE: dict[RouteKey, Row] = {
     ("GET", "/health"): anyone(),
     ("GET", "/health/ready"): anyone(READY_OR_NOT),
-    ("GET", "/metrics"): admin(200),
+    ("GET", "/metrics"): admin(),
     ("GET", f"{API}/health"): anyone(),
     ("GET", f"{API}/health/ready"): anyone(READY_OR_NOT),
     ("GET", "/openapi.json"): anyone(),
@@ -119,7 +119,8 @@ TABLE: dict[RouteKey, Row] = {
     ("GET", f"{API}/users/me"): signed_in(),
     ("PUT", f"{API}/users/me"): signed_in(json={"role": "Gardener"}),
     ("PATCH", f"{API}/users/me"): signed_in(json={"role": "Gardener"}),
-    ("DELETE", f"{API}/users/me"): signed_in(),
+    # The last admin stays.
+    ("DELETE", f"{API}/users/me"): Row((401, 200, 200, 200, 409, 401, 403, 403, 403)),
     ("GET", f"{API}/users"): signed_in(),
     ("GET", f"{API}/users/online"): signed_in(),
     ("GET", f"{API}/users/{{user_id}}"): signed_in(),
@@ -152,7 +153,16 @@ TABLE: dict[RouteKey, Row] = {
     ("POST", f"{API}/notifications/read"): signed_in(),
     # Each caller is somebody else than whom the notification is for.
     ("POST", f"{API}/notifications/{{notification_id}}/read"): signed_in(404),
-    ("GET", f"{API}/admin/jobs"): admin(200),
+    ("GET", f"{API}/admin/jobs"): admin(),
+    ("GET", f"{API}/admin/audit"): admin(),
+    ("GET", f"{API}/admin/users"): admin(),
+    ("GET", f"{API}/admin/users/{{user_id}}"): admin(),
+    ("POST", f"{API}/admin/users/{{user_id}}/deactivate"): admin(),
+    ("POST", f"{API}/admin/users/{{user_id}}/reactivate"): admin(),
+    ("POST", f"{API}/admin/users/{{user_id}}/promote"): admin(),
+    ("POST", f"{API}/admin/users/{{user_id}}/demote"): admin(),
+    ("POST", f"{API}/admin/users/{{user_id}}/sign-out"): admin(),
+    ("POST", f"{API}/admin/users/{{user_id}}/set-password"): admin(json={"password": "a password that is new"}),
     ("GET", f"{API}/dashboard/summary"): anyone(),
     ("GET", f"{API}/whoami"): Row((401, 200, 200, 200, 200, 401, 200, 200, 200)),
     ("POST", f"{API}/debug/run_test_celery_task"): admin(202),

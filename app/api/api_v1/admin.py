@@ -4,7 +4,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.paging import link_next_page
 from app.api.problems import responses
-from app.dependencies import CurrentAdmin, JobAdminDep, PagerDep
+from app.dependencies import AuditLogDep, CurrentAdmin, JobAdminDep, PagerDep
+from app.schemas.admin import AuditEntryResponse, AuditQuery
 from app.schemas.job import JobListQuery, JobResponse
 
 router = APIRouter(prefix="/admin", tags=["admin"])
@@ -23,3 +24,18 @@ async def list_jobs(
     page = await jobs.list_jobs(query, pager)
     link_next_page(request, response, page)
     return [JobResponse.model_validate(job) for job in page.items]
+
+
+@router.get("/audit", responses=responses(401, 403))
+async def list_audit_entries(
+    query: Annotated[AuditQuery, Query()],
+    _admin: CurrentAdmin,
+    audit: AuditLogDep,
+    pager: PagerDep,
+    request: Request,
+    response: Response,
+) -> list[AuditEntryResponse]:
+    """What operators have done to accounts, newest first. Further pages are in the `Link` header."""
+    page = await audit.list_entries(query, pager)
+    link_next_page(request, response, page)
+    return [AuditEntryResponse.model_validate(entry) for entry in page.items]

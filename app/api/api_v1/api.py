@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from app.api import health
 from app.api.api_v1 import (
+    accounts,
     admin,
     agents,
     auth,
@@ -40,6 +41,7 @@ def build_router(*, with_debug: bool) -> APIRouter:
         events.router,
         notifications.router,
         admin.router,
+        accounts.router,
         dashboard.router,
         whoami.router,
     ]

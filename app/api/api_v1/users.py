@@ -54,7 +54,7 @@ async def update_me(
     return _tagged(user, state, response)
 
 
-@router.delete("/me", responses=responses(401, 403) | WRITE_VERSION)
+@router.delete("/me", responses=responses(401, 403, 409) | WRITE_VERSION)
 async def deactivate_me(actor: CurrentUser, users: UserWriterDep) -> DeactivatedResponse:
     """Deactivate one's own account, end its sessions and release its tasks."""
     await users.deactivate(actor)

@@ -1,0 +1,70 @@
+"""Who looks after accounts, and the audit log in which all that they do stands."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import security_log
+from app.core.permissions import SYSTEM, Actor
+from app.models import AuditAction, AuditEntry
+from app.schemas.admin import AuditQuery
+from app.services.pages import Order, Page, Pager, scope_of
+
+NEWEST_FIRST = Order(key=AuditEntry.created_at, id=AuditEntry.id, descending=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An admin and where their request comes from, or who uses the command line on HIVE's own machine."""
+
+    actor: Actor
+    address: str
+
+    @property
+    def account_id(self) -> UUID | None:
+        return None if self.actor == SYSTEM else self.actor.id
+
+
+AT_THE_MACHINE = Operator(SYSTEM, address="")
+
+
+class AuditLog:
+    """Whoever reads it has made sure that an admin asks."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    def add(self, operator: Operator, action: AuditAction, subject_id: UUID, **data: Any) -> None:
+        """Write down what is done, in the transaction that does it."""
+        self._session.add(
+            AuditEntry(
+                action=action,
+                actor_id=operator.account_id,
+                subject_id=subject_id,
+                address=operator.address,
+                data=data,
+            )
+        )
+        security_log.note(
+            self._session.info,
+            "admin action",
+            action=action,
+            by=operator.account_id or "command line",
+            subject_id=subject_id,
+            **data,
+        )
+
+    async def list_entries(self, query: AuditQuery, pager: Pager) -> Page[AuditEntry]:
+        """Newest first."""
+        statement = select(AuditEntry)
+        if query.action:
+            statement = statement.where(AuditEntry.action.in_(query.action))
+        if query.subject:
+            statement = statement.where(AuditEntry.subject_id == query.subject)
+        if query.actor:
+            statement = statement.where(AuditEntry.actor_id == query.actor)
+        asked = {"action": sorted(query.action), "subject": query.subject, "actor": query.actor}
+        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope_of("audit", **asked))

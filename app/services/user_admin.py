@@ -1,0 +1,255 @@
+"""What an operator may do to accounts: see them, put them out and let them in again, make and unmake admins."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import Conflict
+from app.core.passwords import refuse_own_names
+from app.core.security import hash_password
+from app.events import outbox
+from app.events.types import AccountChanged
+from app.models import ApiToken, AuditAction, User, UserSession
+from app.schemas.admin import AccountQuery, AdminUserResponse
+from app.services.account_endings import end_account_and_agents, lock_admins, require_other_admin
+from app.services.assignment_service import UserNotFound
+from app.services.operator import AuditLog, Operator
+from app.services.pages import Order, Page, Pager, scope_of
+from app.services.preconditions import UNCONDITIONAL, Precondition
+from app.services.sign_outs import end_sign_ins
+
+NEWEST_FIRST = Order(key=User.created_at, id=User.id, descending=True)
+
+
+class NotAPerson(Conflict):
+    code = "not_a_person"
+
+    def __init__(self) -> None:
+        super().__init__("An agent has no password, and can't be an admin.")
+
+
+class HasEnded(Conflict):
+    code = "account_deactivated"
+
+    def __init__(self) -> None:
+        super().__init__("This account has ended; reactivate it first.")
+
+
+class IsEmptied(Conflict):
+    code = "account_emptied"
+
+    def __init__(self) -> None:
+        super().__init__("Name, address and password of this account are gone, so it can't begin anew.")
+
+
+class OwnerHasEnded(Conflict):
+    code = "owner_deactivated"
+
+    def __init__(self) -> None:
+        super().__init__("The owner of this agent has ended; reactivate them first.")
+
+
+class OwnPassword(Conflict):
+    code = "own_password"
+
+    def __init__(self) -> None:
+        super().__init__("One's own password is changed by PATCH /users/me, with the current one.")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What sessions and tokens tell of an account."""
+
+    last_seen_at: datetime | None = None
+    sessions: int = 0
+
+
+class UserAdmin:
+    """Whoever calls it has made sure that an operator asks. Each change is an entry in the audit log.
+
+    A change that the account has had already changes nothing, and is not written down again.
+    """
+
+    def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
+        self._session = session
+        self._precondition = precondition
+        self._audit = AuditLog(session)
+
+    async def list_accounts(self, query: AccountQuery, pager: Pager) -> Page[User]:
+        """Newest first; those that have ended too."""
+        statement = select(User)
+        if query.q:
+            contains = [column.icontains(query.q, autoescape=True) for column in (User.display_name, User.email)]
+            statement = statement.where(or_(*contains))
+        if query.active is not None:
+            statement = statement.where(User.is_active.is_(query.active))
+        if query.admin is not None:
+            statement = statement.where(User.is_admin.is_(query.admin))
+        scope = scope_of("accounts", q=query.q, active=query.active, admin=query.admin)
+        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope)
+
+    async def get(self, user_id: UUID) -> User:
+        user = await self._session.get(User, user_id)
+        if user is None:
+            raise UserNotFound
+        return user
+
+    async def show(self, users: Sequence[User]) -> list[AdminUserResponse]:
+        seen = await self._seen([user.id for user in users])
+        return [_shown(user, seen.get(user.id, Seen())) for user in users]
+
+    async def deactivate(self, operator: Operator, user_id: UUID) -> User:
+        """End the account and those of its agents, as its owner could.
+
+        Raises:
+            LastAdmin: there would be no admin left.
+        """
+        user = await self._lock(user_id, may_unmake_admin=True)
+        if user.is_active:
+            await require_other_admin(self._session, user)
+            self._audit.add(operator, AuditAction.DEACTIVATED, user.id)
+            await end_account_and_agents(self._session, user, by=operator.actor)
+        return user
+
+    async def reactivate(self, operator: Operator, user_id: UUID) -> User:
+        """Let the account begin anew, with its address and password and without what has ended with it.
+
+        Raises:
+            IsEmptied, OwnerHasEnded: it can't.
+        """
+        user = await self._lock(user_id)
+        if user.is_active:
+            return user
+        if user.emptied_at is not None:
+            raise IsEmptied
+        if user.is_agent:
+            owner = select(User.id).where(User.id == user.owner_id, User.is_active)
+            if await self._session.scalar(owner.with_for_update(read=True)) is None:
+                raise OwnerHasEnded
+        user.is_active, user.deactivated_at = True, None
+        return await self._change(operator, AuditAction.REACTIVATED, user)
+
+    async def promote(self, operator: Operator, user_id: UUID) -> User:
+        """Make an admin of a person.
+
+        Raises:
+            NotAPerson, HasEnded: it's none, or not any more.
+        """
+        user = await self._lock_person(user_id)
+        if user.is_admin:
+            return user
+        user.is_admin = True
+        return await self._change(operator, AuditAction.PROMOTED, user)
+
+    async def demote(self, operator: Operator, user_id: UUID) -> User:
+        """Take an admin's rights. Sockets and streams that were opened with them close.
+
+        Raises:
+            LastAdmin: there would be no admin left.
+        """
+        user = await self._lock(user_id, may_unmake_admin=True)
+        if not user.is_admin:
+            return user
+        await require_other_admin(self._session, user)
+        user.is_admin = False
+        return await self._change(operator, AuditAction.DEMOTED, user)
+
+    async def sign_out(self, operator: Operator, user_id: UUID, *, keep_tokens: bool = False) -> User:
+        """End all sessions of the account, and its API tokens and those of its agents unless they are to be kept."""
+        user = await self._lock(user_id)
+        ended = await end_sign_ins(self._session, user, by=operator.actor, keep_tokens=keep_tokens)
+        self._audit.add(operator, AuditAction.SIGNED_OUT, user.id, sessions=ended.sessions, tokens=ended.tokens)
+        await self._session.flush()
+        return user
+
+    async def set_password(
+        self, operator: Operator, user_id: UUID, password: str, *, keep_tokens: bool = False
+    ) -> User:
+        """Give a person another password, and end what was opened with the old one.
+
+        Raises:
+            OwnPassword: it's the operator's own, for which the current one is asked.
+            PasswordNamesAccount: it's the person's own name or address.
+            NotAPerson, HasEnded: it's none, or not any more.
+        """
+        if operator.account_id == user_id:
+            raise OwnPassword
+        password_hash = await hash_password(password)
+        user = await self._lock_person(user_id)
+        refuse_own_names(password, addresses=(user.email,), names=(user.display_name,))
+        user.password_hash = password_hash
+        user.version += 1
+        ended = await end_sign_ins(self._session, user, by=operator.actor, keep_tokens=keep_tokens)
+        self._audit.add(operator, AuditAction.PASSWORD_SET, user.id, sessions=ended.sessions, tokens=ended.tokens)
+        await self._session.flush()
+        return user
+
+    async def _change(self, operator: Operator, action: AuditAction, user: User) -> User:
+        user.version += 1
+        self._audit.add(operator, action, user.id)
+        await self._session.flush()
+        event = AccountChanged(user_id=user.id, is_admin=user.is_admin)
+        await outbox.record(self._session, event, actor=operator.actor, audience=[])
+        return user
+
+    async def _lock_person(self, user_id: UUID) -> User:
+        user = await self._lock(user_id)
+        if user.is_agent:
+            raise NotAPerson
+        if not user.is_active:
+            raise HasEnded
+        return user
+
+    async def _lock(self, user_id: UUID, *, may_unmake_admin: bool = False) -> User:
+        if may_unmake_admin and await self._session.scalar(select(User.is_admin).where(User.id == user_id)):
+            await lock_admins(self._session)
+        locked = select(User).where(User.id == user_id).with_for_update(key_share=True)
+        user = await self._session.scalar(locked.execution_options(populate_existing=True))
+        if user is None:
+            raise UserNotFound
+        self._precondition.require_of_user(user, shown=_shown(user, Seen()))
+        return user
+
+    async def _seen(self, user_ids: Sequence[UUID]) -> Mapping[UUID, Seen]:
+        by_session = (
+            select(UserSession.user_id, func.max(UserSession.refreshed_at), func.count())
+            .where(UserSession.user_id.in_(user_ids), UserSession.expires_at > func.now())
+            .group_by(UserSession.user_id)
+        )
+        by_token = (
+            select(ApiToken.user_id, func.max(ApiToken.last_used_at))
+            .where(ApiToken.user_id.in_(user_ids))
+            .group_by(ApiToken.user_id)
+        )
+        seen = {user_id: Seen(at, count) for user_id, at, count in await self._session.execute(by_session)}
+        for user_id, used_at in await self._session.execute(by_token):
+            known = seen.get(user_id, Seen())
+            times = [time for time in (known.last_seen_at, used_at) if time]
+            seen[user_id] = Seen(max(times, default=None), known.sessions)
+        return seen
+
+
+def _shown(user: User, seen: Seen) -> AdminUserResponse:
+    return AdminUserResponse(
+        id=user.id,
+        type="agent" if user.is_agent else "user",
+        owner_id=user.owner_id,
+        email=user.email,
+        display_name=user.display_name,
+        role=user.role,
+        skills=user.skills,
+        impact_score=user.impact_score,
+        active=user.is_active,
+        admin=user.is_admin,
+        version=user.version,
+        created_at=user.created_at,
+        updated_at=user.updated_at,
+        deactivated_at=user.deactivated_at,
+        emptied_at=user.emptied_at,
+        last_seen_at=seen.last_seen_at,
+        sessions=seen.sessions,
+    )
