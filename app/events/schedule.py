@@ -12,6 +12,7 @@ from app.models import Job, JobName
 SCHEDULE: Mapping[JobName, timedelta] = {
     JobName.REMIND_OF_DUE_TASKS: timedelta(minutes=1),
     JobName.INDEX_TASKS: timedelta(minutes=1),
+    JobName.EMPTY_ENDED_ACCOUNTS: timedelta(hours=1),
     JobName.PURGE_EVENTS: timedelta(hours=1),
     JobName.PURGE_NOTIFICATIONS: timedelta(hours=1),
     JobName.PURGE_IDEMPOTENT_REQUESTS: timedelta(hours=1),

@@ -19,6 +19,7 @@ class JobName(StrEnum):
     EXPIRE_LEASE = "expire_lease"
     REMIND_OF_DUE_TASKS = "remind_of_due_tasks"
     INDEX_TASKS = "index_tasks"
+    EMPTY_ENDED_ACCOUNTS = "empty_ended_accounts"
     PURGE_EVENTS = "purge_events"
     PURGE_NOTIFICATIONS = "purge_notifications"
     PURGE_IDEMPOTENT_REQUESTS = "purge_idempotent_requests"

@@ -19,6 +19,7 @@ from app.events.retention import purge_events
 from app.mail.smtp import mailer_of
 from app.models import JobName
 from app.services import LeaseService, NotificationService, Notifier, SessionService
+from app.services.account_emptying import empty_ended_accounts
 from app.services.api_token_service import ApiTokenService
 from app.services.event_ticket_service import EventTicketService
 from app.services.idempotency_service import IdempotencyService
@@ -141,6 +142,12 @@ async def remind_of_due_tasks(session: AsyncSession) -> None:
 async def index_new_texts(session: AsyncSession) -> None:
     if await index_tasks(session):
         ask_for_job(session, JobName.INDEX_TASKS)
+
+
+@job(JobName.EMPTY_ENDED_ACCOUNTS)
+async def empty_accounts_that_ended(session: AsyncSession) -> None:
+    if await empty_ended_accounts(session):
+        ask_for_job(session, JobName.EMPTY_ENDED_ACCOUNTS)
 
 
 @job(JobName.PURGE_EVENTS)
