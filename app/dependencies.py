@@ -1,5 +1,6 @@
 """Every `Annotated` alias that endpoints declare their needs with, and nothing else."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ from app.limits.sign_ins import Attempt
 from app.models import Scope
 from app.quick_session import QuickSession
 from app.reads.task_reads import TaskReads
+from app.schemas.auth import address_named_in
 from app.services import (
     AssignmentService,
     BatchService,
@@ -248,7 +250,18 @@ def once_by(get_caller: GetActor, get_session: GetSession = get_session) -> GetO
 
 
 async def get_one_try_of_nobody(request: Request, session: SessionDep, idempotency_key: IdempotencyKey = None) -> None:
-    await _begin_once(request, session, NOBODY, idempotency_key)
+    key = None if idempotency_key is None else await _key_of_stranger(request, idempotency_key)
+    await _begin_once(request, session, NOBODY, key)
+
+
+async def _key_of_stranger(request: Request, key: str) -> str:
+    """The key as that of whoever comes from this address and names this account.
+
+    Strangers choose keys that others choose too, and one must neither get nor hinder the answer of another.
+    """
+    state = state_of(request)
+    named = [state.limits.client_of(request.scope), address_named_in(await request.body()), key]
+    return keyed_hash(json.dumps(named).encode(), key=state.settings.signing_key)
 
 
 async def get_request_identity(

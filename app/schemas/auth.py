@@ -1,3 +1,4 @@
+import json
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -5,7 +6,20 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
-from app.schemas.fields import DisplayName, Email, Optionally, Password, Role, Sent, Skills, Strict, TimeZone, name_in
+from app.core.addresses import address_key
+from app.schemas.fields import (
+    DisplayName,
+    Email,
+    Optionally,
+    Password,
+    Role,
+    Sent,
+    Skills,
+    Strict,
+    TimeZone,
+    name_in,
+    normalize_email,
+)
 from app.schemas.user import UserResponse
 
 
@@ -23,6 +37,15 @@ class UserRegister(Strict):
     def shown_name(self) -> str:
         """The given name, or one that is made from the address."""
         return self.display_name or name_in(self.email)
+
+
+def address_named_in(body: bytes) -> str:
+    """The key of the address in the body of a registration; empty if there is none, which is refused later."""
+    try:
+        content = json.loads(body)
+        return address_key(normalize_email(content["email"]))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
 
 
 class RegisteredResponse(Sent):

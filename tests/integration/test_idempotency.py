@@ -97,6 +97,34 @@ async def test_an_account_is_made_once(client: httpx2.AsyncClient, session: Asyn
     assert PASSWORD not in str(kept)
 
 
+async def test_strangers_who_choose_the_same_key_do_not_meet(app: FastAPI, session: AsyncSession) -> None:
+    body = {"email": "new@example.org", "password": PASSWORD}
+
+    async def register(address: str, **given: str) -> httpx2.Response:
+        transport = httpx2.ASGITransport(app, client=(address, 1))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://hive.test/api/v1") as stranger:
+            return await stranger.post("/auth/register", json=body | given, headers=KEY)
+
+    first = await register("192.0.2.1")
+    neighbour = await register("192.0.2.1", email="other@example.org")
+    elsewhere = await register("192.0.2.2")
+    guesser = await register("192.0.2.1", password="a password that is guessed")
+
+    assert [first.status_code, neighbour.status_code] == [201, 201]
+    assert problem(elsewhere, 409)["code"] == "email_taken"
+    assert problem(guesser, 422)["code"] == "idempotency_key_reused"
+    assert not [answer for answer in (neighbour, elsewhere) if "Idempotency-Replayed" in answer.headers]
+    assert await count(session, User) == 2
+    assert "one-effect" not in (await session.scalars(select(IdempotentRequest.key))).all()
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{", "[" * 5_000, '{"email": 1}', '{"email": "no address"}'])
+async def test_a_key_of_nothing_readable_is_refused_as_the_body_is(client: httpx2.AsyncClient, body: str) -> None:
+    headers = KEY | {"Content-Type": "application/json"}
+
+    assert (await client.post("/auth/register", content=body, headers=headers)).status_code == 422
+
+
 async def test_what_was_not_understood_may_come_again_mended(signed_in: httpx2.AsyncClient) -> None:
     wrong = await signed_in.post("/tasks", json={"titel": "Roses"}, headers=KEY)
     mended = await signed_in.post("/tasks", json=ROSES, headers=KEY)
