@@ -25,6 +25,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, c
 
 from app.core.passwords import MIN_PASSWORD_LENGTH, is_common
 from app.core.time_zones import Day, time_zone_names
+from app.schemas.shown_names import without_invisible
 from app.schemas.texts import CLEAN, NAME, ONE_LINE, SEEN
 from app.search_words import MAX_WORD_LENGTH
 
@@ -227,14 +228,14 @@ Password = Annotated[
     AfterValidator(_refuse_common),
     Field(description="None of the most frequent ones, and not one's own name or address."),
 ]
-DisplayName = Annotated[str, _at_most(LONGEST_NAME), NAME]
+DisplayName = Annotated[str, _at_most(LONGEST_NAME), NAME, AfterValidator(without_invisible)]
 Role = Annotated[str, _at_most(100), ONE_LINE]
 Skill = Annotated[str, _at_most(50), NAME]
 Skills = Annotated[list[Skill], Field(max_length=50)]
 Title = Annotated[str, _at_most(200), NAME]
 Description = Annotated[str, _at_most(20_000), CLEAN]
 Category = Annotated[str, _at_most(50), NAME]
-TokenName = Annotated[str, _at_most(100), NAME]
+TokenName = Annotated[str, _at_most(100), NAME, AfterValidator(without_invisible)]
 # A search field that nobody has filled in doesn't filter.
 SearchWords = Annotated[
     Annotated[str, _at_most(MAX_WORD_LENGTH), ONE_LINE] | None, AfterValidator(lambda words: words or None)

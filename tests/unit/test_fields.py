@@ -156,6 +156,44 @@ def test_invisible_characters_stay_where_visible_ones_need_them(text: str) -> No
     assert read(fields.Title, text) == text
 
 
+@pytest.mark.parametrize("field", [fields.DisplayName, fields.TokenName])
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        *"\u200b\u2060\ufeff\xad\u180e\u200e\u200f\u061c\u2063\u206a\u034f\u3164\u2800\u115f\u200d\u200c\ufe0f",
+        *"\U000e0041\U000e0101",
+        "\u200d\ufe0f\u200b",
+    ],
+    ids=ascii,
+)
+def test_two_names_that_look_the_same_are_the_same(field: Any, hidden: str) -> None:
+    for disguised in (f"A{hidden}da", f"{hidden}Ada", f"Ada{hidden}", f"Ada {hidden}"):
+        assert read(field, disguised) == "Ada"
+
+
+def test_a_name_of_nothing_that_is_seen_is_refused() -> None:
+    assert refused(fields.DisplayName, "\U00013430") == "invisible_text"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\U0001f468\u200d\U0001f469",
+        "\u2764\ufe0f\u200d\U0001f525",
+        "1\ufe0f\u20e3",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        "\U0001f469\U0001f3fd\u200d\U0001f680",
+        "\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\u0d28\u0d4d\u200d",
+        "\u0915\u094d\u200d\u0937",
+        "Zoe\u0308",
+    ],
+    ids=ascii,
+)
+def test_a_name_keeps_what_its_script_and_its_emoji_need(name: str) -> None:
+    assert read(fields.DisplayName, name) == name
+
+
 @pytest.mark.parametrize("mark", ["\u202a", "\u202e", "\u2066", "\u2069"], ids=ascii)
 @pytest.mark.parametrize("name", LINES)
 def test_name_with_override_of_direction_is_refused(name: str, mark: str) -> None:
