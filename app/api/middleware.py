@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from app.api.measure import METHOD_SENT, count_request, method_of
-from app.api.problems import FRAMEWORK_CODES, INTERNAL_ERROR, problem_response
+from app.api.problems import FRAMEWORK_CODES, internal_error, problem_response
 
 MAX_BODY_BYTES = 1024 * 1024
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
@@ -60,7 +60,7 @@ class RequestContext:
             if status:
                 # Half an answer is out; only a broken connection can tell the client that it's not whole.
                 raise
-            response = problem_response(500, "internal_error", INTERNAL_ERROR, request_id=request_id)
+            response = internal_error(scope, request_id=request_id)
             await response(scope, receive, send_with_id)
         duration = round((time.perf_counter() - started) * 1000, 1)
         log.info("request", method=method_of(scope), path=scope["path"], status=status, ms=duration)

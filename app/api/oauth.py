@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from app.api.problems import answer_to, validation_error_of
+from app.api.problems import INTERNAL_ERROR, answer_to, note_members, validation_error_of
 from app.core.errors import HiveError, MalformedInput, from_database
 from app.schemas.auth import TokenForm
 from app.services.session_service import InvalidRefreshToken
@@ -17,6 +17,7 @@ from app.services.session_service import InvalidRefreshToken
 ERRORS = {
     401: "invalid_grant",
     429: "temporarily_unavailable",
+    500: "server_error",
     503: "temporarily_unavailable",
 }
 # The characters that an `error_description` may have.
@@ -45,6 +46,8 @@ class OAuthRoute(APIRoute):
             except Exception as error:
                 known = error if isinstance(error, HiveError) else from_database(error)
                 if known is None:
+                    # It's logged and answered where all faults of ours are.
+                    note_members(request.scope, {"error": "server_error", "error_description": INTERNAL_ERROR})
                     raise
                 return answer_to(request, in_oauths_words(known))
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from app.core.errors import HiveError, problem_document
 from app.core.etags import NotModified
@@ -20,6 +21,7 @@ from app.schemas.fields import PageQuery, complaint_of
 
 MEDIA_TYPE = "application/problem+json"
 INTERNAL_ERROR = "Something went wrong on our side; the request id helps to find it."
+_MEMBERS_OF_500 = "hive_members_of_500"
 # What the framework itself answers with.
 FRAMEWORK_CODES = {
     400: ("malformed_request", "The request can't be read."),
@@ -79,6 +81,16 @@ def problem_response(
     # ASCII, so that a lone surrogate in a field's name can be told back and not fail to encode.
     content = json.dumps(body, default=str).encode("ascii")
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def note_members(scope: Scope, members: Mapping[str, object]) -> None:
+    """Have the problem of a 500 carry these members, should the request end in one."""
+    scope[_MEMBERS_OF_500] = members
+
+
+def internal_error(scope: Scope, *, request_id: str) -> Response:
+    members: Mapping[str, object] | None = scope.get(_MEMBERS_OF_500)
+    return problem_response(500, "internal_error", INTERNAL_ERROR, request_id=request_id, extra=members)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

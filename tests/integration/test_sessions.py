@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.api.api_v1 import auth
 from app.config import Settings
 from app.core.auth import InvalidCredentials
 from app.core.refresh_tokens import RefreshToken
@@ -162,6 +163,26 @@ async def test_an_error_of_the_token_endpoint_is_in_oauths_words_too(
     found = problem(await client.post("/auth/token", data=form), status)
 
     assert (found["code"], found["error"], found["error_description"]) == (code, error, found["detail"])
+
+
+async def test_a_fault_of_ours_is_in_oauths_words_too(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_down(*_: object, **_named: object) -> None:
+        raise RuntimeError("the secret of a fault")
+
+    monkeypatch.setattr(auth, "refresh_session", break_down)
+    by_oauth = await refresh_by_oauth(client, "x")
+    elsewhere = await client.post("/auth/refresh", json={"refresh_token": "x"})
+
+    found = problem(by_oauth, 500)
+    assert (found["code"], found["error"], found["error_description"]) == (
+        "internal_error",
+        "server_error",
+        found["detail"],
+    )
+    assert "error" not in problem(elsewhere, 500)
+    assert "secret" not in by_oauth.text + elsewhere.text
 
 
 async def test_too_many_wrong_passwords_are_in_oauths_words_too(client: httpx2.AsyncClient, user: User) -> None:
