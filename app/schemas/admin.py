@@ -24,7 +24,7 @@ class AdminUserResponse(Sent):
     """An account as an admin sees it: never its password, or anything to sign in with."""
 
     id: UUID
-    type: Literal["user", "agent"] = Field(description="A person, or a program with an account of its own.")
+    type: Open[Literal["user", "agent"]] = Field(description="A person, or a program with an account of its own.")
     owner_id: UUID | None = Field(description="Whose agent it is; null for a person.")
     email: str | None = Field(description="Null for agents, and once an account that has ended is emptied.")
     display_name: str

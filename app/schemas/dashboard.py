@@ -3,13 +3,13 @@ from datetime import datetime
 from pydantic import Field
 
 from app.models import TaskPriority, TaskStatus
-from app.schemas.fields import Sent
+from app.schemas.fields import Open, Sent
 
 
 class TaskCounts(Sent):
     total: int
-    by_status: dict[TaskStatus, int]
-    by_priority: dict[TaskPriority, int]
+    by_status: dict[Open[TaskStatus], int]
+    by_priority: dict[Open[TaskPriority], int]
     by_category: dict[str, int] = Field(description="Without drafts, whose categories only their owners know.")
 
 
@@ -28,7 +28,7 @@ class DashboardSummary(Sent):
     completed_tasks: int
     active_users: int
     online_users: int
-    tasks_by_priority: dict[TaskPriority, int]
+    tasks_by_priority: dict[Open[TaskPriority], int]
     tasks_by_category: dict[str, int] = Field(description="Without drafts, like `tasks.by_category`.")
     last_updated: datetime = Field(description="When the tasks and accounts were counted.")
 

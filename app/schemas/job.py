@@ -5,7 +5,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from app.models import JobName, JobState
-from app.schemas.fields import PageQuery, Sent
+from app.schemas.fields import Open, PageQuery, Sent
 
 
 class JobListQuery(PageQuery):
@@ -21,7 +21,7 @@ class JobResponse(Sent):
     id: UUID
     name: str
     arguments: dict[str, Any]
-    state: JobState
+    state: Open[JobState]
     sends: int = Field(description="How often it was handed to the broker.")
     attempts: int = Field(description="How often a worker began with it.")
     run_after: datetime = Field(description="When it is sent, or sent again should it not be done by then.")

@@ -4,7 +4,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from app.models import NotificationKind
-from app.schemas.fields import PageQuery, Sent
+from app.schemas.fields import Open, PageQuery, Sent
 
 
 class NotificationListQuery(PageQuery):
@@ -20,7 +20,7 @@ class NotificationResponse(Sent):
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
-    kind: NotificationKind
+    kind: Open[NotificationKind]
     task_id: UUID | None
     task_title: str | None
     actor_id: UUID | None

@@ -15,6 +15,7 @@ from app.schemas.fields import (
     EmptyAs,
     ImpactPoints,
     LeaseSeconds,
+    Open,
     Optionally,
     PageQuery,
     SearchWords,
@@ -105,9 +106,9 @@ class TaskResponse(Sent):
     id: UUID
     title: str
     description: str
-    status: TaskStatus
+    status: Open[TaskStatus]
     category: str
-    priority: TaskPriority
+    priority: Open[TaskPriority]
     impact_points: int
     due_at: datetime | None
     owner_id: UUID

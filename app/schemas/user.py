@@ -7,7 +7,19 @@ from pydantic import MISSING, AliasChoices, ConfigDict, Field, StringConstraints
 
 from app.core.addresses import address_key
 from app.models import User
-from app.schemas.fields import DisplayName, Email, EmptyAs, Optionally, Password, Role, Sent, Skills, Strict, TimeZone
+from app.schemas.fields import (
+    DisplayName,
+    Email,
+    EmptyAs,
+    Open,
+    Optionally,
+    Password,
+    Role,
+    Sent,
+    Skills,
+    Strict,
+    TimeZone,
+)
 
 
 class UserUpdate(Strict):
@@ -88,7 +100,7 @@ class UserProfile(Sent):
     skills: list[str]
     impact_score: int
     online: bool
-    type: Literal["user", "agent"] = Field(description="A person, or a program with an account of its own.")
+    type: Open[Literal["user", "agent"]] = Field(description="A person, or a program with an account of its own.")
     owner_id: UUID | None = Field(description="Whose agent it is; null for a person.")
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.schemas.fields import Sent
+from app.schemas.fields import Open, Sent
 
 
 class TokenKind(StrEnum):
@@ -17,7 +17,7 @@ class TokenKind(StrEnum):
 class WhoamiAccount(Sent):
     id: UUID
     display_name: str
-    type: Literal["user", "agent"]
+    type: Open[Literal["user", "agent"]]
     owner_id: UUID | None = Field(description="Whose agent it is; null for a person.")
     is_admin: bool
 
@@ -35,7 +35,7 @@ class WhoamiResponse(Sent):
     """A token's account, what the token may be used for, and which tasks the account holds."""
 
     account: WhoamiAccount
-    token_kind: TokenKind
+    token_kind: Open[TokenKind]
     scopes: list[str] | None = Field(
         description="Of an API token or an agent's; null for a session, which has no limits."
     )

@@ -66,6 +66,42 @@ def test_no_parameter_is_null_for_no_address_and_no_header_has_a_null(document: 
     assert not [each for each in parameters if {"type": "null"} in each["schema"].get("anyOf", [each["schema"]])]
 
 
+def test_every_vocabulary_of_an_answer_has_room_for_later_words(document: dict[str, Any]) -> None:
+    """Generated clients break at a word that they don't know, unless the document says that there may be some."""
+    answers = [
+        content["schema"]
+        for _, _, operation in operations(document)
+        for status, answer in operation["responses"].items()
+        if status.startswith("2")
+        for media_type, content in answer.get("content", {}).items()
+        if media_type == "application/json"
+    ]
+    told = list(vocabularies_in(answers, document, seen=set()))
+
+    assert ["draft", "available", "in_progress", "completed"] in [words for words, _ in told]
+    assert [words for words, is_open in told if not is_open] == []
+
+
+def vocabularies_in(
+    part: Any, document: dict[str, Any], *, seen: set[tuple[str, bool]], is_open: bool = False
+) -> Iterator[tuple[list[str], bool]]:
+    """The words of each vocabulary in a schema, and whether there may be others."""
+    if isinstance(part, list):
+        for each in part:
+            yield from vocabularies_in(each, document, seen=seen, is_open=is_open)
+    elif isinstance(part, dict):
+        if "enum" in part:
+            yield part["enum"], is_open
+        name = part.get("$ref", "").rpartition("/")[2]
+        if name and (name, is_open) not in seen:
+            seen.add((name, is_open))
+            yield from vocabularies_in(document["components"]["schemas"][name], document, seen=seen, is_open=is_open)
+        has_room = {"type": "string"} in part.get("anyOf", [])
+        for key, inner in part.items():
+            if key not in {"enum", "not", "example", "examples"}:
+                yield from vocabularies_in(inner, document, seen=seen, is_open=has_room and key == "anyOf")
+
+
 def test_an_operation_that_takes_a_lease_token_declares_that_the_lease_may_be_lost(document: dict[str, Any]) -> None:
     answers = {
         (method, path): operation["responses"]

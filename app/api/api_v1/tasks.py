@@ -31,7 +31,7 @@ from app.dependencies import (
 )
 from app.models import TaskStatus
 from app.schemas.event import Envelope
-from app.schemas.fields import PageQuery
+from app.schemas.fields import Open, PageQuery
 from app.schemas.task import (
     LeaseRenewal,
     TaskAssign,
@@ -97,7 +97,7 @@ async def claim_next_task(
 
 
 @router.get("/workflow", responses=responses(401, 403))
-async def get_workflow(_actor: ReaderOfTasks) -> dict[TaskStatus, list[TaskStatus]]:
+async def get_workflow(_actor: ReaderOfTasks) -> dict[Open[TaskStatus], list[Open[TaskStatus]]]:
     """Which states may follow each state."""
     return {current: list(allowed) for current, allowed in TRANSITIONS.items()}
 
