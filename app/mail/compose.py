@@ -84,6 +84,21 @@ def compose(notification: NotificationMail) -> Mail:
     )
 
 
+def compose_address_changed(address: str, message_id: str) -> Mail:
+    """Tell who has the old address of an account that it's not the account's any more.
+
+    There's no word of anybody in it, nor the new address: it may be a stranger's mailbox.
+    """
+    words = {"address": address, "subject": "Your HIVE account has another e-mail address"}
+    return Mail(
+        to=address,
+        subject=words["subject"],
+        text=_TEMPLATES.get_template("address_changed.txt").render(words),
+        html=_TEMPLATES.get_template("address_changed.html").render(words),
+        message_id=message_id,
+    )
+
+
 def task_link(settings: Settings, task_id: UUID | None) -> str | None:
     """Where the task can be looked at, if it's known where that is."""
     if settings.public_url is None or task_id is None:
@@ -91,10 +106,10 @@ def task_link(settings: Settings, task_id: UUID | None) -> str | None:
     return f"{settings.public_url}/tasks/{task_id}"
 
 
-def message_id_of(settings: Settings, notification_id: UUID) -> str:
+def message_id_of(settings: Settings, told_id: UUID, *, about: str = "notification") -> str:
     """The same for the same notification, so that a mail that is sent twice can be told to be one."""
     domain = settings.mail_sender.domain if settings.mail_sender else "hive.invalid"
-    return f"<notification.{notification_id}@{domain}>"
+    return f"<{about}.{told_id}@{domain}>"
 
 
 def _headline(notification: NotificationMail) -> str:

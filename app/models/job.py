@@ -16,6 +16,8 @@ class JobName(StrEnum):
     RECOMPUTE_IMPACT_SCORE = "recompute_impact_score"
     NOTIFY = "notify"
     SEND_MAIL = "send_mail"
+    SEND_ACCOUNT_MAIL = "send_account_mail"
+    TELL_OF_FAILED_SIGN_INS = "tell_of_failed_sign_ins"
     EXPIRE_LEASE = "expire_lease"
     REMIND_OF_DUE_TASKS = "remind_of_due_tasks"
     INDEX_TASKS = "index_tasks"

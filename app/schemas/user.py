@@ -38,6 +38,12 @@ class UserUpdate(Strict):
     email: Email | MISSING = Field(default=MISSING, examples=["ada@example.org"])
     password: Password | MISSING = Field(default=MISSING, examples=["correct horse battery"])
     current_password: Optionally[Annotated[str, StringConstraints(max_length=128)]] = ""
+    keep_sessions: Optionally[Annotated[bool, Field(strict=True)]] = Field(
+        default=False, description="Whether other sessions outlive a new address or password."
+    )
+    keep_tokens: Optionally[Annotated[bool, Field(strict=True)]] = Field(
+        default=False, description="Whether API tokens, one's agents' too, outlive a new address or password."
+    )
 
     @property
     def names_credentials(self) -> bool:
@@ -55,8 +61,10 @@ class UserUpdate(Strict):
 
     def changes_credentials_of(self, address: str) -> bool:
         """Whether the account of this address gets another one, or a password. Forms send the same address again."""
-        is_other = self.email is not MISSING and address_key(self.email) != address_key(address)
-        return is_other or self.password is not MISSING
+        return self.changes_address_of(address) or self.password is not MISSING
+
+    def changes_address_of(self, address: str) -> bool:
+        return self.email is not MISSING and address_key(self.email) != address_key(address)
 
 
 class AccountState(Sent):

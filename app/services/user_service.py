@@ -6,13 +6,15 @@ from app.core.auth import PasswordProof, WrongPassword
 from app.core.passwords import refuse_own_names
 from app.core.permissions import Actor
 from app.core.security import hash_password
+from app.core.security_log import note
 from app.models import User
 from app.schemas.auth import UserRegister
 from app.schemas.user import UserUpdate
 from app.services.account_endings import end_account_and_agents, lock_admins, require_other_admin
+from app.services.account_mail import tell_old_address
 from app.services.assignment_service import UserNotFound
 from app.services.preconditions import UNCONDITIONAL, Precondition
-from app.services.session_service import SessionService
+from app.services.sign_outs import end_sign_ins
 
 EDITABLE = {"display_name", "role", "skills", "email", "mail_notifications", "time_zone"}
 # Keeps others from changing the account, and not from referring to it.
@@ -56,7 +58,10 @@ class UserService:
     async def update(
         self, actor: Actor, changes: UserUpdate, proof: PasswordProof | None = None, *, session_id: UUID | None = None
     ) -> User:
-        """Change what is given. A new password ends all sessions but `session_id`, the one that asks.
+        """Change what is given.
+
+        A new address or password ends, unless the changes say otherwise, all sessions but `session_id`, the one that
+        asks, and all API tokens: somebody may have made them who knew the old ones.
 
         Raises:
             WrongPassword: a new address or password, without proof that the current password is known.
@@ -67,8 +72,8 @@ class UserService:
             if proof is None or proof.checked_hash != user.password_hash:
                 raise WrongPassword
             user.password_hash = proof.new_hash or user.password_hash
-            if proof.new_hash:
-                await SessionService(self._session).end_others(actor, than=session_id)
+        if changes.changes_credentials_of(user.email):
+            await self._replace_credentials(user, changes, actor=actor, session_id=session_id)
         given = changes.model_dump(include=EDITABLE)
         if proof is None:
             # It's the same address, in a spelling that nobody has proved to be theirs.
@@ -79,6 +84,24 @@ class UserService:
             user.version += 1
         await self._session.flush()
         return user
+
+    async def _replace_credentials(
+        self, user: User, changes: UserUpdate, *, actor: Actor, session_id: UUID | None
+    ) -> None:
+        ended = await end_sign_ins(
+            self._session,
+            user,
+            by=actor,
+            but=session_id,
+            keep_sessions=changes.keep_sessions,
+            keep_tokens=changes.keep_tokens,
+        )
+        told = {"user_id": user.id, "sessions": ended.sessions, "tokens": ended.tokens}
+        if changes.new_password:
+            note(self._session.info, "password changed", **told)
+        if changes.changes_address_of(user.email):
+            note(self._session.info, "address changed", **told)
+            await tell_old_address(self._session, user)
 
     async def deactivate(self, actor: Actor) -> None:
         """End the account and those of its agents: tokens and sockets die, work in progress becomes available.

@@ -20,6 +20,7 @@ from app.mail.smtp import mailer_of
 from app.models import JobName
 from app.services import LeaseService, NotificationService, Notifier, SessionService
 from app.services.account_emptying import empty_ended_accounts
+from app.services.account_mail import send_account_mail
 from app.services.api_token_service import ApiTokenService
 from app.services.event_ticket_service import EventTicketService
 from app.services.idempotency_service import IdempotencyService
@@ -122,6 +123,12 @@ async def notify(session: Session, *, event_id: str) -> None:
 async def send_mail(*, notification_id: str) -> None:
     mailer = NotificationMailer(process.database, process.settings, mailer_of(process.settings))
     await mailer.send(UUID(notification_id))
+
+
+@job_outside(JobName.SEND_ACCOUNT_MAIL)
+async def send_mail_about_account(*, address: str, mail_id: str) -> None:
+    settings = process.settings
+    await send_account_mail(settings, mailer_of(settings), address=address, mail_id=UUID(mail_id))
 
 
 @quick_job(JobName.EXPIRE_LEASE)

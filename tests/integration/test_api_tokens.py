@@ -13,7 +13,6 @@ from app.models import ApiToken, Event, EventType, IdempotentRequest, Scope, Tas
 from app.services.api_token_service import ApiTokenService
 from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
-from tests.builders.users import PASSWORD
 from tests.conftest import ClientWith
 from tests.utils.test_utils import FakeNetwork, events_of, problem
 
@@ -238,17 +237,6 @@ async def test_its_last_use_is_told_to_some_minutes(client_with: ClientWith, ses
     later = await use_after(minutes=6)
     assert later is not None
     assert later >= first
-
-
-async def test_another_password_leaves_tokens_as_they_are(
-    signed_in: httpx2.AsyncClient, client_with: ClientWith, session: AsyncSession, user: User
-) -> None:
-    program = await client_with(await create_token(session, user))
-    change = {"password": "an even longer password", "current_password": PASSWORD}
-
-    assert (await signed_in.patch("/users/me", json=change)).status_code == 200
-
-    assert (await program.get("/tasks")).status_code == 200
 
 
 async def test_with_the_account_its_tokens_end(

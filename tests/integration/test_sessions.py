@@ -450,15 +450,6 @@ async def test_another_password_ends_all_other_sessions(
     assert set(await ended(session)) == {user.id, elsewhere.session_id}
 
 
-async def test_another_address_ends_no_session(client: httpx2.AsyncClient, user: User, sign_in: SignIn) -> None:
-    here, elsewhere = await sign_in(user), await sign_in(user)
-    change = {"email": "new@example.org", "current_password": PASSWORD}
-
-    assert (await client.patch("/users/me", json=change, headers=here.access)).status_code == 200
-
-    assert await is_in(client, elsewhere)
-
-
 async def test_who_signs_in_while_the_password_changes_gets_no_session(
     signed_in: httpx2.AsyncClient, session: AsyncSession, user: User
 ) -> None:
