@@ -8,7 +8,8 @@ import asyncio
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
 from typing import Any, Generic, TypeVar
 
 import asyncpg
@@ -25,7 +26,21 @@ CROWDED_PAUSE_SECONDS = 0.05
 # behind a pooler, without the prepared statements of this one.
 LOST_SESSION = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InvalidSQLStatementNameError)
 
+NO_SETTINGS: Mapping[str, str] = {}
 Pooled = TypeVar("Pooled")
+
+
+class NoTurn(TimeoutError):
+    """All connections that there may be for such a use have been in use for a while."""
+
+
+class Use(Enum):
+    """What a connection is wanted for."""
+
+    CHANGE = auto()
+    READ = auto()
+    # A read that may take long, by what somebody has asked for.
+    SEARCH = auto()
 
 
 class Connection(asyncpg.Connection):
@@ -96,8 +111,9 @@ class IdleConnections(Generic[Pooled]):
 class ConnectionLimit:
     """At most `most` connections, of which one who finds all taken waits `wait_seconds` for one.
 
-    A turn is the right to use a connection. `most` turns are given at a time, some of them for reads alone: changes
-    that wait for one another's locks would else hold up all that only looks.
+    A turn is the right to use a connection. `most` turns are given at a time, a quarter of them for reads alone:
+    changes that wait for one another's locks, and searches, would else hold up all that only looks. Of the others,
+    searches get as many.
 
     `stands_still` is for a process whose event loop doesn't run between uses, and so doesn't learn that the server hung
     up.
@@ -109,7 +125,14 @@ class ConnectionLimit:
         self._wait_seconds = wait_seconds
         self._stands_still = stands_still
         self._turns = asyncio.Semaphore(most)
-        self._turns_of_changes = asyncio.Semaphore(most - max(most // 4, 1) if most > 1 else most)
+        quarter = max(most // 4, 1)
+        slow = asyncio.Semaphore(most - quarter if most > 1 else most)
+        # In the order in which they are waited for.
+        self._turns_of: Mapping[Use, Sequence[asyncio.Semaphore]] = {
+            Use.READ: (self._turns,),
+            Use.CHANGE: (slow, self._turns),
+            Use.SEARCH: (asyncio.Semaphore(quarter), slow, self._turns),
+        }
         self._opened: list[Connection] = []
         self._opening = 0
         self._pools: list[IdleConnections[Any]] = []
@@ -119,44 +142,48 @@ class ConnectionLimit:
     def add_pool(self, idle: IdleConnections[Any]) -> None:
         self._pools.append(idle)
 
-    async def take_turn(self, *, is_read: bool = False) -> None:
+    async def take_turn(self, use: Use = Use.CHANGE) -> None:
         """Wait for a turn; `end_turn` ends it.
 
         Raises:
-            TimeoutError: there was none for `wait_seconds`.
+            NoTurn: there was none for `wait_seconds`.
         """
-        if not self._turns.locked() and (is_read or not self._turns_of_changes.locked()):
-            # Neither waits, so neither needs a time limit.
-            await self._take_turn(is_read=is_read)
+        turns = self._turns_of[use]
+        if not any(each.locked() for each in turns):
+            # None waits, so none needs a time limit.
+            await self._take_turns(turns)
             return
-        async with asyncio.timeout(self._wait_seconds):
-            await self._take_turn(is_read=is_read)
-
-    async def _take_turn(self, *, is_read: bool) -> None:
-        if not is_read:
-            await self._turns_of_changes.acquire()
         try:
-            await self._turns.acquire()
+            async with asyncio.timeout(self._wait_seconds):
+                await self._take_turns(turns)
+        except TimeoutError:
+            raise NoTurn from None
+
+    async def _take_turns(self, turns: Sequence[asyncio.Semaphore]) -> None:
+        taken: list[asyncio.Semaphore] = []
+        try:
+            for each in turns:
+                await each.acquire()
+                taken.append(each)
         except BaseException:
-            if not is_read:
-                self._turns_of_changes.release()
+            for each in taken:
+                each.release()
             raise
 
-    def end_turn(self, *, is_read: bool = False) -> None:
-        self._turns.release()
-        if not is_read:
-            self._turns_of_changes.release()
+    def end_turn(self, use: Use = Use.CHANGE) -> None:
+        for each in self._turns_of[use]:
+            each.release()
         if self._giving_back is None:
             self._give_back_later()
 
-    async def connect(self) -> Connection:
-        """Open a connection, for somebody who has a turn."""
+    async def connect(self, settings: Mapping[str, str] = NO_SETTINGS) -> Connection:
+        """Open a connection, for somebody who has a turn. `settings` are those that it has besides all others'."""
         # Others have fewer turns than there may be connections, so where those are all there, some are idle.
         while self._number() >= self._most and self._close_longest_idle():
             pass
         self._opening += 1
         try:
-            connection = await self._open_one()
+            connection = await self._open_one(self._options_with(settings))
         finally:
             self._opening -= 1
         self._opened.append(connection)
@@ -167,12 +194,17 @@ class ConnectionLimit:
         self._opened = [connection for connection in self._opened if not connection.is_closed()]
         return len(self._opened) + self._opening
 
-    async def _open_one(self) -> Connection:
+    def _options_with(self, settings: Mapping[str, str]) -> dict[str, Any]:
+        if not settings:
+            return self._options
+        return self._options | {"server_settings": self._options["server_settings"] | settings}
+
+    async def _open_one(self, options: dict[str, Any]) -> Connection:
         """Open a connection. While the server has none left, give back those of this process that are idle."""
         until = time.monotonic() + self._wait_seconds
         while True:
             try:
-                return await open_connection(self._options)
+                return await open_connection(options)
             except asyncpg.TooManyConnectionsError:
                 if time.monotonic() > until:
                     raise

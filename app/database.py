@@ -18,9 +18,9 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.pool import NullPool
 
-from app.connection_limit import LOST_SESSION, Connection, ConnectionLimit, open_connection
+from app.connection_limit import LOST_SESSION, Connection, ConnectionLimit, NoTurn, Use, open_connection
 from app.core.dsn import asyncpg_dsn
-from app.core.errors import HiveError, from_database, is_fault_of_database
+from app.core.errors import HiveError, ServiceUnavailable, from_database, is_fault_of_database
 from app.core.security_log import write_noted
 from app.core.seldom import Seldom
 from app.driver_pool import Connections, Driver, DriverPool, HeldConnection
@@ -43,6 +43,14 @@ SERVER_SETTINGS = {
 ANSWER_SECONDS = 20
 # How long one waits for a connection that others have.
 POOL_SECONDS = 3
+# How long a statement of a search may take, unless something else is set.
+SEARCH_SECONDS = 2.0
+SEARCH_SETTINGS = {
+    # Room for the places of some hundred thousand tasks. It would else remember the pages alone, and look through each.
+    "work_mem": "16MB",
+    # A search is told in which tasks to look, so that it never has to go through all of them.
+    "enable_seqscan": "off",
+}
 
 log = structlog.stdlib.get_logger(__name__)
 _seldom = Seldom()
@@ -101,6 +109,18 @@ def driver_options(url: str, *, application: str, answer_seconds: float | None =
     return {"dsn": asyncpg_dsn(url), "server_settings": settings, "timeout": 3, "command_timeout": answer_seconds}
 
 
+class SearchTooSlow(ServiceUnavailable):
+    def __init__(self) -> None:
+        super().__init__(
+            "The search took too long; look for longer or rarer words, or filter by more.", code="search_too_slow"
+        )
+
+
+class TooManySearching(ServiceUnavailable):
+    def __init__(self) -> None:
+        super().__init__("Too many are searching at the moment; try again shortly.", code="too_busy")
+
+
 class Database:
     """A source of transactions, all to one database."""
 
@@ -111,18 +131,30 @@ class Database:
         engine: AsyncEngine | None = None,
         reads: Connections | None = None,
         writes: Connections | None = None,
+        searches: Connections | None = None,
+        search_seconds: float = SEARCH_SECONDS,
         wake_relay: Callable[[], None] = lambda: None,
     ) -> None:
         self._sessions = sessions
         self._engine = engine
         self._reads = reads
         self._writes = writes
+        self._searches = searches or reads
+        self._search_timeout = _milliseconds(search_seconds)
         self.wake_relay = wake_relay
         self.forget_sign_ins: Callable[[Iterable[UUID]], None] = lambda _: None
 
     @classmethod
-    def connect(cls, url: str, *, application: str, pool_size: int = 2, stands_still: bool = False) -> "Database":
-        """`pool_size` is how many connections there are at most, for sessions, reads and changes together.
+    def connect(
+        cls,
+        url: str,
+        *,
+        application: str,
+        pool_size: int = 2,
+        stands_still: bool = False,
+        search_seconds: float = SEARCH_SECONDS,
+    ) -> "Database":
+        """`pool_size` is how many connections there are at most, for sessions, reads, changes and searches together.
 
         `stands_still` is for a process whose event loop runs only now and then, so that each connection has to be
         looked at before it's used.
@@ -131,7 +163,16 @@ class Database:
         limit = ConnectionLimit(options, most=pool_size, wait_seconds=POOL_SECONDS, stands_still=stands_still)
         engine, driver_pool = _pooled_engine(limit), DriverPool(limit)
         sessions = async_sessionmaker(engine, expire_on_commit=False)
-        return cls(sessions, engine=engine, reads=driver_pool, writes=driver_pool)
+        search_settings = SEARCH_SETTINGS | {"statement_timeout": _milliseconds(search_seconds)}
+        searches = DriverPool(limit, reads=Use.SEARCH, settings=search_settings)
+        return cls(
+            sessions,
+            engine=engine,
+            reads=driver_pool,
+            writes=driver_pool,
+            searches=searches,
+            search_seconds=search_seconds,
+        )
 
     @asynccontextmanager
     async def unit_of_work(self) -> AsyncIterator[AsyncSession]:
@@ -199,6 +240,29 @@ class Database:
         with _errors_translated():
             return await self._reads.fetch_row(sql, arguments)
 
+    async def search(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
+        """As `read`, for what may take long by what somebody asks for: on few connections, and not for long.
+
+        Raises:
+            SearchTooSlow: it took as long as a search may.
+            TooManySearching: the connections for searches were all in use for a while.
+            HiveError: as `unit_of_work` does.
+        """
+        assert self._searches is not None
+        with _errors_translated():
+            try:
+                return await self._searches.fetch_row(sql, arguments)
+            except asyncpg.QueryCanceledError as error:
+                raise SearchTooSlow from error
+            except NoTurn as error:
+                raise TooManySearching from error
+
+    async def hurry(self, session: AsyncSession) -> None:
+        """Let no further statement of the transaction take longer than one of a search may."""
+        await session.execute(
+            text("SELECT set_config('statement_timeout', :timeout, true)"), {"timeout": self._search_timeout}
+        )
+
     @asynccontextmanager
     async def exclusively(self, lock: int, *, idle_seconds: int = 10) -> AsyncIterator["Database | None"]:
         """Hold an advisory lock; None when somebody else holds it.
@@ -232,11 +296,15 @@ class Database:
                     await connection.invalidate()
 
     async def close(self) -> None:
-        for pool in (self._reads, self._writes):
+        for pool in (self._reads, self._writes, self._searches):
             if isinstance(pool, DriverPool):
                 await pool.close()
         if self._engine is not None:
             await self._engine.dispose()
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}ms"
 
 
 class Savepoint:

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 import asyncpg
 from asyncpg.transaction import Transaction
 
-from app.connection_limit import LOST_SESSION, Connection, ConnectionLimit, IdleConnections
+from app.connection_limit import LOST_SESSION, NO_SETTINGS, Connection, ConnectionLimit, IdleConnections, Use
 from app.core.errors import UNAVAILABLE, ServiceUnavailable
 
 Driver = asyncpg.Connection
@@ -36,22 +36,29 @@ class Connections(Protocol):
 
 
 class DriverPool:
-    """Connects on first use, and as often as the limit lets it."""
+    """Connects on first use, and as often as the limit lets it.
 
-    def __init__(self, limit: ConnectionLimit) -> None:
+    `reads` is what its rows are fetched for, and `settings` are those of its connections besides all others'.
+    """
+
+    def __init__(
+        self, limit: ConnectionLimit, *, reads: Use = Use.READ, settings: Mapping[str, str] = NO_SETTINGS
+    ) -> None:
         self._limit = limit
+        self._reads = reads
+        self._settings = settings
         self._idle = IdleConnections[Connection](Connection.terminate)
         limit.add_pool(self._idle)
 
     async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
-        connection = await self._take(is_read=True)
+        connection = await self._take(self._reads)
         # Without a block of its own for faults: it's what reads do, and nothing else is.
         try:
             return await connection.fetchrow(sql, *arguments)
         except FAULTS as error:
             raise self._given_up(connection, error) from error.__cause__
         finally:
-            self._give_back(connection, is_read=True)
+            self._give_back(connection, self._reads)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Driver]:
@@ -68,8 +75,8 @@ class DriverPool:
         async with self.connection() as connection, _transaction_on(connection):
             yield connection
 
-    async def _take(self, *, is_read: bool = False) -> Connection:
-        await self._limit.take_turn(is_read=is_read)
+    async def _take(self, use: Use = Use.CHANGE) -> Connection:
+        await self._limit.take_turn(use)
         try:
             while self._idle:
                 connection = self._idle.take()
@@ -77,18 +84,18 @@ class DriverPool:
                     connection.taken_at = time.monotonic()
                     return connection
                 connection.terminate()
-            return await self._limit.connect()
+            return await self._limit.connect(self._settings)
         except BaseException:
-            self._limit.end_turn(is_read=is_read)
+            self._limit.end_turn(use)
             raise
 
-    def _give_back(self, connection: Connection, *, is_read: bool = False) -> None:
+    def _give_back(self, connection: Connection, use: Use = Use.CHANGE) -> None:
         # Nothing stays with a connection but a transaction, so there is nothing else to take back before its next use.
         if self._limit.is_usable(connection) and not connection.is_in_transaction():
             self._idle.put(connection)
         else:
             connection.terminate()
-        self._limit.end_turn(is_read=is_read)
+        self._limit.end_turn(use)
 
     def _given_up(self, connection: Connection, error: BaseException) -> BaseException:
         """What the fault is to be told as. A connection that is silent or lost is ended."""

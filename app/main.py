@@ -143,7 +143,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         redis = connect_redis(backing.redis_url, prefix=settings.redis_prefix)
         stack.push_async_callback(redis.aclose)
         database = Database.connect(
-            backing.database_url, application="api", pool_size=connections_for_requests(settings)
+            backing.database_url,
+            application="api",
+            pool_size=connections_for_requests(settings),
+            search_seconds=settings.search_seconds,
         )
         stack.push_async_callback(database.close)
         # Of its own, so that requests that hold all the others' connections hold up no event.
@@ -213,7 +216,7 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
         sockets=sockets,
         metrics=Metrics(database, sockets),
         limits=limits,
-        task_reads=TaskReads(database, cursors),
+        task_reads=TaskReads(database, cursors, limits.searches),
         user_reads=UserReads(database, cursors),
         dashboard_reads=DashboardReads(database),
     )

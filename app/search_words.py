@@ -7,12 +7,15 @@ of the database, and no dictionary or extension is needed. See ADR 39.
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from operator import add
 
 # The query parameter `q` is no longer than this, so the beginning of a longer word is enough to find it.
 MAX_WORD_LENGTH = 200
 MAX_MARKS = 30
+# Words of two letters are frequent, or the beginnings of frequent ones.
+LONGEST_FREQUENT = 2
+MOST_RARE = 3
 
 # Marks that change how a letter is pronounced, and not which letter it is: accents, vowel points of Hebrew, Arabic and
 # Syriac, variants of form. Marks of other scripts, such as the vowels of Thai or Hindi, are letters to their readers.
@@ -146,13 +149,33 @@ def as_tsquery(text: str) -> str:
 
     A text without words makes an empty query, which finds nothing.
     """
-    terms: dict[str, None] = {}
+    return " & ".join(map(_as_term, _terms_of(text).items()))
+
+
+def likely_rarest(text: str) -> list[str]:
+    """Searches for single words of the text that fewer tasks may have than others: the longest of several."""
+    terms = _terms_of(text)
+    longest = sorted((word for word in terms if len(word) > LONGEST_FREQUENT or not word.isascii()), key=len)
+    return [_as_term((word, terms[word])) for word in longest[: -MOST_RARE - 1 : -1]] if len(terms) > 1 else []
+
+
+def _terms_of(text: str) -> dict[str, bool]:
+    """The words that are looked for, and whether others that begin so are found as well."""
+    terms: dict[str, bool] = {}
     for word, letters in _runs(text):
         pairs = list(_pairs(letters))
-        terms |= dict.fromkeys(_quoted(pair[:MAX_WORD_LENGTH]) for pair in pairs[:-1])
-        beginning = (pairs or [word])[-1][:MAX_WORD_LENGTH]
-        terms[f"{_quoted(beginning)}:*"] = None
-    return " & ".join(terms)
+        for pair in pairs[:-1]:
+            terms[pair[:MAX_WORD_LENGTH]] = False
+        terms.setdefault((pairs or [word])[-1][:MAX_WORD_LENGTH], True)
+    # Whatever has a word has its beginning, which would be looked for at great cost. In order they are neighbours.
+    ordered = sorted(terms)
+    implied = {word for word, longer in pairwise(ordered) if terms[word] and longer.startswith(word)}
+    return {word: is_beginning for word, is_beginning in terms.items() if word not in implied}
+
+
+def _as_term(term: tuple[str, bool]) -> str:
+    word, is_beginning = term
+    return f"{_quoted(word)}:*" if is_beginning else _quoted(word)
 
 
 def fold(text: str) -> str:

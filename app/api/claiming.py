@@ -6,8 +6,10 @@ from fastapi import Response
 
 from app.api.once import kept
 from app.api.task_answers import change_answer
+from app.core.errors import HiveError
 from app.core.permissions import Actor
-from app.database import Database
+from app.database import Database, SearchTooSlow
+from app.limits.turns import Turns
 from app.models import EventType
 from app.schemas.task import TaskClaimNext
 from app.services import ClaimService
@@ -30,6 +32,7 @@ MAY_MAKE_READY = frozenset(
 @dataclass(frozen=True, slots=True)
 class ClaimNext:
     database: Database
+    claims_by_words: Turns
     actor: Actor
     wanted: TaskClaimNext
     identity: RequestIdentity | None
@@ -40,8 +43,23 @@ class ClaimNext:
 
         Raises:
             Replayed: this request has taken one before.
+            SearchTooSlow: it took too long to find what has the words.
+            TooBusy: too many claims of this user by words wait for one another.
         """
+        if self.wanted.q is None:
+            return await self._attempt()
+        async with self.claims_by_words.of(str(self.actor.id)):
+            try:
+                return await self._attempt()
+            except HiveError as error:
+                if error.error_code == "too_slow":
+                    raise SearchTooSlow from error
+                raise
+
+    async def _attempt(self) -> Response | None:
         async with self.database.unit_of_work() as session:
+            if self.wanted.q is not None:
+                await self.database.hurry(session)
             one_try = await IdempotencyService(session).begin(self.identity, self.body_hash) if self.identity else None
             task = await ClaimService(session).claim_next(self.actor, self.wanted)
             if task is None:

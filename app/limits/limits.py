@@ -8,8 +8,10 @@ from app.core.redis import PrefixedRedis
 from app.limits.address import TrustedProxies, client_of
 from app.limits.known_tokens import KnownTokens
 from app.limits.requests import RequestLimit
+from app.limits.searches import Searches
 from app.limits.shared import Reach, SharedStorage
 from app.limits.sign_ins import Attempt, SignInLimit
+from app.limits.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +22,23 @@ class Limits:
     sign_ins: SignInLimit
     trusted_proxies: TrustedProxies
     known_tokens: KnownTokens
+    searches: Searches
+    # Those who claim what words say would else take turns from all other changes.
+    claims_by_words: Turns
 
     @classmethod
     def of(cls, settings: Settings, redis: PrefixedRedis) -> "Limits":
         storage, reach = SharedStorage(redis), Reach()
         requests = RequestLimit(storage, reach, settings.requests_per_minute)
-        return cls(requests, SignInLimit(storage, reach), settings.trusted_proxies, KnownTokens())
+        searches = Searches(settings.max_searches_per_user)
+        return cls(
+            requests,
+            SignInLimit(storage, reach),
+            settings.trusted_proxies,
+            KnownTokens(),
+            searches,
+            claims_by_words=Turns(doing="searching for something to claim"),
+        )
 
     def client_of(self, scope: Mapping[str, Any]) -> str:
         return client_of(scope, self.trusted_proxies)

@@ -13,8 +13,8 @@ PATIENCE_SECONDS = 15.0
 
 
 class TooBusy(ServiceUnavailable):
-    def __init__(self) -> None:
-        super().__init__("Too many are signing in at the moment; try again shortly.", code="too_busy")
+    def __init__(self, doing: str) -> None:
+        super().__init__(f"Too many are {doing} at the moment; try again shortly.", code="too_busy")
 
 
 @dataclass(slots=True)
@@ -24,8 +24,9 @@ class _Queue:
 
 
 class Turns:
-    def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, patience: float = PATIENCE_SECONDS, *, doing: str = "signing in") -> None:
         self._patience = patience
+        self._doing = doing
         self._queues: dict[str, _Queue] = {}
 
     @asynccontextmanager
@@ -37,7 +38,7 @@ class Turns:
         """
         queue = self._queues.setdefault(name, _Queue())
         if queue.length > MOST_WAITING:
-            raise TooBusy
+            raise TooBusy(self._doing)
         queue.length += 1
         try:
             await self._wait_for(queue.lock)
@@ -55,4 +56,4 @@ class Turns:
             async with asyncio.timeout(self._patience):
                 await lock.acquire()
         except TimeoutError:
-            raise TooBusy from None
+            raise TooBusy(self._doing) from None

@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import cache, lru_cache
 from uuid import UUID
 
@@ -7,14 +8,26 @@ from asyncpg import Record
 
 from app.core.permissions import Actor, TaskNotFound
 from app.database import Database
-from app.reads.task_statements import fixed_limit, one_task, page_of_tasks
+from app.limits.searches import Searches
+from app.reads.task_statements import fixed_limit, one_task, page_of_first_tasks, page_of_tasks
 from app.schemas.task import TaskFilter, TaskListQuery
 from app.services.due_times import SELECT_TIME_ZONE, names_day, settle_filter
 from app.services.pages import CursorCodec, Position
-from app.services.task_filter import FEW, count_of_few, filter_values
+from app.services.task_filter import (
+    IDS,
+    MOST_IDS,
+    RAREST,
+    filter_values,
+    has_rarest_word,
+    ids_up_to,
+    is_given,
+    rare_searches,
+)
 from app.services.task_lists import scope_of_tasks
 from app.statements import GIVEN, Statement
 
+# So many tasks are looked up by their ids in less time than PostgreSQL needs to go through a million.
+FEW = 50_000
 # More ways to ask than anybody has; past that the oldest is made anew.
 MOST_STATEMENTS = 500
 # The values that are in the statement itself. All others are given at each use.
@@ -39,12 +52,28 @@ class FoundTasks:
     epoch: UUID
 
 
+class _Way(Enum):
+    """How the tasks of a list are looked for."""
+
+    LISTED = auto()
+    # Among those that the list begins with.
+    FIRST = auto()
+    # Among the few that have the rarest word.
+    RARE = auto()
+    # Among those that were found to have it.
+    GIVEN = auto()
+
+
+_RARE_BY = {_Way.RARE: has_rarest_word(), _Way.GIVEN: is_given()}
+
+
 class TaskReads:
     """A task, and lists of tasks, as one may see them."""
 
-    def __init__(self, database: Database, cursors: CursorCodec) -> None:
+    def __init__(self, database: Database, cursors: CursorCodec, searches: Searches) -> None:
         self._database = database
         self._cursors = cursors
+        self._searches = searches
         self._statements: dict[object, Statement] = {}
 
     async def get(self, actor: Actor, task_id: UUID) -> FoundTask:
@@ -61,14 +90,13 @@ class TaskReads:
         scope = scope_of_tasks(actor, query)
         position = self._cursors.decode(query.cursor, scope=scope) if query.cursor else None
         given = _given(actor, query, position)
-        are_rare = query.q is not None and await self._has_few(given)
-        way = _way_to_ask(actor, query, position), are_rare
-        statement = self._statements.get(way) or self._keep(
-            way, page_of_tasks(actor, query, position, are_words_rare=are_rare)
-        )
-        row = await self._read(statement, given)
+        if query.q is None:
+            row = await self._read(self._page(_Way.LISTED, actor, query, position), given)
+        else:
+            with self._searches.one_of(actor.id):
+                row = await self._search(query.q, actor, query, position, given)
         assert row is not None
-        json, seq, epoch, last_key, last_id = row
+        json, seq, epoch, last_key, last_id, *_ = row
         cursor = self._cursors.encode(Position(last_key, last_id), scope=scope) if last_id else None
         return FoundTasks(json, cursor, seq, epoch)
 
@@ -77,11 +105,32 @@ class TaskReads:
         assert row is not None
         return str(row[0])
 
-    async def _has_few(self, given: Mapping[str, object]) -> bool:
-        """Whether few tasks have the words that are looked for."""
-        row = await self._read(_count_of_few(), given)
-        assert row is not None
-        return int(row[0]) <= FEW
+    async def _search(
+        self, q: str, actor: Actor, query: TaskListQuery, position: Position | None, given: Mapping[str, object]
+    ) -> Record | None:
+        """The page of the tasks that have the words. How it's looked for depends on how many have them."""
+        row = await self._searched(self._page(_Way.FIRST, actor, query, position), given)
+        *_, is_whole = row or (False,)
+        if is_whole:
+            return row
+        for rarest in rare_searches(q):
+            given = {**given, RAREST: rarest}
+            count, ids = await self._searched(_rare(FEW), given) or (0, None)
+            if count <= FEW:
+                way = _Way.GIVEN if count <= MOST_IDS else _Way.RARE
+                return await self._searched(self._page(way, actor, query, position), {**given, IDS: ids or []})
+        return await self._searched(self._page(_Way.LISTED, actor, query, position), given)
+
+    def _page(self, way: "_Way", actor: Actor, query: TaskListQuery, position: Position | None) -> Statement:
+        name = _way_to_ask(actor, query, position), way
+        if known := self._statements.get(name):
+            return known
+        if way is _Way.FIRST:
+            return self._keep(name, page_of_first_tasks(actor, query, position))
+        return self._keep(name, page_of_tasks(actor, query, position, rare=_RARE_BY.get(way)))
+
+    async def _searched(self, statement: Statement, given: Mapping[str, object]) -> Record | None:
+        return await self._database.search(statement.sql, statement.arguments(given))
 
     async def _read(self, statement: Statement, given: Mapping[str, object]) -> Record | None:
         return await self._database.read(statement.sql, statement.arguments(given))
@@ -99,8 +148,8 @@ def _time_zone() -> Statement:
 
 
 @cache
-def _count_of_few() -> Statement:
-    return Statement.of(count_of_few(""))
+def _rare(most: int) -> Statement:
+    return Statement.of(ids_up_to(most))
 
 
 def _way_to_ask(actor: Actor, query: TaskListQuery, position: Position | None) -> object:

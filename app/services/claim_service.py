@@ -26,10 +26,11 @@ from app.events.jobs import ask_for_job
 from app.events.types import TaskAssigned
 from app.models import JobName, Task, TaskStatus, UserTaskAssociation, is_blocked
 from app.schemas.task import TaskClaimNext, TaskFilter
+from app.search_words import as_tsquery
 from app.services.assignment_service import AssignmentService, UserNotFound, lock_active_user
 from app.services.preconditions import UNCONDITIONAL, Precondition, has_run_out
 from app.services.readiness import require_unblocked
-from app.services.task_filter import FEW, count_of_few, filter_tasks
+from app.services.task_filter import RAREST, WORDS, count_up_to, filter_tasks, has_rarest_word, rare_searches
 from app.services.workflow import TRANSITIONS
 from app.session import Rows, Session
 from app.statements import keep
@@ -55,6 +56,8 @@ class NotAvailable(Conflict):
 
 # What was chosen may have to wait for another task by now, though hardly time after time.
 CHOICES = 5
+# Words are rare if so many tasks at most have them. Of those that more have, the first is soon found.
+FEW = 2_000
 # By urgency, then by due time (those without one last), then by age, as the index has it.
 CLAIM_ORDER = (Task.priority_rank, Task.due_at, Task.created_at, Task.id)
 
@@ -129,13 +132,16 @@ class ClaimService:
         if not await lock_active_user(self._session, actor.id):
             raise UserNotFound
         filters = TaskFilter(category=wanted.category, priority=wanted.priority, q=wanted.q)
-        are_rare = wanted.q is not None and await self._has_few(wanted.q)
-        ready = filter_tasks(select_visible_tasks(actor), filters, actor, are_words_rare=are_rare).where(~is_blocked())
+        rarest = await self._rare_search(wanted.q) if wanted.q is not None else None
+        words = {WORDS: as_tsquery(wanted.q or ""), RAREST: rarest}
+        rare = None if rarest is None else has_rarest_word()
+        listed = filter_tasks(select_visible_tasks(actor), filters, actor, rare=rare)
+        ready = listed.where(~is_blocked())
         found = ready.order_by(*CLAIM_ORDER).limit(1)
         first = found.where(Task.status == TaskStatus.AVAILABLE).with_for_update(skip_locked=True)
         overdue = found.where(has_expired_lease()).with_for_update(skip_locked=True)
         for _ in range(CHOICES):
-            task = await self._session.scalar(first) or await self._session.scalar(overdue)
+            task = await self._session.scalar(first, words) or await self._session.scalar(overdue, words)
             if task is None:
                 return None
             if task.status is TaskStatus.IN_PROGRESS:
@@ -144,10 +150,13 @@ class ClaimService:
                 return taken
         return None
 
-    async def _has_few(self, words: str) -> bool:
-        """Whether few tasks have the words."""
-        count: int = await self._session.scalar(count_of_few(words))
-        return count <= FEW
+    async def _rare_search(self, q: str) -> str | None:
+        """A part of the search that few tasks pass, if there is one."""
+        for rarest in rare_searches(q):
+            count: int = await self._session.scalar(count_up_to(FEW), {RAREST: rarest})
+            if count <= FEW:
+                return rarest
+        return None
 
     async def _take(
         self, actor: Actor, task_id: UUID, lease_seconds: int | None, *, precondition: Precondition = UNCONDITIONAL

@@ -1,37 +1,44 @@
 """The filters of the task list as SQL. What is asked for has names in it, so that a statement serves all who ask so."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from uuid import UUID
 
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Select,
+    Subquery,
+    Uuid,
     any_,
     bindparam,
+    case,
     func,
     literal_column,
     not_,
     select,
 )
-from sqlalchemy.dialects.postgresql import TSQUERY
+from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.permissions import Actor, viewer_id
 from app.models import Task, is_ready
 from app.schemas.task import TaskFilter
-from app.search_words import as_tsquery
+from app.search_words import as_tsquery, likely_rarest
 
-# Words are rare if so many tasks at most have them.
-FEW = 2_000
+# The names of the words that are looked for, and of those among them that are looked up first.
+WORDS, RAREST = "words", "rarest"
+# That of the tasks that were looked up, and how many they may be.
+IDS, MOST_IDS = "ids", 2_000
 
 
 def filter_tasks(
-    statement: Select[Task], wanted: TaskFilter, actor: Actor, *, are_words_rare: bool = False
+    statement: Select[Task], wanted: TaskFilter, actor: Actor, *, rare: ColumnElement[bool] | None = None
 ) -> Select[Task]:
     """The tasks that pass all filters; a filter with several values passes any of them.
 
-    `are_words_rare` decides how the words of `q` are looked for, and not what is found.
+    `rare` decides how the words of `q` are looked for, and not what is found: it's what few tasks pass, and all that
+    have the words.
     """
     if wanted.status:
         statement = statement.where(Task.status.in_(_each("status", wanted.status)))
@@ -50,14 +57,30 @@ def filter_tasks(
     if wanted.ready is not None:
         statement = statement.where(is_ready() if wanted.ready else not_(is_ready()))
     if wanted.q is not None:
-        statement = statement.where(_has_rare_words(wanted.q) if are_words_rare else _has_words(wanted.q))
+        statement = statement.where(has_words(Task.words), *([] if rare is None else [rare]))
     return statement
 
 
-def count_of_few(words: str) -> Select[int]:
-    """How many tasks have the words, whoever may see them; counted up to one more than `FEW`."""
-    some = select(Task.id).where(_has_words(words)).limit(literal_column(str(FEW + 1)))
-    return select(func.count()).select_from(some.subquery())
+def rare_searches(q: str) -> list[str]:
+    """What to look up first, if few tasks have it: a word of a search, or all of them."""
+    return list(dict.fromkeys([*likely_rarest(q), as_tsquery(q)]))
+
+
+@cache
+def count_up_to(most: int) -> Select[int]:
+    """How many tasks have the rarest word, whoever may see them; counted up to one more than `most`."""
+    return select(func.count()).select_from(_some_with_rarest_word(most))
+
+
+@cache
+def ids_up_to(most: int) -> Select[int, Sequence[UUID] | None]:
+    """The same, and the ids if they are few enough to be sent back."""
+    some = _some_with_rarest_word(most)
+    return select(func.count(), case((func.count() <= literal_column(str(MOST_IDS)), func.array_agg(some.c.id))))
+
+
+def _some_with_rarest_word(most: int) -> Subquery:
+    return select(Task.id).where(_has(Task.words, RAREST)).limit(literal_column(str(most + 1))).subquery("some")
 
 
 def filter_values(wanted: TaskFilter) -> Mapping[str, object]:
@@ -67,7 +90,7 @@ def filter_values(wanted: TaskFilter) -> Mapping[str, object]:
         values |= {_nth(name, number): value for number, value in enumerate(getattr(wanted, name))}
     values |= {"owner": wanted.owner, "assignee": wanted.assignee}
     values |= {"due_before": wanted.due_before, "due_after": wanted.due_after}
-    return values | {"words": as_tsquery(wanted.q or "")}
+    return values | {WORDS: as_tsquery(wanted.q or "")}
 
 
 def _each(name: str, values: Sequence[str]) -> list[BindParameter[str]]:
@@ -89,12 +112,27 @@ def _is_person(
     return column == (viewer_id(actor) if person == "me" else bindparam(name, person))
 
 
-def _has_words(words: str) -> ColumnElement[bool]:
-    return Task.words.bool_op("@@")(bindparam("words", as_tsquery(words), TSQUERY()))
+def has_words(column: InstrumentedAttribute[str | None]) -> ColumnElement[bool]:
+    """Whether words are those that are looked for."""
+    return _has(column, WORDS)
 
 
-def _has_rare_words(words: str) -> ColumnElement[bool]:
+def is_one_of(ids: Select[UUID]) -> ColumnElement[bool]:
+    """Whether a task is one of these, which PostgreSQL finds before all else."""
+    return Task.id == any_(func.array(ids.scalar_subquery()))
+
+
+def is_given() -> ColumnElement[bool]:
+    """Whether a task is one of those whose ids are given."""
+    return Task.id == any_(bindparam(IDS, type_=ARRAY(Uuid())))
+
+
+def has_rarest_word() -> ColumnElement[bool]:
+    """Whether a task has the rarest of the words."""
     # Found first, as a list of ids. PostgreSQL's statistics know nothing of rare words, so it may expect many tasks to
     # have them, and go through all tasks in the order of the list until enough are found.
-    found = select(Task.id).where(_has_words(words)).correlate(None)
-    return Task.id == any_(func.array(found.scalar_subquery()))
+    return is_one_of(select(Task.id).where(_has(Task.words, RAREST)).correlate(None))
+
+
+def _has(column: InstrumentedAttribute[str | None], search: str) -> ColumnElement[bool]:
+    return column.bool_op("@@")(bindparam(search, type_=TSQUERY()))

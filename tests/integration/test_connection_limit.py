@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from app import connection_limit, driver_pool, embedded
-from app.connection_limit import Connection
+from app.connection_limit import Connection, Use
 from app.core.errors import HiveError
 from app.core.tcp import TCP_PROBES
 from app.database import Database
@@ -62,8 +62,13 @@ async def by_read(database: Database, sql: str = BACKEND) -> object:
     return row[0] if row else None
 
 
+async def by_search(database: Database, sql: str = BACKEND) -> object:
+    row = await database.search(sql, [])
+    return row[0] if row else None
+
+
 CHANGING_KINDS: list[Kind] = [by_session, by_quick_session]
-KINDS: list[Kind] = [*CHANGING_KINDS, by_read]
+KINDS: list[Kind] = [*CHANGING_KINDS, by_read, by_search]
 
 
 async def connections_to(url: str) -> int:
@@ -82,7 +87,7 @@ async def own_url(servers: str) -> AsyncIterator[str]:
 async def test_all_kinds_of_use_share_the_limit(connect: Connect, own_url: str) -> None:
     database = connect(own_url, pool_size=4)
     most = 0
-    for kinds in ([by_session], [by_quick_session], [by_read], KINDS):
+    for kinds in ([by_session], [by_quick_session], [by_read], [by_search], KINDS):
         await asyncio.gather(*(kind(database) for kind in kinds for _ in range(20)))
         most = max(most, await connections_to(own_url))
 
@@ -224,7 +229,7 @@ async def test_cancelled_uses_give_their_turns_back(connect: Connect, own_url: s
         await asyncio.gather(*uses, return_exceptions=True)
 
     limit = database._reads._limit  # type: ignore[union-attr]  # It's a pool here.
-    assert (limit._turns._value, limit._turns_of_changes._value) == (4, 3)
+    assert [turns._value for turns in limit._turns_of[Use.SEARCH]] == [1, 3, 4]
 
 
 async def test_a_hang_up_ends_no_connection_but_its_own(

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import User
-from app.search_words import MAX_WORD_LENGTH, as_tsquery
-from app.services import task_filter
+from app.models import TaskStatus, User
+from app.schemas.task import TaskSort
+from app.search_words import MAX_WORD_LENGTH, as_tsquery, likely_rarest
 from app.services.search_index import index_tasks
 from tests.builders.tasks import create_task
 
@@ -355,27 +355,64 @@ async def test_the_next_task_is_found_by_the_same_words(
     assert (answer.json()["title"] if answer.content else None) == title
 
 
-@pytest.mark.parametrize("few", [0, 2_000])
-async def test_rare_and_frequent_words_are_found_alike(
-    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, monkeypatch: pytest.MonkeyPatch, few: int
+# How many tasks a search goes through at first, how many it looks up, and of how many it asks for the ids.
+WAYS = [(5_000, 50_000, 2_000), (4, 50_000, 2_000), (0, 50_000, 2_000), (0, 50_000, 0), (0, 0, 0), (8, 0, 0)]
+
+
+@pytest.mark.parametrize(("first", "few", "ids"), WAYS)
+async def test_tasks_are_found_alike_however_they_are_looked_for(
+    signed_in: httpx2.AsyncClient,
+    session: AsyncSession,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+    first: int,
+    few: int,
+    ids: int,
 ) -> None:
-    """Whether words are rare decides how they are looked for, in lists and for who claims the next task."""
+    """In all orders, from page to page, with a filter; and by who claims the next task."""
+    monkeypatch.setattr("app.reads.task_statements.FIRST", first)
     monkeypatch.setattr("app.reads.task_reads.FEW", few)
+    monkeypatch.setattr("app.reads.task_reads.MOST_IDS", ids)
     monkeypatch.setattr("app.services.claim_service.FEW", few)
-    assert task_filter.FEW == 2_000
     now = datetime.now(UTC)
     for number in range(5):
-        await create_task(session, owner=user, title=f"Rose {number}", due_at=now + timedelta(days=9 - number))
-        await create_task(session, owner=user, title=f"Fern {number}", due_at=now + timedelta(days=1))
+        due_at = now + timedelta(days=9 - number) if number else None
+        await create_task(session, owner=user, title=f"Red rose {number}", due_at=due_at)
+        await create_task(session, owner=user, title=f"Rose {number}", due_at=now + timedelta(days=1))
+        await create_task(session, owner=user, title=f"Reed {number}", status=TaskStatus.DRAFT)
 
-    first = await signed_in.get("/tasks?q=ros&sort=due_at&limit=3&status=available")
-    second = await signed_in.get(first.links["next"]["url"].removeprefix("/api/v1"))
+    for sort in TaskSort:
+        listed = await all_titles(signed_in, {"sort": sort, "status": "available"})
+        found = await all_titles(signed_in, {"sort": sort, "status": "available", "q": "re ros", "limit": 2})
+        assert found == [title for title in listed if title.startswith("Red")]
+        assert len(found) == 5
+    assert await find(signed_in, "roses") == []
+    assert (await signed_in.post("/tasks/claim-next", json={"q": "ROSE re"})).json()["title"] == "Red rose 4"
 
-    assert [task["title"] for task in first.json() + second.json()] == [f"Rose {n}" for n in (4, 3, 2, 1, 0)]
-    assert "next" not in second.links
-    assert (await signed_in.post("/tasks/claim-next", json={"q": "ROSE"})).json()["title"] == "Rose 4"
+
+async def all_titles(client: httpx2.AsyncClient, query: dict[str, Any]) -> list[str]:
+    """Those of all pages."""
+    answer = await client.get("/tasks", params=query)
+    titles = [task["title"] for task in answer.json()]
+    while "next" in answer.links:
+        answer = await client.get(answer.links["next"]["url"].removeprefix("/api/v1"))
+        titles += [task["title"] for task in answer.json()]
+    return titles
 
 
 def test_a_search_is_quoted() -> None:
     assert as_tsquery("it's A:* & !b | (c) <-> \\d '") == "'it':* & 's':* & 'a':* & 'b':* & 'c':* & 'd':*"
     assert as_tsquery("&|!") == ""
+
+
+def test_a_beginning_that_another_word_has_is_not_looked_for() -> None:
+    assert as_tsquery("w water wat roses r") == "'water':* & 'roses':*"
+    assert as_tsquery("京 東京") == "'京':* & '東京':*"
+
+
+def test_the_longest_words_are_taken_to_be_the_rarest() -> None:
+    assert likely_rarest("a xylophone or water and rose") == ["'xylophone':*", "'water':*", "'rose':*"]
+    assert likely_rarest("a b 1") == []
+    assert likely_rarest("会議 a") == ["'会議':*"]
+    # It's the search itself.
+    assert likely_rarest("xylophone") == []

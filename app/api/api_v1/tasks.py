@@ -67,7 +67,7 @@ async def create_task(body: TaskCreate, actor: WriterOfTasks, tasks: TaskMakerDe
     return change_answer(task, actor, status=status.HTTP_201_CREATED, headers=location)
 
 
-@router.get("", responses=responses(401, 403), response_model=list[TaskResponse])
+@router.get("", responses=responses(401, 403, 429), response_model=list[TaskResponse])
 async def list_tasks(
     query: Annotated[TaskListQuery, Query()], actor: ReaderOfTasks, tasks: TaskReadsDep, request: Request
 ) -> Response:
@@ -89,7 +89,8 @@ async def claim_next_task(
     body: Annotated[TaskClaimNext, Body()] = ANY_TASK,
 ) -> Response:
     """Take the first task that is ready: by priority, then due time, then age. With `wait`, wait for one."""
-    claiming = ClaimNext(state.database, signed_in.actor, body, identity, await hash_of_body(request))
+    turns = state.limits.claims_by_words
+    claiming = ClaimNext(state.database, turns, signed_in.actor, body, identity, await hash_of_body(request))
     taken = await try_until_had(
         state.sockets, signed_in, claiming.attempt, news=MAY_MAKE_READY, seconds=body.wait, departure=departure
     )
