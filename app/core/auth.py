@@ -1,6 +1,7 @@
 """From a token, or an address and a password, to the account behind it."""
 
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -10,13 +11,14 @@ from sqlalchemy import ColumnElement, Interval, func, or_, select, type_coerce, 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.addresses import address_key
-from app.core.errors import Forbidden, MalformedInput, Unauthorized
+from app.core.errors import Forbidden, HiveError, MalformedInput, Unauthorized
 from app.core.passwords import refuse_own_names
 from app.core.permissions import Actor
 from app.core.security import InvalidToken, hash_password, hash_secret, password_matches, read_token
 from app.database import Database
-from app.limits.sign_ins import Attempt
-from app.models import ApiToken, Scope, User, UserSession
+from app.events.jobs import ask_once
+from app.limits.sign_ins import Attempt, Tally
+from app.models import ApiToken, JobName, Scope, User, UserSession
 from app.schemas.fields import normalize_email
 from app.schemas.user import UserUpdate
 
@@ -209,7 +211,8 @@ async def prove_password(
         user = await session.scalar(select(User).where(User.id == actor.id))
     if user is None:
         raise WrongPassword
-    async with attempt(user.email_key):
+    async with _telling_owner(database, attempt(user.email_key)) as target:
+        target.user = user
         if not await password_matches(password, user.password_hash):
             raise WrongPassword
     return PasswordProof(user.password_hash, await hash_password(new) if new else None)
@@ -226,11 +229,40 @@ async def check_credentials(database: Database, email: str, password: str, attem
     # What is no address is no account's, and takes as long to be refused.
     with suppress(PydanticCustomError):
         address = normalize_email(email)
-    async with attempt(address_key(address or email)):
-        found = await _find_active(database, address_key(address)) if address else None
+    async with _telling_owner(database, attempt(address_key(address or email))) as target:
+        found = target.user = await _find_active(database, address_key(address)) if address else None
         if not await password_matches(password, found.password_hash if found else None) or found is None:
             raise InvalidCredentials
     return found
+
+
+@dataclass(slots=True)
+class _Target:
+    """Whose password was tried; None for nobody's."""
+
+    user: User | None = None
+
+
+@asynccontextmanager
+async def _telling_owner(database: Database, attempt: AbstractAsyncContextManager[Tally]) -> AsyncIterator[_Target]:
+    """Make the attempt, and tell the account's owner, once a day, if there were many that failed."""
+    target, tally = _Target(), Tally()
+    try:
+        async with attempt as tally:
+            yield target
+    except HiveError:
+        if tally.are_many:
+            await _ask_to_tell(database, target.user)
+        raise
+
+
+async def _ask_to_tell(database: Database, user: User | None) -> None:
+    # Where there is no such account, as much is asked of the database.
+    async with database.unit_of_work() as session:
+        day = await session.scalar(select(func.to_char(func.now(), "YYYY-MM-DD")))
+        if user is not None:
+            key = f"{user.id}/{day}"
+            await ask_once(session, JobName.TELL_OF_FAILED_SIGN_INS, key=key, user_id=str(user.id))
 
 
 async def _find_active(database: Database, key: str) -> User | None:

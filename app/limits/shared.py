@@ -13,6 +13,7 @@ from limits.aio.storage import RedisStorage
 from redis.exceptions import NoScriptError
 
 from app.core.redis import REDIS_FAILURES, PrefixedRedis
+from app.limits.rules import Rule
 
 T = TypeVar("T")
 
@@ -25,19 +26,27 @@ LANES = 8
 # How often the event loop goes round until what has arrived is read, amply.
 ROUNDS_TO_READ = 20
 
-# A moving window, newest entry first. The library's script takes the time from its caller, and processes on machines
-# whose clocks differ would take each other's entries for long past, or for ones of the future that never end.
+# Moving windows over one list, newest entry first. The library's script takes the time from its caller, and processes
+# on machines whose clocks differ would take each other's entries for long past, or for ones of the future that never
+# end.
 TAKE_PLACE = """
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1000000
-local limit, seconds = tonumber(ARGV[1]), tonumber(ARGV[2])
-local oldest = redis.call('LINDEX', KEYS[1], limit - 1)
-if oldest and tonumber(oldest) > now - seconds then
-    return tostring(tonumber(oldest) + seconds - now)
+local wait, most, longest = 0, 0, 0
+for i = 1, #ARGV, 2 do
+    local limit, seconds = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+    local oldest = redis.call('LINDEX', KEYS[1], limit - 1)
+    if oldest and tonumber(oldest) > now - seconds then
+        wait = math.max(wait, tonumber(oldest) + seconds - now)
+    end
+    most, longest = math.max(most, limit), math.max(longest, seconds)
+end
+if wait > 0 then
+    return tostring(wait)
 end
 redis.call('LPUSH', KEYS[1], string.format('%.6f', now))
-redis.call('LTRIM', KEYS[1], 0, limit - 1)
-redis.call('EXPIRE', KEYS[1], seconds)
+redis.call('LTRIM', KEYS[1], 0, most - 1)
+redis.call('EXPIRE', KEYS[1], longest)
 return '0'
 """
 
@@ -161,14 +170,31 @@ class SharedStorage(RedisStorage):
         previous, previous_left, current, current_left = (max(int(figure or 0), 0) for figure in found)
         return bool(is_granted), SlidingWindow(previous, previous_left / 1000, current, current_left / 1000)
 
-    async def take_place(self, item: RateLimitItem, identifier: str) -> float:
-        """Take a place in a moving window, by Redis's clock; seconds until there is one, or 0 if it's taken."""
-        key = self.bridge.prefixed_key(item.key_for(identifier))
-        return float(await self._take_place([key], [item.amount, item.get_expiry()]))
+    async def take_place(self, rule: Rule, identifier: str) -> float:
+        """Take a place in moving windows, by Redis's clock; seconds until there is one in all, or 0 if it's taken."""
+        figures = [figure for window in rule.windows for figure in window]
+        return float(await self._take_place([self._key(rule, identifier)], figures))
 
-    async def give_back(self, item: RateLimitItem, identifier: str) -> None:
-        """Take the newest entry out of a moving window. Whose it was is all the same: they are a moment apart."""
-        await cast(Awaitable[object], self._redis.lpop(self.bridge.prefixed_key(item.key_for(identifier))))
+    async def give_back(self, rule: Rule, identifier: str) -> None:
+        """Take the newest entry out of moving windows. Whose it was is all the same: they are a moment apart."""
+        await cast(Awaitable[object], self._redis.lpop(self._key(rule, identifier)))
+
+    async def count(self, rule: Rule, identifier: str) -> int:
+        """How many places are taken in the longest of the windows."""
+        key = self._key(rule, identifier)
+        taken = await cast(Awaitable[list[str]], self._redis.lrange(key, 0, -1))
+        # To the second doesn't matter here, and so neither does whose clock it is.
+        return sum(float(entry) > time.time() - rule.seconds for entry in taken)
+
+    async def remember(self, name: str, *, seconds: int) -> None:
+        await self._redis.set(self.bridge.prefixed_key(name), "1", ex=seconds)
+
+    async def remembers(self, name: str) -> bool:
+        return bool(await self._redis.exists(self.bridge.prefixed_key(name)))
+
+    def _key(self, rule: Rule, identifier: str) -> str:
+        key: str = self.bridge.prefixed_key(rule.key_for(identifier))
+        return key
 
 
 def _name_of(script: str | bytes) -> str:

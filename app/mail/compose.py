@@ -21,6 +21,7 @@ _HEADLINES = {
     NotificationKind.REOPENED: "{actor} reopened a task of yours",
     NotificationKind.RELEASED: "{actor} gave your task back",
     NotificationKind.HANDED_OVER: "{actor} handed a task over to you",
+    NotificationKind.SIGN_INS_FAILED: "Somebody tried wrong passwords for your account",
     NotificationKind.DUE_IN_A_DAY: "Due in a day",
     NotificationKind.DUE_IN_AN_HOUR: "Due in an hour",
 }

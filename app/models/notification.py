@@ -19,6 +19,7 @@ class NotificationKind(StrEnum):
     REOPENED = "reopened"  # A task that they own or had completed is open again.
     RELEASED = "released"  # Somebody gave back a task that they own.
     HANDED_OVER = "handed_over"  # They own a task that somebody else owned, or all tasks of an account.
+    SIGN_INS_FAILED = "sign_ins_failed"  # Somebody tried wrong passwords for their account, again and again.
     DUE_IN_A_DAY = "due_in_a_day"
     DUE_IN_AN_HOUR = "due_in_an_hour"
 

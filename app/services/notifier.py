@@ -93,6 +93,12 @@ class Notifier:
             notice = Notice(user.id, NotificationKind.HANDED_OVER, task_id=None, task_title=None, actor_id=SYSTEM.id)
             await self._tell(user, notice, by=SYSTEM)
 
+    async def tell_of_failed_sign_ins(self, user_id: UUID) -> None:
+        """Notify somebody of wrong passwords that were tried for their account."""
+        for user in await self._active([user_id]):
+            notice = Notice(user.id, NotificationKind.SIGN_INS_FAILED, task_id=None, task_title=None)
+            await self._tell(user, notice, by=SYSTEM)
+
     async def remind_of_due_tasks(self) -> bool:
         """Remind owners and holders of what is due in a day or in an hour; whether there may be more."""
         reminders = await self._reminders()

@@ -119,6 +119,11 @@ async def notify(session: Session, *, event_id: str) -> None:
     await Notifier(session, sends_mail=process.settings.smtp_url is not None).tell_of(UUID(event_id))
 
 
+@quick_job(JobName.TELL_OF_FAILED_SIGN_INS)
+async def tell_of_failed_sign_ins(session: Session, *, user_id: str) -> None:
+    await Notifier(session, sends_mail=process.settings.smtp_url is not None).tell_of_failed_sign_ins(UUID(user_id))
+
+
 @job_outside(JobName.SEND_MAIL)
 async def send_mail(*, notification_id: str) -> None:
     mailer = NotificationMailer(process.database, process.settings, mailer_of(process.settings))

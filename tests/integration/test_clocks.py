@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 from fastapi import FastAPI
-from limits import RateLimitItemPerMinute
 
 from app.clocks import check_clocks
 from app.core.redis import connect_redis
+from app.limits.rules import Rule
 from app.limits.shared import SharedStorage
 from app.state import State
 
@@ -50,7 +50,7 @@ async def test_a_slow_answer_is_no_skew(state: State) -> None:
 async def test_a_window_of_sign_ins_is_the_same_for_all_clocks(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
-    limit = RateLimitItemPerMinute(3, namespace=f"clocks-{datetime.now(UTC).timestamp()}-{seconds}")
+    limit = Rule(f"clocks-{datetime.now(UTC).timestamp()}-{seconds}", ((3, 60),))
     async with connect_redis(redis_url) as redis:
         storage = SharedStorage(redis)
         taken = [await storage.take_place(limit, "ada") for _ in range(3)]

@@ -8,12 +8,14 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from redis.asyncio import Redis
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Forbidden, HiveError, ServiceUnavailable, Unauthorized
 from app.limits.memory import RecentHits
 from app.limits.sign_ins import TooManyAttempts
-from app.models import User
+from app.models import Event, EventType, Job, JobName, Notification, NotificationKind, User
+from app.services.notifier import Notifier
 from tests.builders.users import PASSWORD, create_user
 from tests.conftest import ClientAs
 from tests.utils.callers import client_at
@@ -32,9 +34,9 @@ async def by_form(client: httpx2.AsyncClient, email: str, password: str) -> http
     return await client.post("/auth/token", data={"username": email, "password": password})
 
 
-def assert_refused(answer: httpx2.Response) -> None:
+def assert_refused(answer: httpx2.Response, *, most: int = 60) -> None:
     assert problem(answer, 429)["code"] == "too_many_attempts"
-    assert 0 < int(answer.headers["Retry-After"]) <= 60
+    assert 0 < int(answer.headers["Retry-After"]) <= most
 
 
 def without_id(answer: httpx2.Response) -> dict[str, object]:
@@ -212,6 +214,70 @@ async def test_a_minute_after_the_first_failure_there_is_one_more_try(
     assert (await by_login(client, user.email, PASSWORD)).status_code == 200
 
 
+@pytest.mark.parametrize(("minutes", "failures"), [(1, 20), (61, 50)])
+async def test_an_hour_and_a_day_have_limits_of_their_own(
+    app: FastAPI, client: httpx2.AsyncClient, user: User, verifications: list[str], minutes: int, failures: int
+) -> None:
+    for number in range(failures):
+        if number % 5 == 0:
+            await let_time_pass(app, seconds=minutes * 60 + 1 if number % 20 == 0 else 61)
+        assert (await by_login(client, user.email, WRONG)).status_code == 401
+    await let_time_pass(app, seconds=61)
+
+    assert_refused(await by_login(client, user.email, PASSWORD), most=24 * 60 * 60)
+
+    assert len(verifications) == failures
+    await let_time_pass(app, seconds=24 * 60 * 60)
+    assert (await by_login(client, user.email, PASSWORD)).status_code == 200
+
+
+async def test_strangers_do_not_lock_out_who_signs_in_where_they_usually_are(
+    app: FastAPI, user: User, verifications: list[str]
+) -> None:
+    async with client_at(HERE, app) as home, client_at(ELSEWHERE, app) as cafe:
+        assert (await by_login(home, user.email, PASSWORD)).status_code == 200
+        for number in range(50):
+            if number % 5 == 0:
+                await let_time_pass(app, seconds=61 if number % 20 else 3_601)
+            async with client_at(f"203.0.113.{number}", app) as stranger:
+                assert (await by_login(stranger, user.email, WRONG)).status_code == 401
+
+        assert_refused(await by_login(cafe, user.email, PASSWORD), most=24 * 60 * 60)
+        assert (await by_login(home, user.email, PASSWORD)).status_code == 200
+        # Who is known somewhere may not try there without end either.
+        for _ in range(5):
+            assert (await by_login(home, user.email, WRONG)).status_code == 401
+        assert_refused(await by_login(home, user.email, PASSWORD))
+
+
+async def test_the_owner_is_told_once_a_day(
+    app: FastAPI, client: httpx2.AsyncClient, session: AsyncSession, user: User
+) -> None:
+    async def asked() -> list[str]:
+        named = select(Job.arguments["user_id"].astext).where(Job.name == JobName.TELL_OF_FAILED_SIGN_INS)
+        return list(await session.scalars(named))
+
+    for _ in range(4):
+        await by_login(client, user.email, WRONG)
+    assert await asked() == []
+    for _ in range(3):
+        await by_login(client, user.email, WRONG)
+    await let_time_pass(app, seconds=61)
+    await by_login(client, user.email, WRONG)
+    for _ in range(6):
+        await by_login(client, "nobody@example.org", WRONG)
+    assert await asked() == [str(user.id)]
+
+    await Notifier(session, sends_mail=True).tell_of_failed_sign_ins(user.id)
+
+    told = (await session.scalars(select(Notification))).one()
+    assert (told.user_id, told.kind, told.task_id) == (user.id, NotificationKind.SIGN_INS_FAILED, None)
+    event = (await session.scalars(select(Event).where(Event.type == EventType.NOTIFICATION_CREATED))).one()
+    assert event.audience == [user.id]
+    mail = select(func.count()).select_from(Job).where(Job.name == JobName.SEND_MAIL)
+    assert await session.scalar(mail) == 1
+
+
 async def let_time_pass(app: FastAPI, *, seconds: float) -> None:
     """Make what was counted in Redis that much older, and what was counted in memory past."""
     redis: Redis = app.state.hive.redis
@@ -220,6 +286,7 @@ async def let_time_pass(app: FastAPI, *, seconds: float) -> None:
         assert all(entry < time.time() - seconds + 30 for entry in entries)
         await redis.delete(key)
         await redis.rpush(key, *entries)
+        await redis.expire(key, 24 * 60 * 60)
     app.state.hive.limits.sign_ins._recent = RecentHits()
 
 
@@ -246,4 +313,4 @@ async def test_redis_learns_no_address_of_an_account(app: FastAPI, client: httpx
 
     assert len(keys) == 1
     assert user.email not in keys[0]
-    assert 0 < await app.state.hive.redis.ttl(keys[0]) <= 60
+    assert 0 < await app.state.hive.redis.ttl(keys[0]) <= 24 * 60 * 60

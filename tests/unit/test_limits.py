@@ -17,11 +17,14 @@ from app.limits.known_tokens import MOST_TOKENS, KnownTokens
 from app.limits.leases import LEASE_SECONDS, MOST_LEASES, Lease, Leases
 from app.limits.memory import RecentHits
 from app.limits.requests import RequestLimit
+from app.limits.rules import Rule
 from app.limits.shared import LANES, Reach, SharedStorage, SlidingWindow
 from app.limits.turns import MOST_WAITING, TooBusy, Turns
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("192.0.2.7"), ip_network("2001:db8:1::/48"))
-FIVE = RateLimitItemPerMinute(5, namespace="test")
+FIVE = Rule("test", ((5, 60),))
+FIVE_REQUESTS = RateLimitItemPerMinute(5, namespace="test")
+FIVE_THEN_SEVEN = Rule("test-longer", ((5, 60), (7, 3_600)))
 
 
 def connection(peer: str | None, *forwarded: str) -> dict[str, object]:
@@ -105,6 +108,32 @@ def test_a_window_in_memory_has_room_again_a_minute_after_each_hit() -> None:
     assert recent.hit(FIVE, "ada") == 0
     # The second one was two seconds later.
     assert recent.hit(FIVE, "ada") == pytest.approx(1.9)
+
+
+def test_a_longer_window_counts_what_the_shorter_one_has_forgotten() -> None:
+    clock = Clock()
+    recent = RecentHits(clock)
+    for _ in range(7):
+        assert recent.hit(FIVE_THEN_SEVEN, "ada") == 0
+        clock.now += 30
+        # What has a short window clears up nothing that has a long one.
+        recent.hit(FIVE, "grace")
+
+    assert recent.hit(FIVE_THEN_SEVEN, "ada") == 3_600 - 7 * 30
+    assert recent.count(FIVE_THEN_SEVEN, "ada") == 7
+    clock.now += 3_600 - 7 * 30
+    assert recent.hit(FIVE_THEN_SEVEN, "ada") == 0
+
+
+def test_memory_has_room_for_so_many_names_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.limits.memory.MOST_LISTS", 3)
+    recent = RecentHits(Clock())
+
+    for number in range(10):
+        recent.hit(FIVE, f"stranger {number}")
+
+    assert len(recent) == 3
+    assert recent.count(FIVE, "stranger 9") == 1
 
 
 def test_what_is_given_back_makes_room() -> None:
@@ -224,7 +253,7 @@ async def test_many_questions_at_once_are_all_answered(redis_url: str) -> None:
     ],
 )
 def test_what_is_left_of_a_window(window: SlidingWindow, is_granted: bool, told: str) -> None:
-    headers = Allowance.of(FIVE, window, is_granted=is_granted).headers()
+    headers = Allowance.of(FIVE_REQUESTS, window, is_granted=is_granted).headers()
 
     assert headers == {"RateLimit-Policy": '"requests";q=5;w=60', "RateLimit": told}
 

@@ -61,6 +61,7 @@ HEADLINES = {
     NotificationKind.REOPENED: "Ada reopened a task of yours",
     NotificationKind.RELEASED: "Ada gave your task back",
     NotificationKind.HANDED_OVER: "Ada handed a task over to you",
+    NotificationKind.SIGN_INS_FAILED: "Somebody tried wrong passwords for your account",
     NotificationKind.DUE_IN_A_DAY: "Due in a day",
     NotificationKind.DUE_IN_AN_HOUR: "Due in an hour",
 }
