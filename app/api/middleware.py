@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from app.api.measure import METHOD_SENT, count_request, method_of
-from app.api.problems import FRAMEWORK_CODES, internal_error, problem_response
+from app.api.problems import FRAMEWORK_CODES, UnusableBody, internal_error, problem_response
+from app.core.json_limits import TooManyParts, require_few_parts
 
 MAX_BODY_BYTES = 1024 * 1024
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
@@ -112,6 +113,8 @@ class HeadAsGet:
 class BodyRules:
     """Refuses bodies over 1 MiB, at once when the length is announced, else while they come in, and encoded ones.
 
+    JSON with too many parts is refused as soon as it's there, for all who read bodies.
+
     A compressed body would have to be limited twice, and no client has to compress what is that small.
     Neither JSON in UTF-8 nor a form has a NUL byte, but Python would take JSON in UTF-16 for good: it's refused too.
     """
@@ -130,6 +133,8 @@ class BodyRules:
             await _refuse_body(415, {"Accept-Encoding": "identity"}, scope, receive, send)
             return
         received = 0
+        # They are kept for whom it may concern anyway, and are no copies.
+        chunks: list[bytes] | None = [] if _is_json(scope) else None
 
         async def receive_within_limit() -> Message:
             nonlocal received
@@ -140,9 +145,24 @@ class BodyRules:
                 raise HTTPException(413)
             if b"\x00" in chunk:
                 raise HTTPException(400)
+            if chunks is not None and message["type"] == "http.request":
+                chunks.append(chunk)
+                if not message.get("more_body"):
+                    _require_few_parts(b"".join(chunks))
             return message
 
         await self.app(scope, receive_within_limit, send)
+
+
+def _is_json(scope: Scope) -> bool:
+    return any(name == b"content-type" and b"json" in value.lower() for name, value in scope["headers"])
+
+
+def _require_few_parts(content: bytes) -> None:
+    try:
+        require_few_parts(content)
+    except TooManyParts as error:
+        raise UnusableBody(error.code, error.detail) from None
 
 
 async def _refuse_body(status: int, headers: Mapping[str, str], scope: Scope, receive: Receive, send: Send) -> None:

@@ -31,12 +31,23 @@ FRAMEWORK_CODES = {
     415: ("unsupported_encoding", "The body has a Content-Encoding; send it without one."),
 }
 
+# Of the faults of one request; the answer has the number of the others.
+MAX_FAULTS = 20
 # Characters; the name of an unknown field can be as long as a body.
 LONGEST_PLACE = 100
+LONGEST_POINTER = 300
 # How other servers page through their lists.
 OTHER_PAGING = frozenset({"skip", "offset", "page"})
 
 log = structlog.stdlib.get_logger(__name__)
+
+
+class UnusableBody(HTTPException):
+    """A fault of the body as a whole. FastAPI lets no other error of reading a body through as it is."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(422, detail)
+        self.code = code
 
 
 class FieldError(BaseModel):
@@ -61,7 +72,8 @@ class Problem(BaseModel):
     detail: str
     code: str
     request_id: str | None = None
-    errors: list[FieldError] | None = None
+    errors: list[FieldError] | None = Field(default=None, description="The first 20 faults.")
+    error_count: int | None = Field(default=None, description="How many faults there are, with those not in `errors`.")
     error: str | None = Field(
         default=None, description="At `/auth/token` alone: the error in OAuth's words (RFC 6749)."
     )
@@ -152,11 +164,16 @@ def _is_list(request: Request) -> bool:
 
 
 def validation_error_of(error: RequestValidationError, *, is_list: bool = False) -> HiveError:
-    faults = [_field_error(fault, error.body) for fault in error.errors()]
+    found = error.errors()
+    faults = [_field_error(fault, error.body) for fault in found[:MAX_FAULTS]]
     if is_list:
         faults = [_with_way_to_page(fault) for fault in faults]
+    return _invalid_request(_in_words(faults, len(found)), faults, len(found))
+
+
+def _invalid_request(detail: str, faults: Sequence[FieldError], count: int) -> HiveError:
     errors = [fault.model_dump(by_alias=True) for fault in faults]
-    return HiveError(_in_words(faults), status=422, code="invalid_request", errors=errors)
+    return HiveError(detail, status=422, code="invalid_request", errors=errors, error_count=count)
 
 
 def _with_way_to_page(fault: FieldError) -> FieldError:
@@ -167,13 +184,15 @@ def _with_way_to_page(fault: FieldError) -> FieldError:
     return fault.model_copy(update={"detail": detail})
 
 
-def _in_words(faults: Sequence[FieldError]) -> str:
+def _in_words(faults: Sequence[FieldError], count: int) -> str:
     """The first fault with its place, and how many more there are."""
     first = faults[0]
-    place = first.pointer.removeprefix("/").replace("/", ".")[:LONGEST_PLACE]
+    place = _shortened(first.pointer.removeprefix("/").replace("/", "."), LONGEST_PLACE)
     said = f"{place}: {first.detail}" if place else first.detail
-    others = len(faults) - 1
-    return f"{said} ({others} more in `errors`)" if others else said
+    others = count - 1
+    if not others:
+        return said
+    return f"{said} ({others} more in `errors`)" if count == len(faults) else f"{said} ({others} more)"
 
 
 def _field_error(fault: Mapping[str, Any], body: Any) -> FieldError:
@@ -182,10 +201,15 @@ def _field_error(fault: Mapping[str, Any], body: Any) -> FieldError:
         # Its location is an offset in the text, which is no place in a document.
         return FieldError(pointer="", where="body", code="json_invalid", detail="The body is not valid JSON.")
     places = _places_in(body, path) if where == "body" else path
-    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in places)
-    pointer = "".join(f"/{step}" for step in steps)
+    steps = (_shortened(str(step), LONGEST_PLACE).replace("~", "~0").replace("/", "~1") for step in places)
+    pointer = _shortened("".join(f"/{step}" for step in steps), LONGEST_POINTER)
     code, detail = complaint_of(fault)
     return FieldError(pointer=pointer, where=str(where), code=code, detail=detail)
+
+
+def _shortened(text: str, longest: int) -> str:
+    """No answer gives back at length what was sent."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _places_in(body: Any, path: Sequence[str | int]) -> list[str | int]:
@@ -208,16 +232,8 @@ def _is_place(step: str | int, here: Any) -> bool:
 def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     request_id = _request_id(request)
-    if error.status_code == 400 and request.scope.get("route") is not None:
-        # FastAPI's word for a body that it could not decode, which is malformed input like any other.
-        fault = FieldError(pointer="", where="body", code="unreadable", detail="The body can't be decoded.")
-        return problem_response(
-            422,
-            "invalid_request",
-            fault.detail,
-            request_id=request_id,
-            extra={"errors": [fault.model_dump(by_alias=True)]},
-        )
+    if (fault := _fault_of_body(request, error)) is not None:
+        return answer_to(request, _invalid_request(fault.detail, [fault], 1))
     if error.status_code == 401:
         return problem_response(
             401,
@@ -232,6 +248,15 @@ def _answer_http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         headers["Allow"] = _allowed_methods(request)
     return problem_response(error.status_code, code, detail, request_id=request_id, headers=headers)
+
+
+def _fault_of_body(request: Request, error: HTTPException) -> FieldError | None:
+    if isinstance(error, UnusableBody):
+        return FieldError(pointer="", where="body", code=error.code, detail=error.detail)
+    if error.status_code == 400 and request.scope.get("route") is not None:
+        # FastAPI's word for a body that it could not decode, which is malformed input like any other.
+        return FieldError(pointer="", where="body", code="unreadable", detail="The body can't be decoded.")
+    return None
 
 
 def _allowed_methods(request: Request) -> str:

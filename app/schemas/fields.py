@@ -33,6 +33,8 @@ from app.search_words import MAX_WORD_LENGTH
 # way to allow them.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 LONGEST_NAME = 100
+# Characters; none of our own complaints comes near it.
+LONGEST_COMPLAINT = 300
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 # So that they begin and end within these years in every time zone.
@@ -113,7 +115,9 @@ def complaint_of(fault: Mapping[str, Any]) -> tuple[str, str]:
     if fault["input"] is None and fault["type"] not in {"missing", "json_invalid"}:
         # Forms send null for what is empty, and which type it should have is no help to them.
         return "null_not_allowed", "This can't be empty: null is not allowed here."
-    return fault["type"], fault["msg"]
+    # Pydantic quotes a tag that it doesn't know, however long it is.
+    said = fault["msg"]
+    return fault["type"], said if len(said) <= LONGEST_COMPLAINT else f"{said[: LONGEST_COMPLAINT - 1]}…"
 
 
 def _require_text(value: Any) -> Any:

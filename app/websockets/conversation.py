@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import HiveError, ServiceUnavailable
+from app.core.json_limits import TooManyParts, require_few_parts
 from app.core.permissions import Actor
 from app.events.backlog import LogPosition
 from app.events.filters import EventFilter
@@ -173,6 +174,7 @@ async def _read(websocket: WebSocket, connection: Connection, speaker: SignedIn,
 
 async def _answer(text: str, connection: Connection, speaker: SignedIn, server: SocketServer) -> None:
     try:
+        require_few_parts(text.encode())
         message = client_message.validate_json(text)
         if isinstance(message, ChatMessagePost):
             speaker.require_session()
@@ -183,6 +185,8 @@ async def _answer(text: str, connection: Connection, speaker: SignedIn, server: 
         faults = error.errors(include_url=False, include_context=False)
         details = "; ".join(complaint_of(fault)[1] for fault in faults[:5])
         connection.offer(_error("invalid_message", details))
+    except TooManyParts as error:
+        connection.offer(_error("invalid_message", error.detail))
     except ValueError:
         connection.offer(_error("invalid_message", "NaN and Infinity are no JSON."))
     except NotSignedIn:

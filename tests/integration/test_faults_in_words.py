@@ -1,6 +1,7 @@
 """The `detail` of a 422 says the first fault, so that whoever shows nothing else shows what is wrong."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -60,3 +61,58 @@ async def test_another_way_of_paging_is_told_of_the_cursor(signed_in: httpx2.Asy
     assert (fault["pointer"], fault["in"], fault["code"]) == (f"/{name}", "query", "extra_forbidden")
     assert "`cursor`" in fault["detail"]
     assert refused["detail"] == f"{name}: {fault['detail']}"
+
+
+async def test_of_many_faults_the_first_twenty_are_named(signed_in: httpx2.AsyncClient) -> None:
+    answer = await signed_in.post("/tasks", json={"title": "Roses"} | {f"x{number}": 1 for number in range(90)})
+
+    told = problem(answer, 422)
+    assert len(told["errors"]) == 20
+    assert told["error_count"] == 90
+    assert told["detail"] == "x0: Extra inputs are not permitted (89 more)"
+
+
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/register", "/tasks", "/tasks/batch"])
+async def test_a_body_of_very_many_fields_is_told_of_in_few_words(client: httpx2.AsyncClient, path: str) -> None:
+    body = {"email": "ada@example.org", "password": "x"} | {f"{number:05}": 1 for number in range(80_000)}
+
+    answer = await client.post(path, json=body)
+
+    told = problem(answer, 422)
+    assert told["errors"] == [
+        {
+            "pointer": "",
+            "in": "body",
+            "code": "too_many_parts",
+            "detail": "The JSON has more than 10,000 values.",
+        }
+    ]
+
+
+async def test_json_that_comes_in_pieces_has_no_more_parts(client: httpx2.AsyncClient) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"email": "ada@example.org"'
+        for number in range(100):
+            yield b', "%d": 1' % number
+        yield b"}"
+
+    answer = await client.post("/auth/login", content=pieces(), headers={"Content-Type": "application/json"})
+
+    assert problem(answer, 422)["errors"][0]["code"] == "too_many_parts"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"title": "Roses", "x" * 900_000: 1},
+        {"mode": "each", "items": [{"op": "x" * 900_000}]},
+        {"mode": "x" * 900_000, "items": []},
+        {"mode": "each", "items": [{"op": "create", "body": {"title": "a", "due_at": "x" * 900_000}}]},
+    ],
+    ids=["a name", "a tag", "a word", "a time"],
+)
+async def test_no_fault_gives_back_a_long_text(signed_in: httpx2.AsyncClient, body: dict[str, Any]) -> None:
+    answer = await signed_in.post("/tasks/batch", json=body)
+
+    problem(answer, 422)
+    assert len(answer.content) < 2_000
