@@ -30,15 +30,18 @@ async def examine(settings: Settings, backing: Backing, say: Callable[[str], Non
     say(f"PostgreSQL   {_place(backing.database_url, is_embedded=settings.needs_embedded_postgres)}")
     say(f"Redis        {_place(backing.redis_url, is_embedded=settings.needs_embedded_valkey)}")
     is_well = True
-    async for finding in _findings(settings, backing):
+    checks, warnings = await _readiness(settings, backing)
+    for warning in warnings:
+        say(f"NOTE  {warning}")
+    async for finding in _findings(settings, backing, checks):
         say(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.detail}")
         is_well = is_well and finding.ok
     return is_well
 
 
-async def _findings(settings: Settings, backing: Backing) -> AsyncIterator[Check]:
+async def _findings(settings: Settings, backing: Backing, checks: dict[str, Check]) -> AsyncIterator[Check]:
     """One for each part, each server, and each right that HIVE needs in Redis."""
-    for name, check in (await _readiness(settings, backing)).items():
+    for name, check in checks.items():
         yield Check(ok=check.ok, detail=f"{name}: {check.detail}")
     # A server that answers may yet be one on which HIVE would go wrong.
     for name, cause in (await _servers(settings, backing)).items():
@@ -73,21 +76,24 @@ async def _why_mail_unusable(settings: Settings) -> Cause | None:
     return None
 
 
-async def _readiness(settings: Settings, backing: Backing) -> dict[str, Check]:
+async def _readiness(settings: Settings, backing: Backing) -> tuple[dict[str, Check], list[str]]:
+    """The parts, and what needs attention though none is missing."""
     database = Database.connect(backing.database_url, application="doctor", pool_size=5)
     state = build_state(settings, database, redis_url=backing.redis_url)
     try:
-        return await _check_parts(state) | await check_clocks(state)
+        checks, warnings = await _check_parts(state)
+        return checks | await check_clocks(state), warnings
     finally:
         await state.redis.aclose()
         await database.close()
 
 
-async def _check_parts(state: State) -> dict[str, Check]:
+async def _check_parts(state: State) -> tuple[dict[str, Check], list[str]]:
     try:
-        return (await check_readiness(state, tells_causes=True)).checks
+        ready = await check_readiness(state, tells_causes=True)
     except NotReady as error:
-        return error.checks
+        return error.checks, error.warnings
+    return ready.checks, ready.warnings
 
 
 def _registration(settings: Settings) -> str:

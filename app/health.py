@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from sqlalchemy import Boolean, false, literal_column, select, text, update
@@ -55,11 +55,15 @@ _seldom = Seldom()
 
 
 class NotReady(ServiceUnavailable):
-    def __init__(self, checks: dict[str, Check]) -> None:
+    def __init__(self, checks: dict[str, Check], warnings: Sequence[str] = ()) -> None:
         missing = ", ".join(name for name, check in checks.items() if not check.ok)
         super().__init__(f"Not all parts of HIVE are there: {missing}.", code="not_ready")
         self.checks = checks
-        self.extra = {"checks": {name: check.model_dump() for name, check in checks.items()}}
+        self.warnings = list(warnings)
+        self.extra = {
+            "checks": {name: check.model_dump() for name, check in checks.items()},
+            "warnings": self.warnings,
+        }
 
 
 async def check_readiness(state: State, *, tells_causes: bool = False) -> ReadyResponse:
@@ -74,15 +78,25 @@ async def check_readiness(state: State, *, tells_causes: bool = False) -> ReadyR
         "migrations": _check_migrations,
         "worker": _check_worker,
         "relay": _check_relay,
-        "scheduler": _check_scheduler,
     }
-    found = await asyncio.gather(*(_in_time(check(state), tells_causes) for check in kinds.values()))
+    looks = asyncio.gather(*(_in_time(check(state), tells_causes) for check in kinds.values()))
+    found, warnings = await asyncio.gather(looks, _warnings(state))
     # What `hive run` says of its parts beside the API.
     broken = Check(ok=False, detail="ends at once again and again; the log of hive run says why")
     checks = dict(zip(kinds, found, strict=True)) | dict.fromkeys(broken_parts(state.settings.data_dir), broken)
     if not all(check.ok for check in checks.values()):
-        raise NotReady(checks)
-    return ReadyResponse(checks=checks)
+        raise NotReady(checks, warnings)
+    return ReadyResponse(checks=checks, warnings=warnings)
+
+
+async def _warnings(state: State) -> list[str]:
+    """What needs the operator's attention, though requests are answered as they should be."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            return [*await _missing_scheduler(state)]
+    except (HiveError, TimeoutError):
+        # The database's own check tells of it.
+        return []
 
 
 async def _in_time(check: Awaitable[Check], tells_causes: bool) -> Check:  # noqa: FBT001  # It's passed on.
@@ -176,10 +190,7 @@ async def _check_relay(state: State) -> Check:
     return Check(ok=seconds < LAG_SECONDS, detail=f"lag {seconds:.1f} s")
 
 
-async def _check_scheduler(state: State) -> Check:
-    """Whether a scheduler asks for the jobs that come by the clock."""
+async def _missing_scheduler(state: State) -> list[str]:
     async with state.database.unit_of_work() as session:
-        seconds = await seconds_since_scheduled(session)
-    if seconds is None:
-        return Check(ok=False, detail="no scheduler has asked for jobs in the last minute")
-    return Check(ok=True, detail=f"asked for jobs {seconds:.0f} s ago")
+        is_missing = await seconds_since_scheduled(session) is None
+    return ["No scheduler has asked for jobs in the last minute: nothing is done by the clock."] if is_missing else []

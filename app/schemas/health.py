@@ -1,5 +1,7 @@
 from typing import Literal
 
+from pydantic import Field
+
 from app.schemas.fields import Sent
 
 
@@ -17,3 +19,6 @@ class Check(Sent):
 class ReadyResponse(Sent):
     status: Literal["ok"] = "ok"
     checks: dict[str, Check]
+    warnings: list[str] = Field(
+        default=[], description="What needs the operator's attention, though requests are answered; a sentence each."
+    )

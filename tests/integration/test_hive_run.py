@@ -103,7 +103,7 @@ def test_the_whole_system_runs_heals_and_ends(system: System) -> None:
         hive.wait_for_output(f"HIVE is at {system.url}")
         ready = system.until_ready()
         assert ready["status"] == "ok"
-        parts = {"database", "redis", "migrations", "worker", "relay", "scheduler"}
+        parts = {"database", "redis", "migrations", "worker", "relay"}
         assert set(ready["checks"]) == parts  # type: ignore[call-overload]
 
         # An account made on the command line is one of the same system.
@@ -257,7 +257,7 @@ def test_the_api_starts_serves_and_stops_while_redis_and_workers_are_away(system
         ready = httpx2.get(f"{system.url}/health/ready", timeout=PATIENCE)
         assert ready.status_code == 503
         missing = {name for name, check in ready.json()["checks"].items() if not check["ok"]}
-        assert missing == {"redis", "worker", "relay", "scheduler"}
+        assert missing == {"redis", "worker", "relay"}
 
         api.process.send_signal(signal.SIGTERM)
         assert api.wait() in {0, -signal.SIGTERM}
