@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import asyncpg
@@ -22,6 +23,8 @@ LONGEST_LIFE_SECONDS = 1800.0
 IDLE_SECONDS = 30.0
 # A server that has no connection left gets time to close those that were just given back.
 CROWDED_PAUSE_SECONDS = 0.05
+# How long a process goes on with the connections that it has before it asks such a server for one more.
+CROWDED_REST_SECONDS = 0.25
 # What a connection answers whose session is no longer what it was: read-only since before a fail-over, or another one
 # behind a pooler, without the prepared statements of this one.
 LOST_SESSION = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InvalidSQLStatementNameError)
@@ -176,8 +179,23 @@ class ConnectionLimit:
         if self._giving_back is None:
             self._give_back_later()
 
+    def rest_turn(self, use: Use = Use.CHANGE) -> None:
+        """End a turn for which the server had no connection, but a moment later.
+
+        Until then fewer have turns, so that they come to those connections that the process has.
+        """
+        asyncio.get_running_loop().call_later(CROWDED_REST_SECONDS, partial(self.end_turn, use))
+
+    def patience(self) -> float:
+        """Until when, by the monotonic clock, somebody asks on who was refused a connection just now."""
+        return time.monotonic() + self._wait_seconds
+
     async def connect(self, settings: Mapping[str, str] = NO_SETTINGS) -> Connection:
-        """Open a connection, for somebody who has a turn. `settings` are those that it has besides all others'."""
+        """Open a connection, for somebody who has a turn. `settings` are those that it has besides all others'.
+
+        Raises:
+            TooManyConnectionsError: the server has none left, and none of this process is idle.
+        """
         # Others have fewer turns than there may be connections, so where those are all there, some are idle.
         while self._number() >= self._most and self._close_longest_idle():
             pass
@@ -200,16 +218,14 @@ class ConnectionLimit:
         return self._options | {"server_settings": self._options["server_settings"] | settings}
 
     async def _open_one(self, options: dict[str, Any]) -> Connection:
-        """Open a connection. While the server has none left, give back those of this process that are idle."""
-        until = time.monotonic() + self._wait_seconds
-        while True:
-            try:
-                return await open_connection(options)
-            except asyncpg.TooManyConnectionsError:
-                if time.monotonic() > until:
-                    raise
-                self._close_longest_idle()
-                await asyncio.sleep(CROWDED_PAUSE_SECONDS)
+        """Open a connection. If the server has none left, an idle one of this process makes room for it."""
+        try:
+            return await open_connection(options)
+        except asyncpg.TooManyConnectionsError:
+            if not self._close_longest_idle():
+                raise
+        await asyncio.sleep(CROWDED_PAUSE_SECONDS)
+        return await open_connection(options)
 
     def is_usable(self, connection: Connection) -> bool:
         """Whether the connection may be used once more."""

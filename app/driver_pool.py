@@ -76,18 +76,28 @@ class DriverPool:
             yield connection
 
     async def _take(self, use: Use = Use.CHANGE) -> Connection:
-        await self._limit.take_turn(use)
-        try:
-            while self._idle:
-                connection = self._idle.take()
-                if self._limit.is_usable(connection):
-                    connection.taken_at = time.monotonic()
-                    return connection
-                connection.terminate()
-            return await self._limit.connect(self._settings)
-        except BaseException:
-            self._limit.end_turn(use)
-            raise
+        until = None
+        while True:
+            await self._limit.take_turn(use)
+            try:
+                return self._take_idle() or await self._limit.connect(self._settings)
+            except asyncpg.TooManyConnectionsError:
+                self._limit.rest_turn(use)
+                until = until or self._limit.patience()
+                if time.monotonic() > until:
+                    raise
+            except BaseException:
+                self._limit.end_turn(use)
+                raise
+
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.take()
+            if self._limit.is_usable(connection):
+                connection.taken_at = time.monotonic()
+                return connection
+            connection.terminate()
+        return None
 
     def _give_back(self, connection: Connection, use: Use = Use.CHANGE) -> None:
         # Nothing stays with a connection but a transaction, so there is nothing else to take back before its next use.

@@ -1,9 +1,11 @@
 """The pool of SQLAlchemy's sessions, under the limit that holds for the driver's own connections too. See ADR 33."""
 
 import logging
+import time
 from operator import methodcaller
 from typing import Any
 
+from asyncpg import TooManyConnectionsError
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 from sqlalchemy.util import await_only
 
@@ -23,17 +25,28 @@ class SessionPool(Pool):
         limit.add_pool(self._idle)
 
     def _do_get(self) -> ConnectionPoolEntry:
-        await_only(self._limit.take_turn())
-        try:
-            while self._idle:
-                entry = self._idle.take()
-                if self._is_usable(entry):
-                    return entry
-                entry.invalidate()
-            return self._create_connection()
-        except BaseException:
-            self._limit.end_turn()
-            raise
+        until = None
+        while True:
+            await_only(self._limit.take_turn())
+            try:
+                return self._take_idle() or self._create_connection()
+            except BaseException as error:
+                # SQLAlchemy's adapter has translated what the driver raised.
+                if not isinstance(error.__cause__, TooManyConnectionsError):
+                    self._limit.end_turn()
+                    raise
+                self._limit.rest_turn()
+                until = until or self._limit.patience()
+                if time.monotonic() > until:
+                    raise
+
+    def _take_idle(self) -> ConnectionPoolEntry | None:
+        while self._idle:
+            entry = self._idle.take()
+            if self._is_usable(entry):
+                return entry
+            entry.invalidate()
+        return None
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         try:

@@ -18,7 +18,8 @@ SETTINGS = {
     # Reached through the socket alone, whose folder nobody else can enter.
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "max_connections": "100",
+    # Some ten API processes, with what else there is. One that nobody uses costs some kilobytes.
+    "max_connections": "200",
     "shared_buffers": "48MB",
     "huge_pages": "off",
     "jit": "off",

@@ -201,6 +201,38 @@ async def test_a_burst_beyond_the_roles_limit_leaves_all_kinds_working(
     await run_sql(own_url, f"DROP ROLE {role}")
 
 
+async def test_a_process_goes_on_with_the_connections_that_it_was_given(connect: Connect, own_url: str) -> None:
+    role = f"limited_{uuid4().hex}"
+    await run_sql(own_url, f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 2")
+    process = connect(own_url.replace("hive@", f"{role}@"), pool_size=8)
+
+    # None of them is refused, though they want four times as many as there are.
+    await asyncio.gather(*(kind(process, "SELECT pg_sleep(0.01)") for kind in KINDS for _ in range(20)))
+
+    await process.close()
+    await run_sql(own_url, f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_process_without_a_connection_waits_for_one_of_the_servers(
+    connect: Connect, own_url: str, kind: Kind
+) -> None:
+    role = f"limited_{uuid4().hex}"
+    await run_sql(own_url, f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1")
+    url = own_url.replace("hive@", f"{role}@")
+    first, second = connect(url, pool_size=2), connect(url, pool_size=2)
+    assert await kind(first)
+    waiting = asyncio.create_task(kind(second))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(waiting), 0.1)
+
+    await first.close()
+
+    assert await waiting
+    await second.close()
+    await run_sql(own_url, f"DROP ROLE {role}")
+
+
 async def test_a_connection_over_tcp_is_probed_by_the_kernel(own_url: str) -> None:
     folder = parse_qs(urlsplit(own_url).query)["host"][0]
     async with way(to=f"{folder}/.s.PGSQL.5432", by=None) as taken:
