@@ -87,7 +87,7 @@ def api(
     with one_sentence():
         settings = load_settings()
         root_path = _read_root_path(root_path)
-        _join_usable(settings, "api")
+        _join_usable(settings, "api", wanted=settings.database_pool_size)
         listeners = listen(settings)
     is_started = serve(settings, listeners.requests, listeners.scrapers, root_path=root_path)
     raise typer.Exit(0 if is_started else 1)
@@ -183,14 +183,14 @@ def _read_root_path(text: str) -> str:
         raise CommandError(f"--root-path: {error}.") from None
 
 
-def _join_usable(settings: Settings, process: str) -> Backing:
+def _join_usable(settings: Settings, process: str, *, wanted: int = 0) -> Backing:
     """The servers, unless one of them can't be used for a reason that doesn't pass."""
     from app.core.logging import configure_logging  # noqa: PLC0415
     from app.server_checks import refuse_unusable  # noqa: PLC0415
 
     configure_logging(settings, process)
     backing = join_backing(settings)
-    asyncio.run(refuse_unusable(settings, backing))
+    asyncio.run(refuse_unusable(settings, backing, wanted=wanted))
     return backing
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.pool import NullPool
 
+from app.connection_demand import name_of_connections
 from app.connection_limit import LOST_SESSION, Connection, ConnectionLimit, NoTurn, Use, open_connection
 from app.core.dsn import asyncpg_dsn
 from app.core.errors import HiveError, ServiceUnavailable, from_database, is_fault_of_database
@@ -103,9 +104,12 @@ def _driver_error(context: ExceptionContext) -> BaseException | None:
     return error.__cause__ if isinstance(error, context.dialect.loaded_dbapi.Error) else error
 
 
-def driver_options(url: str, *, application: str, answer_seconds: float | None = ANSWER_SECONDS) -> dict[str, Any]:
-    """How each connection is made, whoever makes it."""
-    settings = {**SERVER_SETTINGS, "application_name": f"hive {application}"}
+def driver_options(
+    url: str, *, application: str, answer_seconds: float | None = ANSWER_SECONDS, most: int | None = None
+) -> dict[str, Any]:
+    """How each connection is made, whoever makes it. `most` is how many one process may have."""
+    name = f"hive {application}" if most is None else name_of_connections(application, most)
+    settings = {**SERVER_SETTINGS, "application_name": name}
     return {"dsn": asyncpg_dsn(url), "server_settings": settings, "timeout": 3, "command_timeout": answer_seconds}
 
 
@@ -159,7 +163,7 @@ class Database:
         `stands_still` is for a process whose event loop runs only now and then, so that each connection has to be
         looked at before it's used.
         """
-        options = driver_options(url, application=application)
+        options = driver_options(url, application=application, most=pool_size)
         limit = ConnectionLimit(options, most=pool_size, wait_seconds=POOL_SECONDS, stands_still=stands_still)
         engine, driver_pool = _pooled_engine(limit), DriverPool(limit)
         sessions = async_sessionmaker(engine, expire_on_commit=False)

@@ -16,7 +16,7 @@ from app.mail.smtp import SmtpMailer
 from app.main import build_state
 from app.redis_rights import told, try_rights
 from app.schemas.health import Check
-from app.server_checks import why_broker_unusable, why_database_unusable
+from app.server_checks import connection_demand, why_broker_unusable, why_database_unusable
 from app.state import State
 
 
@@ -46,6 +46,8 @@ async def _findings(settings: Settings, backing: Backing, checks: dict[str, Chec
     # A server that answers may yet be one on which HIVE would go wrong.
     for name, cause in (await _servers(settings, backing)).items():
         yield Check(ok=cause is None, detail=f"{name}: {cause.sentence if cause else 'can be used'}")
+    if demand := await connection_demand(backing.database_url):
+        yield Check(ok=demand.is_met, detail=f"connections: {demand.sentence}")
     redis = connect_redis(backing.redis_url, prefix=settings.redis_prefix)
     try:
         async for what, refusal in try_rights(redis):

@@ -17,6 +17,7 @@ from app.causes.network import Server
 from app.causes.postgres import OLDEST, POOLED_BY_TRANSACTION, TOO_OLD, why_postgres
 from app.causes.redis import BROKER, why_redis
 from app.config import ConfigurationError, Settings
+from app.connection_demand import Demand, find_demand
 from app.core.redis import connect_redis
 from app.database import driver_options
 from app.redis_rights import why_lacking
@@ -28,8 +29,11 @@ TURNS = 3
 log = structlog.stdlib.get_logger(__name__)
 
 
-async def refuse_unusable(settings: Settings, backing: Backing) -> None:
+async def refuse_unusable(settings: Settings, backing: Backing, *, wanted: int = 0) -> None:
     """Say why a server can't be used, in the log if that may pass.
+
+    `wanted` is how many connections to PostgreSQL the process that starts may have. Should there not be enough for all,
+    the log says so.
 
     Raises:
         ConfigurationError: it will not pass by itself; the message is the cause.
@@ -38,6 +42,23 @@ async def refuse_unusable(settings: Settings, backing: Backing) -> None:
         if not cause.may_pass:
             raise ConfigurationError(cause.sentence)
         log.warning("a server can't be used yet", reason=cause.sentence)
+    demand = await connection_demand(backing.database_url, further=wanted)
+    if demand is not None and not demand.is_met:
+        log.warning("PostgreSQL may have too few connections", reason=demand.sentence)
+
+
+async def connection_demand(url: str, *, further: int = 0) -> Demand | None:
+    """Whether the connections suffice; None when PostgreSQL doesn't tell."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            connection = await asyncpg.connect(**driver_options(url, application="check"))
+            try:
+                return await find_demand(connection, further=further)
+            finally:
+                connection.terminate()
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        # Why it can't be asked is said elsewhere.
+        return None
 
 
 async def _causes(settings: Settings, backing: Backing) -> Sequence[Cause]:

@@ -19,7 +19,9 @@ from tests.utils.test_utils import PATIENCE, wait_until, wait_until_async
 
 pytestmark = pytest.mark.committed
 
-IN_PROGRESS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'hive api'"
+IN_PROGRESS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'hive api%'"
+)
 
 
 async def test_requests_in_progress_end_with_their_answers(

@@ -12,10 +12,12 @@ import pytest
 from sqlalchemy import text
 
 from app import connection_limit, driver_pool, embedded
+from app.connection_demand import Demand
 from app.connection_limit import Connection, Use
 from app.core.errors import HiveError
 from app.core.tcp import TCP_PROBES
 from app.database import Database
+from app.server_checks import connection_demand
 from tests.utils.databases import new_database, run_sql
 from tests.utils.test_utils import wait_until_async
 from tests.utils.ways import way
@@ -72,7 +74,7 @@ KINDS: list[Kind] = [*CHANGING_KINDS, by_read, by_search]
 
 
 async def connections_to(url: str) -> int:
-    found = await run_sql(url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hive test limit'")
+    found = await run_sql(url, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'hive test limit%'")
     assert isinstance(found, int)
     return found
 
@@ -231,6 +233,17 @@ async def test_a_process_without_a_connection_waits_for_one_of_the_servers(
     assert await waiting
     await second.close()
     await run_sql(own_url, f"DROP ROLE {role}")
+
+
+async def test_connected_processes_are_added_up_against_what_the_server_gives(connect: Connect, own_url: str) -> None:
+    name = urlsplit(own_url).path.removeprefix("/")
+    await run_sql(own_url, f"ALTER DATABASE {name} CONNECTION LIMIT 20")
+    for size in (4, 8):
+        assert await by_read(connect(own_url, pool_size=size))
+
+    demand, with_one_more = await connection_demand(own_url), await connection_demand(own_url, further=10)
+
+    assert (demand, with_one_more) == (Demand(12, 20), Demand(22, 20))
 
 
 async def test_a_connection_over_tcp_is_probed_by_the_kernel(own_url: str) -> None:

@@ -52,7 +52,7 @@ async def test_events_come_while_requests_hold_all_connections(scale: Scale, rep
 
 async def until_lock_is_waited_for(system: ChaosSystem, count: int) -> None:
     """Wait until that many requests of the API wait for the lock of a row, each with a connection of its own."""
-    waiters = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'hive api'"
+    waiters = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'hive api%'"
 
     async def are_there() -> bool:
         return len(await system.sql(waiters)) == count

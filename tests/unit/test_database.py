@@ -93,7 +93,6 @@ async def test_an_address_with_a_providers_options_connects(connected: Database)
         ("statement_timeout", "15s"),
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "30s"),
-        ("application_name", "hive unit test"),
         ("transaction_isolation", "read committed"),
     ],
 )

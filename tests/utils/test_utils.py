@@ -62,7 +62,7 @@ async def wait_for_lock_waiter(session: AsyncSession) -> int:
     """The process id of a connection of this test that waits for a lock, once there is one. Ends the transaction."""
     waiters = text(
         "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        " AND application_name = 'hive tests' AND datname = current_database()"
+        " AND application_name LIKE 'hive tests%' AND datname = current_database()"
     )
 
     async def look() -> int | None:
