@@ -22,7 +22,7 @@ unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage chaos fuzz bench bench-compare lint types format migrate revision api worker relay scheduler doctor install lock clean FORCE
+.PHONY: help run test coverage chaos fuzz siege bench bench-compare lint types format migrate revision api worker relay scheduler doctor install lock clean FORCE
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ chaos: $(READY) ## Kill parts of a running system at full scale, and count what 
 
 fuzz: $(READY) ## Have machines make requests by the thousand (ARGS= goes on to pytest)
 	@exec $(BIN)/python -m pytest -m fuzz --fuzz -n0 -s $(ARGS)
+
+siege: $(READY) ## Attack a running system as strangers would, and print what it cost others (ARGS= goes on to pytest)
+	@exec $(BIN)/python -m pytest -m siege --siege -n0 -s $(ARGS)
 
 bench: $(READY) ## Measure HIVE beside its ceilings (ONLY=reads,jobs SIZE=small); with URL=, time a running server's calls
 	@$(if $(ONLY),:,$(BIN)/python tests/performance/basic_api_benchmark.py $(if $(URL),--url $(URL)))

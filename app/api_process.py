@@ -19,6 +19,10 @@ from app.state import State
 from app.stopping import heeded_stop_signals
 from app.websockets.conversation import MAX_MESSAGE_BYTES
 from app.websockets.uvicorn_protocol import FrameProtocol
+from app.wire.bounds import RESERVED_DESCRIPTORS
+from app.wire.config import WireConfig
+from app.wire.connections import ConnectionTable
+from app.wire.http_protocol import HttpProtocol
 
 # Each socket is one. Some systems have no limit at all to say, and refuse one that is too high.
 MOST_OPEN_FILES = 65_536
@@ -31,8 +35,11 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, scrapers: Sequence[socket.socket] = (), *, root_path: str = "") -> None:
-        config = uvicorn.Config(
+        self._connections = connection_table(app.state.settings)
+        config = WireConfig(
             app,
+            connections=self._connections,
+            http=HttpProtocol,
             root_path=root_path,
             log_config=None,
             access_log=False,
@@ -55,7 +62,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self._scrapers:
-            self._metrics = MetricsServer(self._app.state.hive, self._scrapers)
+            self._metrics = MetricsServer(self._app.state.hive, self._scrapers, self._connections)
         _set_aside_what_stays()
 
     @contextmanager
@@ -85,9 +92,11 @@ class Server(uvicorn.Server):
 class MetricsServer(uvicorn.Server):
     """Answers scrapers, on a port of its own and from the state of the API's process."""
 
-    def __init__(self, state: State, listeners: list[socket.socket]) -> None:
-        config = uvicorn.Config(
+    def __init__(self, state: State, listeners: list[socket.socket], connections: ConnectionTable) -> None:
+        config = WireConfig(
             create_metrics_app(state),
+            connections=connections,
+            http=HttpProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -117,6 +126,19 @@ def serve(
     server = Server(create_app(settings), scrapers, root_path=root_path)
     server.run(sockets=listeners)
     return server.started
+
+
+def connection_table(settings: Settings) -> ConnectionTable:
+    """The clients' connections, of which there are never so many that none is left for the database and Redis."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_OPEN_FILES if files == resource.RLIM_INFINITY else files
+    reserved = RESERVED_DESCRIPTORS + settings.database_pool_size
+    return ConnectionTable(
+        most_each=settings.max_connections_per_address,
+        # Somebody who allows a process next to nothing gets half of it.
+        most=max(most - reserved, most // 2),
+        trusted=settings.trusted_proxies,
+    )
 
 
 def _set_aside_what_stays() -> None:

@@ -72,6 +72,7 @@ for name in Settings.model_fields:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", action="store_true", help="run the reliability scenarios at full scale")
     parser.addoption("--fuzz", action="store_true", help="run the tests that make their input up at full scale")
+    parser.addoption("--siege", action="store_true", help="attack for minutes, one attack after the other")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -88,7 +89,7 @@ def _is_long(item: pytest.Item) -> bool:
     """Whether it is a whole system that is damaged, or one test with a great many requests."""
     is_one_of_many = hasattr(item, "callspec")
     is_fuzz = item.get_closest_marker("fuzz") is not None and not is_one_of_many
-    return is_fuzz or item.get_closest_marker("reliability") is not None
+    return is_fuzz or any(item.get_closest_marker(name) for name in ("reliability", "siege"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

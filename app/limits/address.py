@@ -27,6 +27,11 @@ def client_of(scope: Mapping[str, Any], trusted: TrustedProxies) -> str:
     return LOCAL if address is None else str(address)
 
 
+def is_trusted_peer(scope: Mapping[str, Any], trusted: TrustedProxies) -> bool:
+    """Whether an ASGI connection comes by way of a proxy that is believed."""
+    return _is_trusted(_peer_of(scope), trusted)
+
+
 def _peer_of(scope: Mapping[str, Any]) -> Address | None:
     client = scope.get("client")
     return _read(client[0]) if client else None

@@ -25,7 +25,7 @@ from app.schemas.fields import complaint_of
 from app.schemas.websocket import AuthData, ChatMessagePost, auth_message, client_message
 from app.websockets.connection import FAREWELL_SECONDS, CloseCode, Connection
 from app.websockets.connection_manager import ConnectionManager
-from app.websockets.line import line_of
+from app.websockets.line import line_of, note_sign_in
 from app.websockets.message import Message
 from app.websockets.presence import Presence
 from app.websockets.replay import ReadBacklog, catch_up
@@ -73,6 +73,7 @@ async def converse(websocket: WebSocket, server: SocketServer) -> None:
     try:
         guest = await _sign_in(websocket, server)
         with server.seats.taken_by(guest.signed_in.actor):
+            note_sign_in(websocket)
             await _welcome(websocket, guest, server)
     except HiveError as error:
         # A code can be read only from a socket that was accepted.

@@ -22,6 +22,9 @@ class TakesFrames(Protocol):
     async def until_writable(self) -> bool:
         """Until it's full no longer; whether it's still open then."""
 
+    def signed_in(self) -> None:
+        """Take what somebody with an account may send, from now on."""
+
 
 class Line(Protocol):
     """How messages get to one socket."""
@@ -74,5 +77,16 @@ class PlainLine:
 
 
 def line_of(websocket: WebSocket) -> Line:
+    server = _server_of(websocket)
+    return PlainLine(websocket) if server is None else FrameLine(server)
+
+
+def note_sign_in(websocket: WebSocket) -> None:
+    """Tell the server of the socket that its client is somebody with an account."""
+    if (server := _server_of(websocket)) is not None:
+        server.signed_in()
+
+
+def _server_of(websocket: WebSocket) -> TakesFrames | None:
     server = websocket.scope.get("extensions", {}).get(EXTENSION, {}).get(SERVER)
-    return FrameLine(server) if isinstance(server, TakesFrames) else PlainLine(websocket)
+    return server if isinstance(server, TakesFrames) else None

@@ -37,6 +37,8 @@ from app.websockets.presence import Presence
 from app.websockets.replay import PAGE
 from app.websockets.seats import Seats
 from app.websockets.uvicorn_protocol import FrameProtocol
+from app.wire.config import WireConfig
+from app.wire.connections import ConnectionTable
 from tests.utils.test_utils import PATIENCE, wait_until_async
 
 ADA = Actor(uuid4())
@@ -117,7 +119,14 @@ async def site(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[
 
     app = Starlette(routes=[WebSocketRoute("/ws", serve_socket)])
     protocol = FrameProtocol if request.param == "frames" else "websockets-sansio"
-    config = uvicorn.Config(app, ws=protocol, ws_per_message_deflate=False, lifespan="off", log_config=None)
+    config = WireConfig(
+        app,
+        connections=ConnectionTable(most_each=SOCKETS, most=SOCKETS, trusted=()),
+        ws=protocol,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+    )
     server = QuietServer(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)

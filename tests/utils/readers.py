@@ -58,6 +58,9 @@ class Pipe:
         await self.room.wait()
         return self.is_open
 
+    def signed_in(self) -> None:
+        pass
+
 
 @asynccontextmanager
 async def piped(manager: ConnectionManager | None = None) -> AsyncIterator[tuple[Connection, Pipe]]:

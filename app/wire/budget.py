@@ -1,0 +1,27 @@
+"""How much may come in within a second, and at once."""
+
+
+class TokenBucket:
+    """Holds up to `capacity` tokens and gets `rate` of them a second. Spending may leave a debt, which has to be paid
+    off before anything else."""
+
+    __slots__ = ("_capacity", "_rate", "_tokens", "_updated_at")
+
+    def __init__(self, rate: float, capacity: float, now: float) -> None:
+        self._rate = rate
+        self._capacity = capacity
+        self._tokens = capacity
+        self._updated_at = now
+
+    def spend(self, tokens: float, now: float) -> None:
+        self._refill(now)
+        self._tokens -= tokens
+
+    def seconds_in_debt(self, now: float) -> float:
+        """How long it takes until there are tokens again; 0 if there are some."""
+        self._refill(now)
+        return max(-self._tokens / self._rate, 0.0)
+
+    def _refill(self, now: float) -> None:
+        self._tokens = min(self._tokens + (now - self._updated_at) * self._rate, self._capacity)
+        self._updated_at = now

@@ -1,0 +1,17 @@
+"""Fixtures of the siege: one HIVE, and how large the attacks are."""
+
+import pytest
+
+FULL_SCALE_SECONDS = 3600
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--siege"):
+        for item in items:
+            if item.get_closest_marker("siege"):
+                item.add_marker(pytest.mark.timeout(FULL_SCALE_SECONDS))
+
+
+@pytest.fixture
+def is_full_siege(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--siege"))
