@@ -17,6 +17,7 @@ from app.config import Settings
 from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import Forbidden, MalformedInput
 from app.core.etags import CONDITION
+from app.core.logging import bind_user
 from app.core.permissions import Actor
 from app.core.security import keyed_hash
 from app.database import Database
@@ -190,6 +191,7 @@ async def get_reader_of_stream(
     # The transaction ends where the stream begins, so a request that is refused for anything leaves the ticket unused.
     signed_in = await EventTicketService(session).redeem(ticket)
     signed_in.require(Scope.EVENTS_READ)
+    bind_user(signed_in.actor.id)
     return signed_in
 
 

@@ -12,6 +12,8 @@ from uuid_utils import uuid7
 from app.api.measure import METHOD_SENT, count_request, method_of
 from app.api.problems import FRAMEWORK_CODES, UnusableBody, internal_error, problem_response
 from app.core.json_limits import TooManyParts, require_few_parts
+from app.core.logging import bind_request
+from app.limits.address import client_of
 
 MAX_BODY_BYTES = 1024 * 1024
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
@@ -35,8 +37,7 @@ class RequestContext:
             return
         request_id = _request_id(scope)
         scope["hive_request_id"] = request_id
-        # Nothing else is bound by requests. What one that came by the same connection has left is replaced.
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        bind_request(request_id, client_of(scope, scope["app"].state.settings.trusted_proxies))
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return

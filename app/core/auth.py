@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import structlog
 from pydantic_core import PydanticCustomError
 from sqlalchemy import ColumnElement, Interval, func, or_, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,6 +28,8 @@ API_TOKEN_PREFIX = "hive_"  # noqa: S105  # The beginning that all of them share
 # How exactly the last use of an API token is told: not each request writes to its row.
 NOTES_USE_EACH = timedelta(minutes=5)
 NEVER = datetime.max.replace(tzinfo=UTC)
+
+log = structlog.stdlib.get_logger("hive.security")
 
 
 class InvalidCredentials(Unauthorized):
@@ -250,7 +253,8 @@ async def _telling_owner(database: Database, attempt: AbstractAsyncContextManage
     try:
         async with attempt as tally:
             yield target
-    except HiveError:
+    except HiveError as error:
+        log.info("sign-in refused", code=error.error_code, account_id=str(target.user.id) if target.user else None)
         if tally.are_many:
             await _ask_to_tell(database, target.user)
         raise

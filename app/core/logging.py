@@ -4,6 +4,7 @@ import logging
 import logging.config
 import re
 from collections.abc import Mapping
+from uuid import UUID
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
@@ -18,7 +19,13 @@ _SECRET_IN_TEXT = re.compile(
     re.IGNORECASE,
 )
 # Wherever they stand: as tokens of HIVE begin, and as long as they are.
-_API_TOKEN = re.compile(r"\bhive_[\w-]{43}")
+_API_TOKEN = re.compile(r"hive_[\w-]{43}")
+# An access token: two parts of JSON, which begin alike, and a signature.
+_ACCESS_TOKEN = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?")
+# No step of a path is longer but by a secret or by mistake: an id has 36 characters.
+_LONG_STEP = re.compile(r"[^/]{41,}")
+# What HIVE itself has found out, of every request.
+_HARMLESS = frozenset({"client", "user_id"})
 _PASSWORD_IN_URL = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")
 
 
@@ -28,10 +35,13 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def _without_secrets(name: object, value: object) -> object:
+    if name in _HARMLESS or isinstance(value, (bool, int)):
+        return value
     if isinstance(name, str) and _SECRET_NAME.search(name):
         return "…"
     if isinstance(value, str):
-        return _API_TOKEN.sub("hive_…", _PASSWORD_IN_URL.sub(r"\1…", _SECRET_IN_TEXT.sub(r"\1…", value)))
+        text = _text_without_secrets(value)
+        return _LONG_STEP.sub("…", text) if name == "path" else text
     if isinstance(value, Mapping):
         return {key: _without_secrets(key, inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -39,10 +49,35 @@ def _without_secrets(name: object, value: object) -> object:
     return value
 
 
+def _text_without_secrets(text: str) -> str:
+    # Each is looked for only where it can be: most texts have none, and there are many in each line.
+    if "hive_" in text:
+        text = _API_TOKEN.sub("hive_…", text)
+    if "eyJ" in text:
+        text = _ACCESS_TOKEN.sub("…", text)
+    if "=" in text or ":" in text:
+        text = _PASSWORD_IN_URL.sub(r"\1…", _SECRET_IN_TEXT.sub(r"\1…", text))
+    return text
+
+
 def current_request_id() -> str | None:
     """The id of the request that this work belongs to, also in a job that follows from it; None outside of any."""
     request_id: str | None = structlog.contextvars.get_contextvars().get("request_id")
     return request_id
+
+
+def bind_request(request_id: str, client: str) -> None:
+    """Name the request and where it comes from in each line until the next one.
+
+    What a request that came by the same connection has left is replaced.
+    """
+    structlog.contextvars.bind_contextvars(request_id=request_id, client=client)
+    structlog.contextvars.unbind_contextvars("user_id")
+
+
+def bind_user(user_id: UUID) -> None:
+    """Name in each further line whom the request speaks for."""
+    structlog.contextvars.bind_contextvars(user_id=str(user_id))
 
 
 def configure_logging(settings: Settings, process: str) -> None:

@@ -21,4 +21,4 @@ def write_noted(info: MutableMapping[Any, Any]) -> None:
 
 
 def _shown(value: object) -> object:
-    return value if isinstance(value, (bool, int, type(None))) else str(value)
+    return value if value is None or isinstance(value, (bool, int)) else str(value)

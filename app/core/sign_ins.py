@@ -1,4 +1,5 @@
 from app.core.auth import API_TOKEN_PREFIX, SignedIn, authenticate
+from app.core.logging import bind_user
 from app.core.sign_in_memory import SignInMemory
 from app.database import Database
 from app.limits.known_tokens import KnownTokens
@@ -19,7 +20,11 @@ class SignIns:
         Raises:
             NotSignedIn: the token is not valid, or no longer.
         """
-        return self.memory.find(token) or await self.look_up(token)
+        signed_in = self.memory.find(token)
+        if signed_in is None:
+            return await self.look_up(token)
+        bind_user(signed_in.actor.id)
+        return signed_in
 
     async def look_up(self, token: str) -> SignedIn:
         """The same, as it is at this moment.
@@ -33,4 +38,5 @@ class SignIns:
         if token.startswith(API_TOKEN_PREFIX):
             self._known_tokens.remember(token, signed_in.actor.id)
         self.memory.remember(token, signed_in, changes=changes)
+        bind_user(signed_in.actor.id)
         return signed_in

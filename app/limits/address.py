@@ -1,6 +1,7 @@
 """Which address a request comes from, as far as it can be believed."""
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -62,6 +63,7 @@ def _without_port(entry: str) -> str:
     return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
+@lru_cache(maxsize=1024)
 def _read(text: str) -> Address | None:
     try:
         address = ip_address(text)

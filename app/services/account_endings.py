@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Conflict
 from app.core.permissions import Actor
+from app.core.security_log import note
 from app.events import outbox
 from app.events.types import AccountDeactivated
 from app.models import ApiToken, User, UserSession
@@ -57,6 +58,7 @@ async def end_accounts(session: AsyncSession, accounts: Sequence[User], *, by: A
     # All tasks together, so that they are locked in the order of their ids.
     await AssignmentService(session).release_all(by, held_by=[account.id for account in accounts])
     for account in accounts:
+        note(session.info, "account ended", account_id=account.id)
         await _end_sign_ins(session, account)
 
 

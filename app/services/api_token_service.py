@@ -10,6 +10,7 @@ from app.core.auth import API_TOKEN_PREFIX
 from app.core.errors import NotFound
 from app.core.permissions import Actor
 from app.core.security import hash_secret, new_secret
+from app.core.security_log import note
 from app.models import ApiToken
 from app.schemas.api_token import ApiTokenCreate
 from app.schemas.fields import PageQuery
@@ -53,6 +54,7 @@ class ApiTokenService:
         )
         self._session.add(row)
         await self._session.flush()
+        note(self._session.info, "token made", account_id=user_id, id=row.id, scopes=" ".join(row.scopes))
         return NewToken(row, token)
 
     async def list_of(self, user_id: UUID, query: PageQuery, pager: Pager) -> Page[ApiToken]:
@@ -72,6 +74,7 @@ class ApiTokenService:
         # Of two who revoke it at once, one does.
         if await self._session.scalar(own.returning(ApiToken.id)) is None:
             raise TokenNotFound
+        note(self._session.info, "token revoked", account_id=user_id, id=token_id)
         await tell_of_ended_sign_ins(self._session, [token_id], user_id=user_id, actor=actor)
 
     async def revoke_all(self, user_ids: Sequence[UUID], *, by: Actor) -> int:

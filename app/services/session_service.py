@@ -9,6 +9,7 @@ from app.core.auth import InvalidCredentials
 from app.core.errors import NotFound, Unauthorized
 from app.core.permissions import Actor
 from app.core.refresh_tokens import RefreshToken
+from app.core.security_log import note
 from app.database import Database
 from app.models import User, UserSession
 from app.schemas.fields import PageQuery
@@ -72,6 +73,7 @@ class SessionService:
         )
         self._session.add(row)
         await self._session.flush()
+        note(self._session.info, "signed in", account_id=user.id, session_id=row.id)
         return HeldSession(row.id, user.id, token.text)
 
     async def refresh(self, token: RefreshToken, *, key: str) -> HeldSession | None:
@@ -89,6 +91,7 @@ class SessionService:
             row.refreshed_at, row.expires_at = func.now(), func.now() + LIFETIME
             await self._session.flush()
         elif not (is_in_grace and token.is_hashed_as(row.previous_hash)):
+            note(self._session.info, "a refresh came twice", account_id=row.user_id, session_id=row.id)
             await self._end([row.id], user_id=row.user_id, actor=Actor(row.user_id))
             return None
         return HeldSession(row.id, row.user_id, following.text)

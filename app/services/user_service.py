@@ -47,6 +47,7 @@ class UserService:
         )
         self._session.add(user)
         await self._session.flush()
+        note(self._session.info, "account made", account_id=user.id, admin=is_admin)
         return user
 
     async def get(self, user_id: UUID) -> User:
@@ -96,7 +97,7 @@ class UserService:
             keep_sessions=changes.keep_sessions,
             keep_tokens=changes.keep_tokens,
         )
-        told = {"user_id": user.id, "sessions": ended.sessions, "tokens": ended.tokens}
+        told = {"account_id": user.id, "sessions": ended.sessions, "tokens": ended.tokens}
         if changes.new_password:
             note(self._session.info, "password changed", **told)
         if changes.changes_address_of(user.email):
