@@ -10,7 +10,9 @@ class TaskCounts(Sent):
     total: int
     by_status: dict[Open[TaskStatus], int]
     by_priority: dict[Open[TaskPriority], int]
-    by_category: dict[str, int] = Field(description="Without drafts, whose categories only their owners know.")
+    by_category: dict[str, int] = Field(
+        description="The 20 most frequent ones, and all others as `other`. Drafts are in none."
+    )
 
 
 class UserCounts(Sent):
@@ -29,7 +31,7 @@ class DashboardSummary(Sent):
     active_users: int
     online_users: int
     tasks_by_priority: dict[Open[TaskPriority], int]
-    tasks_by_category: dict[str, int] = Field(description="Without drafts, like `tasks.by_category`.")
+    tasks_by_category: dict[str, int] = Field(description="The same as `tasks.by_category`.")
     last_updated: datetime = Field(description="When the tasks and accounts were counted.")
 
     @classmethod

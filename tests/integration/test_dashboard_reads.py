@@ -145,3 +145,19 @@ async def test_flat_names_say_what_the_groups_say(
     assert told["tasks_by_priority"] == told["tasks"]["by_priority"] == {"urgent": 0, "high": 1, "medium": 0, "low": 2}
     assert told["tasks_by_category"] == told["tasks"]["by_category"] == {"roses": 1, "tulips": 1}
     assert before <= datetime.fromisoformat(told["last_updated"]) <= after
+
+
+async def test_rare_categories_are_counted_as_one(
+    client: httpx2.AsyncClient, session: AsyncSession, user: User
+) -> None:
+    for number in range(25):
+        await create_task(session, owner=user, category=f"rare {number:02}")
+    for category in ("roses", "tulips", "other"):
+        await create_task(session, owner=user, category=category)
+        await create_task(session, owner=user, category=category)
+    await create_task(session, owner=user, category="rare 24", status=TaskStatus.DRAFT)
+
+    told = (await client.get("/dashboard/summary")).json()["tasks"]["by_category"]
+
+    # Of equally frequent ones the first by name.
+    assert told == {f"rare {number:02}": 1 for number in range(17)} | {"roses": 2, "tulips": 2, "other": 2 + 8}
