@@ -1,6 +1,8 @@
 """The interactive documentation, all of it served by HIVE, and what the OpenAPI document says besides the routes."""
 
+import json
 from copy import deepcopy
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -8,11 +10,11 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse
+from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
 from app.api.event_schemas import event_schemas
+from app.api.made_once import MadeOnce
 from app.api.prefix import public_path
 from app.api.problems import Problem
 from app.api.response_headers import COMPONENTS, describe_headers
@@ -24,8 +26,14 @@ def serve_docs(app: FastAPI, *, public_url: str | None) -> None:
     """Serve `/openapi.json` and `/docs`, whose assets come from a package, so that it works without internet."""
     app.mount(ASSETS, StaticFiles(directory=str(files("fastapi_swagger") / "resources")), name="docs-assets")
 
-    async def show_document(request: Request) -> JSONResponse:
-        return JSONResponse(_placed(app.openapi(), request.scope, public_url))
+    @cache
+    def document_below(path: str) -> MadeOnce:
+        content = json.dumps(_placed(app.openapi(), path, public_url), ensure_ascii=False, separators=(",", ":"))
+        return MadeOnce(content.encode(), media_type="application/json")
+
+    async def show_document(request: Request) -> Response:
+        # The path is a setting, so there are no more documents than two.
+        return document_below(public_path(request.scope, "")).answer(request)
 
     async def show_docs(request: Request) -> HTMLResponse:
         assets = public_path(request.scope, ASSETS)
@@ -41,9 +49,8 @@ def serve_docs(app: FastAPI, *, public_url: str | None) -> None:
     app.add_route("/docs", show_docs, include_in_schema=False)
 
 
-def _placed(document: dict[str, Any], scope: Scope, public_url: str | None) -> dict[str, Any]:
+def _placed(document: dict[str, Any], here: str, public_url: str | None) -> dict[str, Any]:
     """The document, with where its paths are. Below no path, and without `PUBLIC_URL`, that goes without saying."""
-    here = public_path(scope, "")
     if not here and public_url is None:
         return document
     # The first one also fits a client that reached HIVE by another name.

@@ -15,7 +15,7 @@ async def get_health() -> HealthResponse:
     return HealthResponse()
 
 
-@router.get("/ready", responses=responses(503))
+@router.get("/ready", responses=responses(429, 503))
 async def get_readiness(state: StateDep) -> ReadyResponse:
     """Whether all parts of the system are there; 503 says which is missing."""
     return await readiness.check(state)

@@ -13,9 +13,8 @@ from app.limits.requests import TooManyRequests, caller_at, caller_of_user
 from app.state import State
 from app.websockets.connection import CloseCode
 
-# What monitoring asks, the documentation, and the metrics are not counted, and don't wait for Redis.
-COUNTED = "/api/v1/"
-NOT_COUNTED = "/api/v1/health"
+# Whether the process lives is asked all the time, costs nothing, and doesn't wait for Redis. All else is counted.
+NOT_COUNTED = frozenset({"/health", "/api/v1/health"})
 SOCKETS = ("/ws", "/api/v1/ws")
 
 
@@ -54,7 +53,7 @@ def _is_counted(scope: Scope) -> bool:
 
 def is_limited(path: str) -> bool:
     """Whether requests for this path are counted."""
-    return path.startswith(COUNTED) and not path.startswith(NOT_COUNTED)
+    return path not in NOT_COUNTED
 
 
 def _caller(scope: Scope, state: State) -> str:

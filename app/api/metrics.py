@@ -12,7 +12,7 @@ from app.state import State
 router = APIRouter(tags=["monitoring"])
 
 
-@router.get("/metrics", responses=responses(401, 403), response_class=PlainTextResponse)
+@router.get("/metrics", responses=responses(401, 403, 429), response_class=PlainTextResponse)
 async def get_metrics(_admin: CurrentAdmin, state: StateDep) -> Response:
     """What monitoring reads, in Prometheus's text format. `METRICS_PORT` has the same without a token."""
     return Response(await state.metrics.expose(), media_type=CONTENT_TYPE)

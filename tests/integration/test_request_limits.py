@@ -141,24 +141,40 @@ async def test_a_sign_in_counts_as_a_request_of_its_address(strict_app: FastAPI,
 
 
 @pytest.mark.committed
-async def test_health_and_documentation_are_not_counted(strict_app: FastAPI) -> None:
-    paths = (
-        "/health",
-        "/health/ready",
-        "/api/v1/health/",
-        "/api/v1/health/ready",
-        "/metrics",
-        "/docs",
-        "/openapi.json",
-    )
+async def test_whether_the_process_lives_is_not_counted(strict_app: FastAPI) -> None:
     async with client_at(HERE, strict_app) as client:
-        for path in paths:
+        for path in ("/health", "/health/", "/api/v1/health"):
             for _ in range(MOST + 1):
                 answer = await client.get(f"http://hive.test{path}")
-                assert answer.status_code != 429
+                assert answer.status_code == 200
                 assert "RateLimit" not in answer.headers
 
     assert [key async for key in strict_app.state.hive.redis.scan_iter("hive:limits:*")] == []
+
+
+@pytest.mark.committed
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/health/ready",
+        "/api/v1/health/ready",
+        "/metrics",
+        "/docs",
+        "/docs/assets/swagger-ui.css",
+        "/docs/assets/nothing",
+        "/openapi.json",
+        "/nothing",
+        "/api/v1/nothing",
+    ],
+)
+async def test_all_other_addresses_are_counted_and_refused(strict_app: FastAPI, path: str) -> None:
+    async with client_at(HERE, strict_app) as client:
+        answers = [await client.get(f"http://hive.test{path}") for _ in range(MOST)]
+        refused = await client.get(f"http://hive.test{path}")
+
+    assert [left(answer) for answer in answers] == [4, 3, 2, 1, 0]
+    assert problem(refused, 429)["code"] == "too_many_requests"
 
 
 async def test_without_a_limit_nothing_is_counted(
@@ -242,7 +258,7 @@ def test_every_route_that_is_counted_declares_it(routes_app: FastAPI) -> None:
         for path, methods in document["paths"].items()
     }
 
-    counted = {path for path in declared if path.startswith("/api/v1/") and "/health" not in path}
+    counted = {path for path in declared if not path.endswith("/health")}
     assert "/api/v1/tasks" in counted
     for path, has_it in declared.items():
         assert has_it == {path in counted}, path
