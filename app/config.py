@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     jwt_secret_key: SecretStr | None = None
     access_token_minutes: int = Field(default=15, ge=1, le=24 * 60)
     registration: Registration | None = None
+    docs: Literal["on", "off"] = "on"
     require_if_match: bool = False
     max_sockets_per_user: int = Field(default=20, ge=1, le=10_000)
     max_searches_per_user: int = Field(default=2, ge=1, le=1_000)
@@ -215,6 +216,15 @@ class Settings(BaseSettings):
     def public_server(self) -> str | None:
         """`PUBLIC_URL` as far as requests go: what follows a `#` is for pages alone."""
         return self.public_url and urlsplit(self.public_url)._replace(query="", fragment="").geturl().rstrip("/")
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach HIVE by HTTPS, as far as it's told."""
+        return urlsplit(self.public_url or "").scheme == "https"
+
+    @property
+    def serves_docs(self) -> bool:
+        return self.docs == "on"
 
     @property
     def allows_local_origins(self) -> bool:

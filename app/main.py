@@ -24,6 +24,7 @@ from app.api.problems import EVERY_ROUTE, install_problem_handlers
 from app.api.quick_reads import QUICK_READS
 from app.api.quick_writes import QUICK_WRITES
 from app.api.refused_start import RefusedStart
+from app.api.security_headers import SecurityHeaders
 from app.backing import join_backing
 from app.config import ConfigurationError, Settings, load_settings
 from app.core.auth import SignedIn
@@ -106,7 +107,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(socket_router)
     app.include_router(socket_router, prefix="/api/v1")
     serve_front_page(app)
-    serve_docs(app, public_url=settings.public_server)
+    if settings.serves_docs:
+        serve_docs(app, public_url=settings.public_server)
     complete_document(app)
     # The last one added is the outermost: a browser's page can read every answer, that to a fault of ours too.
     app.add_middleware(BodyRules)
@@ -124,6 +126,7 @@ def create_app(settings: Settings) -> FastAPI:
         allow_headers=["*"],
         expose_headers=EXPOSED_HEADERS,
     )
+    app.add_middleware(SecurityHeaders, is_https=settings.is_https)
     app.add_middleware(RefusedStart)
     return app
 

@@ -1,6 +1,9 @@
 """The interactive documentation, all of it served by HIVE, and what the OpenAPI document says besides the routes."""
 
+import base64
+import hashlib
 import json
+import re
 from copy import deepcopy
 from functools import cache
 from importlib.resources import files
@@ -18,6 +21,8 @@ from app.api.made_once import MadeOnce
 from app.api.prefix import public_path
 from app.api.problems import Problem
 from app.api.response_headers import COMPONENTS, describe_headers
+from app.api.security_headers import POLICY
+from app.mail_settings import origin_of
 
 ASSETS = "/docs/assets"
 
@@ -37,16 +42,30 @@ def serve_docs(app: FastAPI, *, public_url: str | None) -> None:
 
     async def show_docs(request: Request) -> HTMLResponse:
         assets = public_path(request.scope, ASSETS)
-        return get_swagger_ui_html(
+        page = get_swagger_ui_html(
             openapi_url=public_path(request.scope, "/openapi.json"),
             title="HIVE API",
             swagger_js_url=f"{assets}/swagger-ui-bundle.js",
             swagger_css_url=f"{assets}/swagger-ui.css",
             swagger_favicon_url=f"{assets}/favicon-32x32.png",
         )
+        page.headers[POLICY] = _policy_of(bytes(page.body).decode(), public_url)
+        return page
 
     app.add_route("/openapi.json", show_document, include_in_schema=False)
     app.add_route("/docs", show_docs, include_in_schema=False)
+
+
+def _policy_of(page: str, public_url: str | None) -> str:
+    """What the page needs: its own script and the assets, pictures that Swagger's style has in it, and the API."""
+    [script] = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    api = " ".join(["'self'", *([origin_of(public_url)] if public_url else [])])
+    return (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
+        f" script-src 'self' 'sha256-{digest}'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+        f" connect-src {api}"
+    )
 
 
 def _placed(document: dict[str, Any], here: str, public_url: str | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from app import __version__
 from app.api.health import readiness
+from app.api.security_headers import POLICY, STRICT_POLICY
 from app.core.errors import HiveError
 from app.schemas.dashboard import DashboardSummary
 from app.state import State
@@ -20,17 +21,14 @@ PAGE = Template((files("app.api") / "front_page.html").read_text(encoding="utf-8
 STYLE = (files("app.api") / "front_page.css").read_text(encoding="utf-8")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 HEADERS = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none';"
-        " frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    POLICY: f"{STRICT_POLICY}; style-src 'sha256-{_STYLE_HASH}'",
     "Cache-Control": "no-store",
     "Vary": "Accept",
 }
 # Relative, so that they hold below a path too.
-PLACES = {"docs": "docs", "openapi": "openapi.json", "health": "health/ready", "api": "api/v1"}
+DOCS = {"docs": "docs", "openapi": "openapi.json"}
+PLACES = {"health": "health/ready", "api": "api/v1"}
+DOCS_LINKS = '<a href="docs">API documentation</a> <a href="openapi.json">OpenAPI</a> '
 
 
 def serve_front_page(app: FastAPI) -> None:
@@ -39,9 +37,11 @@ def serve_front_page(app: FastAPI) -> None:
 
 async def show_front_page(request: Request) -> Response:
     """A page for people. Programs that ask for JSON are told the addresses on it."""
-    if _wants_json(request.headers.get("accept", "")):
-        return JSONResponse({"name": "HIVE", "version": __version__, **PLACES}, headers=HEADERS)
     state: State = request.app.state.hive
+    has_docs = state.settings.serves_docs
+    if _wants_json(request.headers.get("accept", "")):
+        places = (DOCS if has_docs else {}) | PLACES
+        return JSONResponse({"name": "HIVE", "version": __version__, **places}, headers=HEADERS)
     is_well, health = await _health_of(state)
     page = PAGE.substitute(
         style=STYLE,
@@ -49,6 +49,7 @@ async def show_front_page(request: Request) -> Response:
         state="well" if is_well else "unwell",
         health=escape(health),
         counts=await _counts_of(state),
+        docs=DOCS_LINKS if has_docs else "",
     )
     return HTMLResponse(page, headers=HEADERS)
 

@@ -5,6 +5,7 @@ from fastapi.responses import PlainTextResponse
 
 from app.api.middleware import HeadAsGet, RequestContext, TrailingSlash
 from app.api.problems import install_problem_handlers, responses
+from app.api.security_headers import SecurityHeaders
 from app.dependencies import CurrentAdmin, StateDep, StrictParameters
 from app.metrics import CONTENT_TYPE
 from app.state import State
@@ -31,4 +32,5 @@ def create_metrics_app(state: State) -> FastAPI:
     app.add_middleware(RequestContext)
     app.add_middleware(TrailingSlash)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(SecurityHeaders)
     return app
