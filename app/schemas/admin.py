@@ -7,10 +7,12 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from app.models import AuditAction
-from app.schemas.fields import Open, PageQuery, Password, SearchWords, Sent, Strict
+from app.schemas.fields import Open, Optionally, PageQuery, Password, SearchWords, Sent, Strict
 
-KeepTokens = Annotated[
-    bool, Field(strict=True, description="Whether the API tokens of the account and of its agents go on working.")
+KeepTokens = Optionally[
+    Annotated[
+        bool, Field(strict=True, description="Whether the API tokens of the account and of its agents go on working.")
+    ]
 ]
 
 

@@ -56,10 +56,14 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", f"{API}/agents/{{agent_id}}/tokens"): TOKEN,
     ("PATCH", f"{API}/users/me"): SOMEBODY
     | CREDENTIALS
-    | {"mail_notifications": True, "time_zone": "Asia/Tokyo", "current_password": PASSWORD},
+    | {"mail_notifications": True, "time_zone": "Asia/Tokyo", "current_password": PASSWORD}
+    | {"keep_sessions": True, "keep_tokens": True},
     ("PUT", f"{API}/users/me"): SOMEBODY
     | CREDENTIALS
-    | {"mail_notifications": True, "time_zone": "Asia/Tokyo", "current_password": PASSWORD},
+    | {"mail_notifications": True, "time_zone": "Asia/Tokyo", "current_password": PASSWORD}
+    | {"keep_sessions": True, "keep_tokens": True},
+    ("POST", f"{API}/admin/users/{{user_id}}/sign-out"): {"keep_tokens": True},
+    ("POST", f"{API}/admin/users/{{user_id}}/set-password"): {"password": PASSWORD, "keep_tokens": True},
     ("POST", f"{API}/tasks"): EDIT | {"status": "available"},
     ("POST", f"{API}/tasks/claim-next"): {
         "lease_seconds": 60,
