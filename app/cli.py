@@ -6,6 +6,8 @@ import subprocess
 import sys
 import urllib.request
 import warnings
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from functools import partial
 from typing import Annotated
 
@@ -30,6 +32,20 @@ app = typer.Typer(
     # Its stacks show local variables, and with them secrets.
     pretty_exceptions_enable=False,
 )
+
+
+class TakenQueues(StrEnum):
+    MAIN = "main"
+    OUTSIDE = "outside"
+    ALL = "all"
+
+
+# What is outside is waited for, one at a time, which needs no processes besides the worker's own.
+OPTIONS_OF_WORKERS: Mapping[TakenQueues, Sequence[str]] = {
+    TakenQueues.MAIN: ("-Q", "hive"),
+    TakenQueues.OUTSIDE: ("-Q", "hive-outside", "-P", "solo"),
+    TakenQueues.ALL: (),
+}
 app.add_typer(user_app, name="user")
 app.add_typer(jobs_app, name="jobs")
 
@@ -63,7 +79,9 @@ def _supervise(settings: Settings) -> int:
     parts = [
         Part("api", _hive("api"), fatal_exit_codes=frozenset({REFUSED})),
         # What they do may come a second later; the first answer comes sooner when the API has the processor alone.
-        *(Part(name, _hive(name), starts_later=True) for name in ("relay", "worker", "scheduler")),
+        Part("relay", _hive("relay"), starts_later=True),
+        *_workers(settings),
+        Part("scheduler", _hive("scheduler"), starts_later=True),
     ]
     address = f"http://{authority(_reachable(settings.host), settings.port)}"
     tell_broken = BrokenPartsFile(settings.data_dir).tell
@@ -73,6 +91,16 @@ def _supervise(settings: Settings) -> int:
     supervisor.when(answers, supervisor.start_the_rest)
     supervisor.when(answers, lambda: typer.echo(f"HIVE is at {address} (try {address}/docs). Ctrl-C stops it."))
     return supervisor.run()
+
+
+def _workers(settings: Settings) -> list[Part]:
+    """One for all jobs where there is no mail to send; else one that a slow mail server can't hold up."""
+    if settings.smtp_url is None:
+        return [Part("worker", _hive("worker"), starts_later=True)]
+    return [
+        Part("worker", _hive("worker", "--queue", TakenQueues.MAIN), starts_later=True),
+        Part("mail", _hive("worker", "--queue", TakenQueues.OUTSIDE), starts_later=True),
+    ]
 
 
 @app.command()
@@ -105,7 +133,11 @@ def relay() -> None:
 
 
 @app.command()
-def worker() -> None:
+def worker(
+    queue: Annotated[
+        TakenQueues, typer.Option(help="Which jobs it does: those in the database, those outside (mail), or all.")
+    ] = TakenQueues.ALL,
+) -> None:
     """Run a worker for background jobs."""
     from celery.exceptions import SecurityWarning  # noqa: PLC0415
 
@@ -116,7 +148,8 @@ def worker() -> None:
         join_backing(settings)
     # HIVE is meant to work as root too, in a container for example, and takes no pickled messages.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    celery_app.start(["--quiet", "worker", "--loglevel", settings.log_level, "--without-mingle", "--without-gossip"])
+    options = ["--loglevel", settings.log_level, "--without-mingle", "--without-gossip", *OPTIONS_OF_WORKERS[queue]]
+    celery_app.start(["--quiet", "worker", *options])
 
 
 @app.command()

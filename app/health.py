@@ -13,13 +13,14 @@ from app.core.encoding import WrongEncoding, require_utf8
 from app.core.errors import HiveError, ServiceUnavailable
 from app.core.redis import REDIS_FAILURES
 from app.core.seldom import Seldom
-from app.core.worker_signs import SEEN_SECONDS, seconds_since_last_sign
+from app.core.worker_signs import OUTSIDE_WORKERS_KEY, SEEN_SECONDS, seconds_since_last_sign
 from app.events.lag import publication_lag
 from app.events.relay import RELAY_LOCK
 from app.events.schedule import seconds_since_scheduled
 from app.models import Task
 from app.revisions import newest_revision
 from app.schemas.health import Check, ReadyResponse
+from app.services.job_service import OUTSIDE_SECONDS
 from app.state import State
 from app.statements import keep
 
@@ -33,6 +34,8 @@ RELAY_LOCK_IS_HELD = """
     )
 """
 CHECK_SECONDS = 3.0
+# A worker gives no sign while it waits for a mail server.
+OUTSIDE_SEEN_SECONDS = SEEN_SECONDS + OUTSIDE_SECONDS
 # How long the outcome of a look holds for others who ask.
 SHARED_SECONDS = 1.0
 # PostgreSQL refuses it where it would refuse a change: in a database that is read-only, or without the right.
@@ -43,7 +46,7 @@ WRITE_TO_LOG = keep(select(literal_column("pg_logical_emit_message(true, 'hive',
 JOBS_ARE_STUCK = """
     SELECT EXISTS (
         SELECT FROM jobs
-        WHERE state IN ('waiting', 'sent') AND run_after < now() + interval '30 s' AND attempts = 0
+        WHERE state IN ('waiting', 'sent') AND run_after < now() + interval '30 s' AND attempts = 0 AND lane < 2
           AND (state = 'waiting' AND run_after < now() - interval '30 s' OR state = 'sent' AND sends > 2)
     ) AND NOT EXISTS (SELECT FROM jobs WHERE state = 'done' AND done_at > now() - interval '30 s')
       AND NOT EXISTS (SELECT FROM jobs WHERE state IN ('waiting', 'sent') AND held_until > now())
@@ -93,7 +96,7 @@ async def _warnings(state: State) -> list[str]:
     """What needs the operator's attention, though requests are answered as they should be."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return [*await _missing_scheduler(state)]
+            return [*await _missing_scheduler(state), *await _missing_mail_worker(state)]
     except (HiveError, TimeoutError):
         # The database's own check tells of it.
         return []
@@ -188,6 +191,19 @@ async def _check_relay(state: State) -> Check:
     if not is_active:
         return Check(ok=False, detail=f"no relay is at work, lag {seconds:.1f} s")
     return Check(ok=seconds < LAG_SECONDS, detail=f"lag {seconds:.1f} s")
+
+
+async def _missing_mail_worker(state: State) -> list[str]:
+    if state.settings.smtp_url is None:
+        return []
+    try:
+        age = await seconds_since_last_sign(state.redis, OUTSIDE_WORKERS_KEY)
+    except REDIS_FAILURES:
+        # The check of Redis tells of it.
+        return []
+    if age is not None and age < OUTSIDE_SEEN_SECONDS:
+        return []
+    return ["No worker sends mail: none that takes from the queue outside was seen lately."]
 
 
 async def _missing_scheduler(state: State) -> list[str]:

@@ -8,7 +8,7 @@ from app.config import Settings
 from app.core.logging import configure_logging
 from app.core.redis import connect_redis
 from app.database import Database
-from app.events.due_jobs import DueJob
+from app.events.due_jobs import DueJob, QueueName
 from app.events.relay import Relay
 from app.stopping import cancel_when_told
 from app.workers.carrier import CeleryCarrier
@@ -24,8 +24,8 @@ async def run_relay(settings: Settings, backing: Backing) -> None:
     async def send_jobs(jobs: Sequence[DueJob]) -> None:
         await asyncio.to_thread(carrier.send, jobs)
 
-    async def count_queued() -> int:
-        return await asyncio.to_thread(carrier.count_queued)
+    async def count_queued(queue: QueueName) -> int:
+        return await asyncio.to_thread(carrier.count_queued, queue)
 
     relaying = asyncio.create_task(Relay(database, redis, send_jobs, count_queued).run())
     cancel_when_told(relaying)

@@ -7,12 +7,14 @@ from app.core.redis import PrefixedRedis
 
 # A sorted set of workers by the time of their last sign.
 WORKERS_KEY = "workers"
+# Those that take what has its effect outside of the database.
+OUTSIDE_WORKERS_KEY = "outside-workers"
 SEEN_SECONDS = 30
 
 
-async def seconds_since_last_sign(redis: PrefixedRedis) -> float | None:
+async def seconds_since_last_sign(redis: PrefixedRedis, key: str = WORKERS_KEY) -> float | None:
     """None when no worker has left any."""
-    last = await redis.zrange(redis.key(WORKERS_KEY), 0, 0, desc=True, withscores=True)
+    last = await redis.zrange(redis.key(key), 0, 0, desc=True, withscores=True)
     return max(await _now(redis) - float(last[0][1]), 0.0) if last else None
 
 

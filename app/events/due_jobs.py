@@ -1,16 +1,32 @@
 """Which jobs the relay has to send: new ones, failed ones whose pause is over, sent ones that are late or lost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Interval, and_, bindparam, func, literal_column, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Interval,
+    Select,
+    and_,
+    any_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from app.models import IS_FREE, IS_UNFINISHED, Job, JobState
+from app.models import IS_FREE, IS_UNFINISHED, Job, JobState, Lane
 from app.session import Session
 from app.statements import keep
 
@@ -22,6 +38,19 @@ PATIENCE_WITH_EMPTY_QUEUE = timedelta(seconds=3)
 PAUSE_WITHOUT_CARRIER = timedelta(seconds=2)
 
 
+class QueueName(StrEnum):
+    """A queue of the carrier. Each has workers of its own, so that none holds up the jobs of another one."""
+
+    MAIN = "hive"
+    OUTSIDE = "hive-outside"
+
+
+LANES_OF: Mapping[QueueName, Sequence[Lane]] = {
+    QueueName.MAIN: (Lane.FIRST, Lane.USUAL),
+    QueueName.OUTSIDE: (Lane.OUTSIDE,),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class DueJob:
     """`sends` counts this sending too."""
@@ -31,6 +60,11 @@ class DueJob:
     arguments: dict[str, Any]
     sends: int = 1
     request_id: str | None = None
+    lane: int = Lane.USUAL
+
+    @property
+    def queue(self) -> QueueName:
+        return QueueName.OUTSIDE if self.lane == Lane.OUTSIDE else QueueName.MAIN
 
 
 def _is_due(*, is_queue_empty: bool) -> ColumnElement[bool]:
@@ -40,40 +74,54 @@ def _is_due(*, is_queue_empty: bool) -> ColumnElement[bool]:
     return and_(IS_UNFINISHED, IS_FREE, or_(is_late, is_lost) if is_queue_empty else is_late)
 
 
-def _take(*, is_queue_empty: bool) -> ReturningUpdate[Any]:
-    due = (
+def _due_of(lane: Lane, *, is_queue_empty: bool) -> Select[UUID]:
+    return (
         select(Job.id)
-        .where(_is_due(is_queue_empty=is_queue_empty))
+        .where(Job.lane == literal_column(str(int(lane))), _is_due(is_queue_empty=is_queue_empty))
         .order_by(Job.run_after)
-        .limit(bindparam("most"))
+        .limit(bindparam("most", type_=Integer()))
         .with_for_update(skip_locked=True)
     )
+
+
+def _take(queue: QueueName, *, is_queue_empty: bool) -> ReturningUpdate[Any]:
+    # Each lane has room of its own, so that what goes first isn't behind a thousand others.
+    # Rows can't be locked in a union, so each is a query of its own.
+    due_by_lane = [_due_of(lane, is_queue_empty=is_queue_empty).cte(lane.name.lower()) for lane in LANES_OF[queue]]
+    due = union_all(*(select(found.c.id) for found in due_by_lane))
     one: ColumnElement[int] = literal_column("1")
     late_at = func.now() + bindparam("patience", PATIENCE, Interval())
     return keep(
         update(Job)
-        .where(Job.id.in_(due))
+        .where(Job.id == any_(func.array(due.scalar_subquery())))
         .values(state=JobState.SENT, sends=Job.sends + one, run_after=late_at)
-        .returning(Job.id, Job.name, Job.arguments, Job.sends, Job.request_id)
+        .returning(Job.id, Job.name, Job.arguments, Job.sends, Job.request_id, Job.lane)
     )
 
 
-_TAKE = {is_queue_empty: _take(is_queue_empty=is_queue_empty) for is_queue_empty in (False, True)}
+_TAKE = {
+    (queue, is_queue_empty): _take(queue, is_queue_empty=is_queue_empty)
+    for queue in QueueName
+    for is_queue_empty in (False, True)
+}
 
 
-async def may_have_due_jobs(session: AsyncSession) -> bool:
+async def may_have_due_jobs(session: AsyncSession, queue: QueueName) -> bool:
     """Whether there are any that are due, or would be if the queue were empty."""
-    return bool(await session.scalar(select(select(Job.id).where(_is_due(is_queue_empty=True)).exists())))
+    due = select(Job.id).where(Job.lane.in_(LANES_OF[queue]), _is_due(is_queue_empty=True))
+    return bool(await session.scalar(select(due.exists())))
 
 
-async def take_due_jobs(session: Session, *, limit: int, is_queue_empty: bool = False) -> Sequence[DueJob]:
+async def take_due_jobs(
+    session: Session, *, limit: int, queue: QueueName = QueueName.MAIN, is_queue_empty: bool = False
+) -> Sequence[DueJob]:
     """Mark the jobs whose time has come as sent, the longest waiting first, and say when each is late.
 
     Marked before they are sent, for a worker may have a job done before its sender has drawn breath. Should the
     sender die in between, the job is late, and sent then. One that a worker is at is locked or held, and left alone.
     """
     given = {"most": limit, "patience": PATIENCE, "patience_left": PATIENCE - PATIENCE_WITH_EMPTY_QUEUE}
-    return [DueJob(*row) for row in await session.execute(_TAKE[is_queue_empty], given)]
+    return [DueJob(*row) for row in await session.execute(_TAKE[queue, is_queue_empty], given)]
 
 
 async def put_back(session: AsyncSession, jobs: Sequence[DueJob]) -> None:

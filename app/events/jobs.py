@@ -13,12 +13,12 @@ from app.core.logging import current_request_id
 from app.core.permissions import Actor
 from app.events.notices import mentions_in, notices_of, text_with_mentions
 from app.events.types import EventData, TaskStatusChanged, TaskUpdated
-from app.models import Job, JobName, Task, TaskStatus
+from app.models import Job, JobName, Task, TaskStatus, lane_of
 from app.session import WAKES_RELAY, Rows, Session
 from app.statements import keep
 
 _JOBS = cast("Table", Job.__table__)
-_ASKED = ("id", "name", "arguments", "unique_key", "request_id")
+_ASKED = ("id", "name", "arguments", "lane", "unique_key", "request_id")
 _ASK_ONCE = keep(
     insert(_JOBS)
     .values({name: bindparam(f"new_{name}") for name in _ASKED})
@@ -29,7 +29,7 @@ _ASK_ONCE = keep(
 
 def ask_for_job(rows: Rows, name: JobName, *, run_after: datetime | None = None, **arguments: JsonValue) -> Job:
     """Ask for a job. It's sent to a worker after the commit and after `run_after`, and only then."""
-    job = Job(id=uuid7(), name=name, arguments=arguments)
+    job = Job(id=uuid7(), name=name, arguments=arguments, lane=lane_of(name))
     if run_after is not None:
         job.run_after = run_after
     rows.add(job)
@@ -43,6 +43,7 @@ async def ask_once(session: Session, name: JobName, *, key: str, **arguments: Js
         "new_id": uuid7(),
         "new_name": name,
         "new_arguments": arguments,
+        "new_lane": lane_of(name),
         "new_unique_key": unique_key_of(name, key),
         "new_request_id": current_request_id(),
     }

@@ -3,7 +3,9 @@
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
-CountQueued = Callable[[], Awaitable[int]]
+from app.events.due_jobs import QueueName
+
+CountQueued = Callable[[QueueName], Awaitable[int]]
 
 
 class QueueLength:
@@ -13,7 +15,8 @@ class QueueLength:
     is empty is known only from counting.
     """
 
-    def __init__(self, count_queued: CountQueued, *, holds_seconds: float) -> None:
+    def __init__(self, queue: QueueName, count_queued: CountQueued, *, holds_seconds: float) -> None:
+        self._queue = queue
         self._count_queued = count_queued
         self._holds_seconds = holds_seconds
         self._at_most = 0
@@ -21,7 +24,7 @@ class QueueLength:
 
     async def count(self) -> int:
         """Raises what the carrier raises when it's away."""
-        self._at_most = await self._count_queued()
+        self._at_most = await self._count_queued(self._queue)
         self._holds_until = monotonic() + self._holds_seconds
         return self._at_most
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 import structlog
 from redis.exceptions import ResponseError
@@ -17,7 +18,7 @@ from app.causes.redis import BROKER, why_redis
 from app.core.errors import HiveError
 from app.core.redis import REDIS_FAILURES, PrefixedRedis
 from app.database import Database
-from app.events.due_jobs import DueJob, may_have_due_jobs, put_back, take_due_jobs
+from app.events.due_jobs import DueJob, QueueName, may_have_due_jobs, put_back, take_due_jobs
 from app.events.history import is_restored, renew_if_restored
 from app.events.published import PublishedEvent, stream_key
 from app.events.queue_length import CountQueued, QueueLength
@@ -45,7 +46,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Relay:
-    """`send_jobs` hands jobs to their carrier, and `count_queued` says how many it has that no worker took yet.
+    """`send_jobs` hands jobs to their carrier, and `count_queued` says how many a queue of it has that no worker
+    took yet.
 
     Both raise when the carrier is away.
     """
@@ -56,9 +58,9 @@ class Relay:
         self._database = database
         self._redis = redis
         self._send_jobs = send_jobs
-        self._queue = QueueLength(count_queued, holds_seconds=POLL_SECONDS)
+        self._lengths = {queue: QueueLength(queue, count_queued, holds_seconds=POLL_SECONDS) for queue in QueueName}
         self._events_wanted = asyncio.Event()
-        self._jobs_wanted = asyncio.Event()
+        self._jobs_wanted = {queue: asyncio.Event() for queue in QueueName}
 
     async def run(self) -> None:
         """Relay for ever, when it's this one's turn."""
@@ -85,7 +87,8 @@ class Relay:
         # Side by side, so that a broker that hangs holds up no event. The jobs ask first, for they are quick at it, and
         # have the longer way to go.
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._repeat(self.relay_jobs, self._jobs_wanted))
+            for queue, wanted in self._jobs_wanted.items():
+                group.create_task(self._repeat(partial(self.relay_jobs, queue), wanted))
             group.create_task(self._repeat(lambda: self.relay_events(database), self._events_wanted))
 
     async def _repeat(self, relay_batch: Callable[[], Awaitable[bool]], wanted: asyncio.Event) -> None:
@@ -107,44 +110,46 @@ class Relay:
             return numbered == BATCH
         return BATCH in (numbered, published)
 
-    async def relay_jobs(self) -> bool:
-        """Send one batch of jobs; whether there may be more at once."""
+    async def relay_jobs(self, queue: QueueName = QueueName.MAIN) -> bool:
+        """Send one batch of a queue's jobs; whether there may be more at once."""
         due: Sequence[DueJob] = ()
         try:
-            due = await self._take_jobs()
+            due = await self._take_jobs(queue)
             if due:
                 await self._send_jobs(due)
         except REDIS_FAILURES as error:
             # Before more are taken, the broker has to say that it's there again.
-            self._queue.forget()
+            self._lengths[queue].forget()
             async with self._database.unit_of_work() as session:
                 # Nothing waits for a broker that is away while nothing is to be sent.
-                if due or await may_have_due_jobs(session):
+                if due or await may_have_due_jobs(session, queue):
                     log.warning("jobs wait for the broker", reason=why_redis(error, BROKER).sentence)
                 if due:
                     await put_back(session, due)
             return False
-        return len(due) == BATCH
+        return len(due) >= BATCH
 
-    async def _take_jobs(self) -> Sequence[DueJob]:
+    async def _take_jobs(self, queue: QueueName) -> Sequence[DueJob]:
         """As many due jobs as the queue has room for."""
-        queued = self._queue.at_most()
+        length = self._lengths[queue]
+        queued = length.at_most()
         is_known_empty = False
         if queued is None or queued >= MOST_QUEUED_JOBS:
-            queued = await self._queue.count()
+            queued = await length.count()
             is_known_empty = queued == 0
         room = min(MOST_QUEUED_JOBS - queued, BATCH)
         if room <= 0:
             return ()
         async with self._database.quick_statement() as session:
-            due = await take_due_jobs(session, limit=room, is_queue_empty=is_known_empty)
-        self._queue.note_sent(len(due))
+            due = await take_due_jobs(session, limit=room, queue=queue, is_queue_empty=is_known_empty)
+        length.note_sent(len(due))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("sending jobs", requests={str(job.id): job.request_id for job in due})
         return due
 
     def _wake(self) -> None:
-        self._jobs_wanted.set()
+        for wanted in self._jobs_wanted.values():
+            wanted.set()
         self._events_wanted.set()
 
 

@@ -7,7 +7,7 @@ from app.models.earned_points import EarnedPoints
 from app.models.event import PERSONAL_TYPES, Event, EventLog, EventType
 from app.models.event_ticket import EventTicket
 from app.models.idempotent_request import IdempotentRequest
-from app.models.job import IS_FREE, IS_UNFINISHED, Job, JobName, JobState
+from app.models.job import IS_FREE, IS_UNFINISHED, Job, JobName, JobState, Lane, lane_of
 from app.models.notification import Notification, NotificationKind
 from app.models.sign_in_change import SignInChange
 from app.models.task import HELD_STATUSES, Task, TaskPriority, TaskStatus
@@ -34,6 +34,7 @@ __all__ = [
     "Job",
     "JobName",
     "JobState",
+    "Lane",
     "Notification",
     "NotificationKind",
     "Scope",
@@ -47,4 +48,5 @@ __all__ = [
     "UserTaskAssociation",
     "is_blocked",
     "is_ready",
+    "lane_of",
 ]

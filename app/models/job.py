@@ -1,8 +1,9 @@
+from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
-from sqlalchemy import Boolean, CheckConstraint, ColumnElement, Index, func, literal_column, or_, text
+from sqlalchemy import Boolean, CheckConstraint, ColumnElement, Index, SmallInteger, func, literal_column, or_, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.logging import current_request_id
@@ -28,6 +29,25 @@ class JobName(StrEnum):
     PURGE_FINISHED_JOBS = "purge_finished_jobs"
 
 
+class Lane(IntEnum):
+    """What goes first, and what must not hold up the others."""
+
+    FIRST = 0  # Somebody waits for it at its very time: the end of a lease.
+    USUAL = 1
+    OUTSIDE = 2  # Its effect is outside of the database, where a server may be slow. It has workers of its own.
+
+
+LANES: Mapping[str, Lane] = {
+    JobName.EXPIRE_LEASE: Lane.FIRST,
+    JobName.SEND_MAIL: Lane.OUTSIDE,
+    JobName.SEND_ACCOUNT_MAIL: Lane.OUTSIDE,
+}
+
+
+def lane_of(name: str) -> Lane:
+    return LANES.get(name, Lane.USUAL)
+
+
 class JobState(StrEnum):
     WAITING = "waiting"  # Asked for, or to be tried again; the relay sends it once `run_after` has come.
     SENT = "sent"  # Given to Celery; sent again when it's not done by `run_after`.
@@ -45,6 +65,8 @@ class Job(Identified, Base):
 
     name: Mapped[str]
     arguments: Mapped[dict[str, Any]]
+    # A number of `Lane`. Whoever asks for a job says it; an old process during an upgrade does not.
+    lane: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
     # A second job of the same key is not made, such as that of the same minute by another scheduler.
     unique_key: Mapped[str | None]
     state: Mapped[JobState] = mapped_column(Vocabulary(JobState), server_default=JobState.WAITING)
@@ -65,7 +87,7 @@ class Job(Identified, Base):
         one_of("name", JobName),
         one_of("state", JobState),
         CheckConstraint("(done_at IS NOT NULL) = (state = 'done')", name="done_at_when_done"),
-        Index("ix_jobs_due", "run_after", postgresql_where=text(_UNFINISHED)),
+        Index("ix_jobs_due_by_lane", "lane", "run_after", postgresql_where=text(_UNFINISHED)),
         Index("ix_jobs_finished", "done_at", postgresql_where=text("state = 'done'")),
         Index("uq_jobs_unique_key", "unique_key", unique=True, postgresql_where=text("unique_key IS NOT NULL")),
         Index(None, "created_at", "id"),

@@ -1,6 +1,6 @@
 """The sending side of Celery: handing jobs to workers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,13 @@ from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore
 
 from app.config import Settings
 from app.core.redis import REDIS_FAILURES
-from app.events.due_jobs import DueJob
+from app.events.due_jobs import DueJob, QueueName
+from app.models import Lane
 from app.workers.celery_app import configuration
+
+# Of messages in one queue a worker takes those first whose number is low.
+PRIORITIES: Mapping[int, int] = {Lane.FIRST: 0}
+LATER = 3
 
 
 class CeleryCarrier:
@@ -43,20 +48,21 @@ class CeleryCarrier:
         producer.publish(
             message.body,
             exchange="",
-            routing_key=self._celery.conf.task_default_queue,
+            routing_key=job.queue,
+            priority=PRIORITIES.get(job.lane, LATER),
             serializer="json",
             headers=message.headers,
             **message.properties,
         )
 
-    def count_queued(self) -> int:
-        """How many messages are in the queue that no worker has taken yet.
+    def count_queued(self, name: QueueName = QueueName.MAIN) -> int:
+        """How many messages are in a queue that no worker has taken yet.
 
         Raises:
             OSError: the broker is away.
         """
         # The types of kombu don't know what a declaration answers.
-        queue: Any = self._celery.amqp.queues[self._celery.conf.task_default_queue]
+        queue: Any = self._celery.amqp.queues[name]
         with self._producer() as producer:
             return int(queue.queue_declare(channel=producer.channel).message_count)
 

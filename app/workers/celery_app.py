@@ -3,11 +3,13 @@
 from typing import Any
 
 from celery import Celery
+from kombu import Queue
 
 from app.backing import locate_backing
 from app.config import Settings, load_settings
 from app.core.redis import redis_key
 from app.core.tcp import TCP_PROBES
+from app.events.due_jobs import QueueName
 
 
 def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
@@ -22,6 +24,9 @@ def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
         "broker_transport_options": {
             "global_keyprefix": prefix,
             "visibility_timeout": 600,
+            # Between the name of a queue and the priority of what is in this part of it.
+            "sep": ":",
+            "priority_steps": [0, 3],
             # A broker can be gone without a word. A worker waits for its queue beyond these time-outs, and kombu
             # drops that connection when no reply has come for twice the interval.
             "socket_timeout": 3,
@@ -55,7 +60,9 @@ def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         # The rows decide about trying again.
         "task_publish_retry": False,
-        "task_default_queue": "hive",
+        "task_default_queue": QueueName.MAIN.value,
+        # A worker takes from both unless it's told otherwise.
+        "task_queues": tuple(Queue(name.value) for name in QueueName),
         "timezone": "UTC",
     }
 

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, cached_property
 from typing import Any, TypeVar
@@ -20,8 +20,12 @@ from app.backing import join_backing, locate_backing
 from app.config import ConfigurationError, Settings, load_settings
 from app.core.logging import configure_logging
 from app.core.redis import REDIS_FAILURES, redis_key
-from app.core.worker_signs import WORKERS_KEY
+from app.core.worker_signs import OUTSIDE_WORKERS_KEY, WORKERS_KEY
 from app.database import Database
+from app.events.due_jobs import QueueName
+from app.mail.breaker import CircuitBreaker
+from app.mail.mailer import Mailer
+from app.mail.smtp import mailer_of
 from app.server_checks import refuse_unusable
 from app.servers.tether import tie
 from app.workers.celery_app import celery_app
@@ -31,6 +35,8 @@ SIGN_OF_LIFE_SECONDS = 5.0
 # Longer than the broker takes to refuse what a worker begins with.
 FIRST_SIGN_SECONDS = 0.5
 FORGET_SECONDS = 3600.0
+# Under which key a worker leaves its signs, by the queue that it takes from.
+SIGNS: Mapping[str, str] = {QueueName.MAIN: WORKERS_KEY, QueueName.OUTSIDE: OUTSIDE_WORKERS_KEY}
 
 
 class WorkerProcess:
@@ -52,6 +58,11 @@ class WorkerProcess:
     @cached_property
     def settings(self) -> Settings:
         return load_settings()
+
+    @cached_property
+    def mailer(self) -> Mailer:
+        """One for all mails of this process, for it remembers how the server was."""
+        return CircuitBreaker(mailer_of(self.settings))
 
     @property
     def database(self) -> Database:
@@ -124,9 +135,11 @@ class SignsOfLife(bootsteps.StartStopStep):
         super().__init__(consumer, **options)
 
     def start(self, consumer: Any) -> None:
+        taken_from = consumer.app.amqp.queues.consume_from
+        keys = [key for queue, key in SIGNS.items() if queue in taken_from]
         self._timers = [
-            consumer.timer.call_after(FIRST_SIGN_SECONDS, give_sign_of_life),
-            consumer.timer.call_repeatedly(SIGN_OF_LIFE_SECONDS, give_sign_of_life),
+            consumer.timer.call_after(FIRST_SIGN_SECONDS, give_sign_of_life, keys),
+            consumer.timer.call_repeatedly(SIGN_OF_LIFE_SECONDS, give_sign_of_life, keys),
         ]
 
     def stop(self, _consumer: Any) -> None:
@@ -140,11 +153,13 @@ class SignsOfLife(bootsteps.StartStopStep):
 celery_app.steps["consumer"].add(SignsOfLife)
 
 
-def give_sign_of_life() -> None:
+def give_sign_of_life(keys: Sequence[str]) -> None:
     """Note in Redis that this worker lives."""
     with suppress(*REDIS_FAILURES):
-        client, key = _sign_of_life_client(), redis_key(process.settings.redis_prefix, WORKERS_KEY)
+        client = _sign_of_life_client()
         seconds, microseconds = client.time()
         now = seconds + microseconds / 1e6
-        client.zadd(key, {f"{socket.gethostname()}/{_main_pid}": now})
-        client.zremrangebyscore(key, "-inf", now - FORGET_SECONDS)
+        for name in keys:
+            key = redis_key(process.settings.redis_prefix, name)
+            client.zadd(key, {f"{socket.gethostname()}/{_main_pid}": now})
+            client.zremrangebyscore(key, "-inf", now - FORGET_SECONDS)

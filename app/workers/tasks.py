@@ -6,7 +6,7 @@ is `async`, and can be called and tested without Celery.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.sign_in_watch import purge_sign_in_changes
 from app.events.jobs import ask_for_job
 from app.events.retention import purge_events
-from app.mail.smtp import mailer_of
+from app.mail.breaker import MailPaused
 from app.models import JobName
 from app.services import LeaseService, NotificationService, Notifier, SessionService
 from app.services.account_emptying import empty_ended_accounts
@@ -71,7 +71,13 @@ def job_outside(name: JobName) -> Callable[[JobBody], Any]:
 
     def decorate(body: JobBody) -> Any:
         async def work(job_id: UUID, arguments: dict[str, Any]) -> None:
-            await perform_outside(process.database, job_id, lambda: body(**arguments))
+            async def act() -> None:
+                try:
+                    await body(**arguments)
+                except MailPaused as paused:
+                    raise Postponed(datetime.now(UTC) + timedelta(seconds=paused.seconds)) from paused
+
+            await perform_outside(process.database, job_id, act)
 
         return _celery_task(name, work, body.__doc__)
 
@@ -126,14 +132,13 @@ async def tell_of_failed_sign_ins(session: Session, *, user_id: str) -> None:
 
 @job_outside(JobName.SEND_MAIL)
 async def send_mail(*, notification_id: str) -> None:
-    mailer = NotificationMailer(process.database, process.settings, mailer_of(process.settings))
+    mailer = NotificationMailer(process.database, process.settings, process.mailer)
     await mailer.send(UUID(notification_id))
 
 
 @job_outside(JobName.SEND_ACCOUNT_MAIL)
 async def send_mail_about_account(*, address: str, mail_id: str) -> None:
-    settings = process.settings
-    await send_account_mail(settings, mailer_of(settings), address=address, mail_id=UUID(mail_id))
+    await send_account_mail(process.settings, process.mailer, address=address, mail_id=UUID(mail_id))
 
 
 @quick_job(JobName.EXPIRE_LEASE)

@@ -17,12 +17,14 @@ from app.config import Settings
 from app.core.redis import PrefixedRedis, connect_redis
 from app.database import Database
 from app.driver_pool import Connections
-from app.events.due_jobs import PATIENCE, PATIENCE_WITH_EMPTY_QUEUE, DueJob
+from app.events.due_jobs import PATIENCE, PATIENCE_WITH_EMPTY_QUEUE, DueJob, QueueName
+from app.events.jobs import ask_for_job
 from app.events.relay import MOST_QUEUED_JOBS, POLL_SECONDS, Relay
-from app.models import Job, JobName, JobState
+from app.models import Job, JobName, JobState, Lane
 from app.services.job_service import perform
 from app.workers.carrier import CeleryCarrier
 from tests.utils.driver_connections import NotingConnections
+from tests.utils.test_utils import nothing_queued
 
 pytestmark = pytest.mark.committed
 
@@ -36,8 +38,8 @@ class Queue:
     async def send(self, jobs: Sequence[DueJob]) -> None:
         self.messages += [job.id for job in jobs]
 
-    async def count(self) -> int:
-        return len(self.messages)
+    async def count(self, name: QueueName = QueueName.MAIN) -> int:
+        return len(self.messages) if name is QueueName.MAIN else 0
 
 
 @pytest.fixture
@@ -179,7 +181,7 @@ async def test_a_queue_gets_no_more_than_it_has_room_for(session: AsyncSession, 
 async def test_jobs_are_left_as_they_are_when_the_broker_can_not_say_how_many_it_has(
     session: AsyncSession, database: Database, redis: PrefixedRedis, queue: Queue
 ) -> None:
-    async def fail() -> int:
+    async def fail(_queue: QueueName) -> int:
         raise RedisConnectionError("away")
 
     job = await create_job(session)
@@ -220,7 +222,7 @@ async def test_the_broker_is_not_asked_for_each_job_and_asked_again_in_time(
 ) -> None:
     times_counted = 0
 
-    async def count() -> int:
+    async def count(_queue: QueueName) -> int:
         nonlocal times_counted
         times_counted += 1
         return len(queue.messages)
@@ -249,7 +251,7 @@ async def test_after_a_failure_the_broker_is_asked_before_any_more_jobs_are_take
             raise RedisConnectionError("away")
         await queue.send(jobs)
 
-    async def count() -> int:
+    async def count(_queue: QueueName) -> int:
         if is_away:
             raise RedisConnectionError("away")
         return await queue.count()
@@ -278,7 +280,7 @@ async def test_a_broker_that_is_away_is_told_of_only_when_jobs_wait_for_it(
     *,
     is_due: bool,
 ) -> None:
-    async def fail() -> int:
+    async def fail(_queue: QueueName) -> int:
         raise RedisConnectionError("away")
 
     await create_job(session, run_after=datetime.now(UTC) + timedelta(minutes=0 if is_due else 5))
@@ -301,6 +303,73 @@ async def test_the_carrier_counts_what_nobody_has_taken(servers: str, worker_num
     counts.append(carrier.count_queued())
 
     assert counts == [0, 2, 0, 1]
+    await redis.flushdb()
+    await redis.aclose()
+    carrier.close()
+
+
+@pytest.mark.parametrize("queue_name", QueueName)
+async def test_each_queue_has_the_jobs_of_its_lanes(
+    session: AsyncSession, database: Database, redis: PrefixedRedis, queue_name: QueueName
+) -> None:
+    # A thousand mails that nobody takes are no reason for the others to wait.
+    counts = {QueueName.MAIN: 0, QueueName.OUTSIDE: 0} | {queue_name: 0}
+    full = next(name for name in QueueName if name is not queue_name)
+    counts[full] = MOST_QUEUED_JOBS
+    sent: list[DueJob] = []
+
+    async def send(jobs: Sequence[DueJob]) -> None:
+        sent.extend(jobs)
+
+    async def count(name: QueueName) -> int:
+        return counts[name]
+
+    names = (JobName.NOTIFY, JobName.SEND_MAIL, JobName.EXPIRE_LEASE, JobName.SEND_ACCOUNT_MAIL)
+    for job_name in names:
+        ask_for_job(session, job_name)
+    await session.commit()
+    relay = Relay(database, redis, send, count)
+
+    for name in QueueName:
+        await relay.relay_jobs(name)
+
+    outside = {JobName.SEND_MAIL, JobName.SEND_ACCOUNT_MAIL}
+    assert {job.name for job in sent} == (outside if queue_name is QueueName.OUTSIDE else {*names} - outside)
+    assert {job.queue for job in sent} == {queue_name}
+
+
+async def test_what_goes_first_has_room_behind_any_number_of_others(
+    session: AsyncSession, database: Database, redis: PrefixedRedis
+) -> None:
+    sent: list[DueJob] = []
+
+    async def send(jobs: Sequence[DueJob]) -> None:
+        sent.extend(jobs)
+
+    for _ in range(MOST_QUEUED_JOBS + 1):
+        ask_for_job(session, JobName.NOTIFY)
+    lease = ask_for_job(session, JobName.EXPIRE_LEASE)
+    await session.commit()
+
+    await Relay(database, redis, send, nothing_queued).relay_jobs()
+
+    assert lease.id in {job.id for job in sent}
+
+
+async def test_the_end_of_a_lease_is_taken_before_what_came_before_it(
+    servers: str, worker_number: int, settings: Settings
+) -> None:
+    url = f"{embedded.redis_url(servers)}?db={32 + worker_number}"
+    redis, carrier = connect_redis(url), CeleryCarrier(settings, url)
+    usual, lease = DueJob(uuid4(), JobName.NOTIFY, {}), DueJob(uuid4(), JobName.EXPIRE_LEASE, {}, lane=Lane.FIRST)
+    carrier.send([usual, lease])
+
+    with carrier._celery.connection_for_read() as connection:
+        messages: Any = carrier._celery.amqp.queues[QueueName.MAIN]
+        queue = connection.SimpleQueue(messages)
+        taken = [UUID(queue.get(block=False).headers["id"]) for _ in range(2)]
+
+    assert taken == [lease.id, usual.id]
     await redis.flushdb()
     await redis.aclose()
     carrier.close()

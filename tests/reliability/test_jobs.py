@@ -148,7 +148,7 @@ async def until_queue_is_empty(system: ChaosSystem) -> None:
     """What is still in it comes a second time, and must do nothing."""
 
     async def is_empty() -> bool:
-        return not await system.redis.exists("hive:celery:hive")
+        return not await system.redis.exists("hive:celery:hive", "hive:celery:hive:3")
 
     await wait_until_async(is_empty, timeout=CALM_SECONDS, what="an empty queue")
 

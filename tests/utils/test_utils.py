@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import ASGIApp, Message
 from starlette.websockets import WebSocket
 
+from app.events.due_jobs import QueueName
 from app.models import Event, Task
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ async def wait_for_lock_waiter(session: AsyncSession) -> int:
     return pid
 
 
-async def nothing_queued() -> int:
+async def nothing_queued(_queue: QueueName) -> int:
     """What a carrier of jobs says whose queue is empty."""
     return 0
 
