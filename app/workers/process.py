@@ -138,8 +138,8 @@ class SignsOfLife(bootsteps.StartStopStep):
         taken_from = consumer.app.amqp.queues.consume_from
         keys = [key for queue, key in SIGNS.items() if queue in taken_from]
         self._timers = [
-            consumer.timer.call_after(FIRST_SIGN_SECONDS, give_sign_of_life, keys),
-            consumer.timer.call_repeatedly(SIGN_OF_LIFE_SECONDS, give_sign_of_life, keys),
+            consumer.timer.call_after(FIRST_SIGN_SECONDS, give_sign_of_life, (keys,)),
+            consumer.timer.call_repeatedly(SIGN_OF_LIFE_SECONDS, give_sign_of_life, (keys,)),
         ]
 
     def stop(self, _consumer: Any) -> None:
