@@ -23,6 +23,7 @@ def create_metrics_app(state: State) -> FastAPI:
     """What the port for scrapers serves: the metrics of a process that runs, without sign-in, and nothing else."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.hive = state
+    app.state.settings = state.settings
     install_problem_handlers(app)
 
     @app.get("/metrics", dependencies=[StrictParameters])
