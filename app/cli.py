@@ -20,7 +20,7 @@ from app.cli_errors import REFUSED, CommandError, one_sentence
 from app.cli_jobs import jobs_app
 from app.cli_users import user_app
 from app.config import Settings, authority, load_settings
-from app.listening import listen
+from app.listening import Listeners, listen
 from app.mail_settings import read_path
 from app.supervisor import Part, Supervisor
 
@@ -55,11 +55,11 @@ def run() -> None:
     """Start the whole system as one program: servers, migrations, API, relay, worker, scheduler."""
     with one_sentence():
         settings = load_settings()
-        # Before anything starts; the API takes them again.
-        listen(settings).close()
+        # Before anything starts. They stay open here, so that clients wait while an API process starts again.
+        listeners = listen(settings)
         _migrate(join_backing(settings))
         try:
-            exit_code = _supervise(settings)
+            exit_code = _supervise(settings, listeners)
         finally:
             embedded.leave()
         raise typer.Exit(exit_code)
@@ -75,9 +75,14 @@ def _migrate(backing: Backing) -> None:
         raise CommandError("the database is not migrated, so nothing was started.")
 
 
-def _supervise(settings: Settings) -> int:
+def _supervise(settings: Settings, listeners: Listeners) -> int:
     parts = [
-        Part("api", _hive("api"), fatal_exit_codes=frozenset({REFUSED})),
+        Part(
+            "api",
+            _hive("api", "--listeners", listeners.in_words()),
+            fatal_exit_codes=frozenset({REFUSED}),
+            descriptors=listeners.descriptors,
+        ),
         # What they do may come a second later; the first answer comes sooner when the API has the processor alone.
         Part("relay", _hive("relay"), starts_later=True),
         *_workers(settings),
@@ -86,7 +91,13 @@ def _supervise(settings: Settings) -> int:
     address = f"http://{authority(_reachable(settings.host), settings.port)}"
     tell_broken = BrokenPartsFile(settings.data_dir).tell
     tell_broken(())
-    supervisor = Supervisor(parts, lambda line: typer.echo(f"hive: {line}", err=True), tell_broken)
+    supervisor = Supervisor(
+        parts,
+        lambda line: typer.echo(f"hive: {line}", err=True),
+        tell_broken,
+        # Nobody would be answered any more.
+        when_stopping=listeners.close,
+    )
     answers = partial(_answers, f"{address}/health")
     supervisor.when(answers, supervisor.start_the_rest)
     supervisor.when(answers, lambda: typer.echo(f"HIVE is at {address} (try {address}/docs). Ctrl-C stops it."))
@@ -108,6 +119,7 @@ def api(
     root_path: Annotated[
         str, typer.Option(help="The path that HIVE is below, such as /hive, if PUBLIC_URL doesn't say it.")
     ] = "",
+    inherited: Annotated[str, typer.Option("--listeners", hidden=True, help="Sockets of hive run.")] = "",
 ) -> None:
     """Run one API process."""
     from app.api_process import serve  # noqa: PLC0415  # Each command loads only what it needs; `hive run` stays small.
@@ -116,7 +128,7 @@ def api(
         settings = load_settings()
         root_path = _read_root_path(root_path)
         _join_usable(settings, "api", wanted=settings.database_pool_size)
-        listeners = listen(settings)
+        listeners = Listeners.inherited(inherited) if inherited else listen(settings)
     is_started = serve(settings, listeners.requests, listeners.scrapers, root_path=root_path)
     raise typer.Exit(0 if is_started else 1)
 

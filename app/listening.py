@@ -31,6 +31,27 @@ class Listeners:
         for listener in (*self.requests, *self.scrapers):
             listener.close()
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        return tuple(listener.fileno() for listener in (*self.requests, *self.scrapers))
+
+    def in_words(self) -> str:
+        """How a process that inherits the descriptors is told of them: `3,4:5`."""
+        return ":".join(",".join(str(each.fileno()) for each in kind) for kind in (self.requests, self.scrapers))
+
+    @classmethod
+    def inherited(cls, words: str) -> "Listeners":
+        """Take over the listeners that `in_words` has told of.
+
+        Raises:
+            CommandError: these are no descriptors of sockets.
+        """
+        try:
+            requests, scrapers = words.split(":")
+            return cls(*([_inherited(each) for each in kind.split(",") if each] for kind in (requests, scrapers)))
+        except (OSError, ValueError):
+            raise CommandError("--listeners is for hive run, which hands over its sockets.") from None
+
 
 def listen(settings: Settings) -> Listeners:
     """Take the ports of the settings.
@@ -47,6 +68,13 @@ def listen(settings: Settings) -> Listeners:
         Listeners(requests, []).close()
         raise
     return Listeners(requests, scrapers)
+
+
+def _inherited(descriptor: str) -> socket.socket:
+    listener = socket.socket(fileno=int(descriptor))
+    # It's for this process and not for what it may start.
+    listener.set_inheritable(False)
+    return listener
 
 
 def _listen(host: str, port: int, *, settable_by: str) -> list[socket.socket]:

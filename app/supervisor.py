@@ -35,6 +35,7 @@ class Part:
     """`fatal_exit_codes` end the whole program when the first start of this part ends with one of them.
 
     One that `starts_later` leaves the processor to the others until `Supervisor.start_the_rest`, or for `HEAD_START`.
+    The process inherits the `descriptors`, under the same numbers each time.
     """
 
     name: str
@@ -42,18 +43,27 @@ class Part:
     restart: bool = True
     fatal_exit_codes: frozenset[int] = frozenset()
     starts_later: bool = False
+    descriptors: tuple[int, ...] = ()
 
 
 class Supervisor:
     """Runs the parts until told to stop.
 
     `announce` gets one line for people at a time, and `tell_broken` the names of all parts that are broken, whenever
-    these are others.
+    these are others. `when_stopping` is called once, before the parts are told to end.
     """
 
-    def __init__(self, parts: Sequence[Part], announce: Announce, tell_broken: TellBroken = lambda _: None) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        announce: Announce,
+        tell_broken: TellBroken = lambda _: None,
+        *,
+        when_stopping: Callable[[], None] = lambda: None,
+    ) -> None:
         self._announce = quietly(announce)
         self._tell_broken = tell_broken
+        self._when_stopping = when_stopping
         self._broken: frozenset[str] = frozenset()
         self._runs = [PartRun(part, self._announce) for part in parts]
         self._waiting: list[tuple[Callable[[], bool], Callable[[], None]]] = []
@@ -136,6 +146,7 @@ class Supervisor:
         self._exit_code = exit_code
         self._stopping_since = time.monotonic()
         self._kill_at = self._stopping_since + PATIENCE
+        self._when_stopping()
         for run in self._runs:
             run.terminate()
 
@@ -218,6 +229,7 @@ class PartRun:
             process_group=0,
             # Listened to only after it has ended at once, so that a part that works speaks for itself.
             stderr=subprocess.PIPE if self._quick_ends else None,
+            pass_fds=self.part.descriptors,
         )
         self._words = LastWords(self._process.stderr) if self._process.stderr else None
 

@@ -90,6 +90,11 @@ class System:
         wait_until(lambda: not self.processes(), what="the last process to end")
 
 
+def read_status(connection: socket.socket) -> bytes:
+    with connection, connection.makefile("rb") as answer:
+        return answer.readline().strip()
+
+
 @pytest.fixture
 def system() -> Iterator[System]:
     with tempfile.TemporaryDirectory(prefix="hive-") as folder:
@@ -129,10 +134,14 @@ def test_the_whole_system_runs_heals_and_ends(system: System) -> None:
             other_api.wait_for_output("redis_answers=True workers=1")
             assert httpx2.post(f"{other.url}/api/v1/auth/login", json=credentials, timeout=PATIENCE).status_code == 200
 
-        # A part that is killed is started again, and a line says so.
+        # A part that is killed is started again, and a line says so. Who connects meanwhile waits for an answer.
         [api] = system.processes("app.cli api")
         os.kill(api, signal.SIGKILL)
         hive.wait_for_output("api has ended")
+        waiting = [socket.create_connection(("127.0.0.1", system.port), PATIENCE) for _ in range(20)]
+        for each in waiting:
+            each.sendall(b"GET /health HTTP/1.1\r\nHost: hive.test\r\nConnection: close\r\n\r\n")
+        assert {read_status(each) for each in waiting} == {b"HTTP/1.1 200 OK"}
         wait_until(lambda: system.processes("app.cli api") not in ([], [api]), what="another API process")
         system.until_ready()
 

@@ -1,5 +1,6 @@
 """The ports of an API process, and what each of their connections has from them."""
 
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from app.cli_errors import CommandError
 from app.config import Settings, authority
-from app.listening import listen
+from app.listening import Listeners, listen
 from tests.utils.processes import free_port
 from tests.utils.test_utils import PATIENCE
 
@@ -100,3 +101,26 @@ def test_an_address_of_another_machine_is_refused_in_a_sentence(settings: Settin
     assert told.startswith(f"can't listen on {authority(host, 8000)}: ")
     assert told.endswith(". Set HOST or PORT.")
     assert "[Errno" not in told
+
+
+def test_listeners_are_handed_over_by_their_descriptors(settings: Settings) -> None:
+    listeners = listen(settings.model_copy(update={"metrics_port": free_port(), "port": free_port()}))
+    # As after exec: the numbers are there, and no object has them.
+    numbers = [os.dup(descriptor) for descriptor in listeners.descriptors]
+    words = f"{numbers[0]}:{numbers[1]}"
+    inherited = Listeners.inherited(words)
+
+    try:
+        assert inherited.in_words() == words
+        assert [each.getsockname() for each in (*inherited.requests, *inherited.scrapers)] == [
+            each.getsockname() for each in (*listeners.requests, *listeners.scrapers)
+        ]
+    finally:
+        inherited.close()
+        listeners.close()
+
+
+@pytest.mark.parametrize("words", ["", "3", "a:b", "1:2:3", "999999:", "-1:"])
+def test_what_is_no_descriptor_is_refused_in_a_sentence(words: str) -> None:
+    with pytest.raises(CommandError, match="hands over its sockets"):
+        Listeners.inherited(words)
