@@ -11,7 +11,7 @@ from schemathesis import AuthContext, Case, HookContext, Response
 from schemathesis.core.failures import Failure
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from tests.fuzz.things import thing_for
+from tests.fuzz.things import other_than_oneself, thing_for
 
 ADDRESS = os.environ["HIVE_ADDRESS"]
 TOKEN = os.environ["HIVE_TOKEN"]
@@ -78,6 +78,7 @@ def before_call(_context: HookContext, case: AnyCase, _kwargs: dict[str, Any]) -
     if number % 2:
         # The others name what the fuzzer knows of, or nothing.
         case.path_parameters |= thing_for(case.method.upper(), case.operation.path, case.path_parameters)
+    case.path_parameters |= other_than_oneself(case.operation.path, case.path_parameters)
     for part in (case.query, case.body):
         if isinstance(part, dict) and is_long(part.get("wait")):
             part["wait"] = SECONDS_TO_WAIT

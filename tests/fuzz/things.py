@@ -4,7 +4,9 @@ The fuzzer names what earlier answers named, and by chance hardly ever what can 
 """
 
 import os
+import secrets
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -56,6 +58,12 @@ def token_of_an_agent() -> dict[str, str]:
     return {"agent_id": agent["id"], "token_id": made(f"/agents/{agent['id']}/tokens", TOKEN)["id"]}
 
 
+def account() -> dict[str, str]:
+    credentials = {"email": f"{secrets.token_hex(8)}@example.org", "password": secrets.token_hex(8)}
+    return {"user_id": made("/auth/register", credentials)["user"]["id"]}
+
+
+ACCOUNT = f"{API}/admin/users/{{user_id}}"
 THINGS: Mapping[tuple[str, str], Callable[[], dict[str, str]]] = {
     ("DELETE", TASK): available_task,
     ("PUT", f"{TASK}/status"): available_task,
@@ -64,6 +72,7 @@ THINGS: Mapping[tuple[str, str], Callable[[], dict[str, str]]] = {
     ("POST", f"{TASK}/lease"): held_task,
     ("PUT", f"{TASK}/blockers/{{blocker_id}}"): two_tasks,
     ("DELETE", f"{TASK}/blockers/{{blocker_id}}"): waiting_task,
+    **{("POST", f"{ACCOUNT}/{action}"): account for action in ("deactivate", "promote", "sign-out", "set-password")},
     ("DELETE", f"{API}/users/me/tokens/{{token_id}}"): own_token,
     ("DELETE", f"{API}/agents/{{agent_id}}/tokens/{{token_id}}"): token_of_an_agent,
 }
@@ -73,6 +82,17 @@ def thing_for(method: str, path: str, named: Mapping[str, Any]) -> dict[str, str
     """The ids to name in such a call in place of those that are named; nothing where no id of the form is named."""
     make = THINGS.get((method, path))
     return make() if make and all(map(is_id, named.values())) else {}
+
+
+@cache
+def own_id() -> str:
+    return str(admin.get("/users/me").raise_for_status().json()["id"])
+
+
+def other_than_oneself(path: str, named: Mapping[str, Any]) -> dict[str, str]:
+    """Another account in place of the fuzzer's own, which it would put out."""
+    is_own = path.startswith(ACCOUNT) and named.get("user_id") == own_id()
+    return account() if is_own else {}
 
 
 def is_id(value: object) -> bool:
