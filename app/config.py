@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     max_searches_per_user: int = Field(default=2, ge=1, le=1_000)
     search_seconds: float = Field(default=2.0, ge=0.1, le=10)
     max_connections_per_address: int = Field(default=200, ge=1, le=1_000_000)
+    registrations_per_minute: int = Field(default=5, ge=0, le=1_000_000)
     requests_per_minute: int = Field(default=1200, ge=0, le=1_000_000)
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network | Literal["local"], ...], NoDecode] = ()
 

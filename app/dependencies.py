@@ -19,13 +19,13 @@ from app.core.errors import Forbidden, MalformedInput
 from app.core.etags import CONDITION
 from app.core.logging import bind_user
 from app.core.permissions import Actor
-from app.core.security import keyed_hash
+from app.core.security import hash_password, keyed_hash
 from app.database import Database
 from app.limits.sign_ins import Attempt
 from app.models import Scope
 from app.quick_session import QuickSession
 from app.reads.task_reads import TaskReads
-from app.schemas.auth import address_named_in
+from app.schemas.auth import UserRegister, address_named_in
 from app.services import (
     AssignmentService,
     BatchService,
@@ -251,7 +251,20 @@ def once_by(get_caller: GetActor, get_session: GetSession = get_session) -> GetO
     return get_one_try
 
 
-async def get_one_try_of_nobody(request: Request, session: SessionDep, idempotency_key: IdempotencyKey = None) -> None:
+async def get_hash_of_new_password(body: UserRegister, request: Request, state: StateDep) -> str:
+    registrations = state.limits.registrations
+    await registrations.count(state.limits.client_of(request.scope))
+    async with registrations.turn():
+        return await hash_password(body.password)
+
+
+# Made before a connection is taken, also before the one that looks for an answer under an `Idempotency-Key`.
+HashOfNewPassword = Annotated[str, Depends(get_hash_of_new_password)]
+
+
+async def get_one_try_of_nobody(
+    request: Request, session: SessionDep, _hash: HashOfNewPassword, idempotency_key: IdempotencyKey = None
+) -> None:
     key = None if idempotency_key is None else await _key_of_stranger(request, idempotency_key)
     await _begin_once(request, session, NOBODY, key)
 

@@ -7,6 +7,7 @@ from app.config import Settings
 from app.core.redis import PrefixedRedis
 from app.limits.address import TrustedProxies, client_of
 from app.limits.known_tokens import KnownTokens
+from app.limits.registrations import RegistrationLimit
 from app.limits.requests import RequestLimit
 from app.limits.searches import Searches
 from app.limits.shared import Reach, SharedStorage
@@ -20,6 +21,7 @@ class Limits:
 
     requests: RequestLimit
     sign_ins: SignInLimit
+    registrations: RegistrationLimit
     trusted_proxies: TrustedProxies
     known_tokens: KnownTokens
     searches: Searches
@@ -34,6 +36,7 @@ class Limits:
         return cls(
             requests,
             SignInLimit(storage, reach),
+            RegistrationLimit(storage, reach, settings.registrations_per_minute),
             settings.trusted_proxies,
             KnownTokens(),
             searches,

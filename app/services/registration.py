@@ -1,10 +1,10 @@
 """Who may make an account for themselves."""
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Registration, Settings
 from app.core.errors import Forbidden
-from app.database import Database
 from app.models import User
 
 
@@ -15,17 +15,15 @@ class RegistrationClosed(Forbidden):
         super().__init__("Nobody can register here; ask an admin for an account.")
 
 
-async def require_open_registration(database: Database, settings: Settings) -> None:
-    """Check it in a transaction of its own, so that no connection is held while the password is hashed.
-
+async def require_open_registration(session: AsyncSession, settings: Settings) -> None:
+    """
     Raises:
         RegistrationClosed: strangers may not make accounts.
     """
     is_closed = settings.registration is Registration.CLOSED
-    if is_closed or (settings.opens_until_first_admin and await _has_admin(database)):
+    if is_closed or (settings.opens_until_first_admin and await _has_admin(session)):
         raise RegistrationClosed
 
 
-async def _has_admin(database: Database) -> bool:
-    async with database.unit_of_work() as session:
-        return bool(await session.scalar(select(select(User.id).where(User.is_admin, User.is_active).exists())))
+async def _has_admin(session: AsyncSession) -> bool:
+    return bool(await session.scalar(select(select(User.id).where(User.is_admin, User.is_active).exists())))

@@ -28,14 +28,16 @@ class UserService:
         self._session = session
         self._precondition = precondition
 
-    async def register(self, new: UserRegister, *, is_admin: bool = False) -> User:
-        """Make an account. The unique index refuses a taken address with 409 `email_taken`, also of two at once.
+    async def register(self, new: UserRegister, *, password_hash: str | None = None, is_admin: bool = False) -> User:
+        """Make an account, whose password may have been hashed before.
+
+        The unique index refuses a taken address with 409 `email_taken`, also of two at once.
 
         Raises:
             PasswordNamesAccount: the password is the account's own name or address.
         """
         refuse_own_names(new.password, addresses=(new.email,), names=(new.shown_name,))
-        password_hash = await hash_password(new.password)
+        password_hash = password_hash or await hash_password(new.password)
         user = User(
             email=new.email,
             display_name=new.shown_name,

@@ -13,7 +13,9 @@ from app.dependencies import (
     AttemptDep,
     CurrentUserSignIn,
     DatabaseDep,
+    HashOfNewPassword,
     OnceForNobody,
+    SessionDep,
     SessionServiceDep,
     SettingsDep,
     UserAgent,
@@ -41,11 +43,15 @@ oauth_router = APIRouter(prefix="/auth", tags=["auth"], route_class=OAuthRoute)
     "/register", status_code=status.HTTP_201_CREATED, responses=responses(403, 409), dependencies=[OnceForNobody]
 )
 async def register(
-    body: UserRegister, users: UserServiceDep, database: DatabaseDep, settings: SettingsDep
+    body: UserRegister,
+    password_hash: HashOfNewPassword,
+    users: UserServiceDep,
+    session: SessionDep,
+    settings: SettingsDep,
 ) -> RegisteredResponse:
     """Make an account, where `REGISTRATION` lets strangers do that."""
-    await require_open_registration(database, settings)
-    return RegisteredResponse(user=UserResponse.of(await users.register(body), online=()))
+    await require_open_registration(session, settings)
+    return RegisteredResponse(user=UserResponse.of(await users.register(body, password_hash=password_hash), online=()))
 
 
 @router.post("/login", responses=responses(401))
