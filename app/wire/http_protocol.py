@@ -4,7 +4,6 @@ It relies on how uvicorn's own class names its parts; `tests/unit/test_wire_and_
 """
 
 import asyncio
-from enum import Enum, auto
 from typing import Any
 
 import structlog
@@ -47,14 +46,6 @@ from app.wire.refusals import (
 log = structlog.stdlib.get_logger(__name__)
 
 
-class Stage(Enum):
-    """What of a request comes next."""
-
-    BEGINNING = auto()
-    HEAD = auto()
-    BODY = auto()
-
-
 class _Refused(Exception):
     """Ends the parser; what is to be answered is noted before."""
 
@@ -72,9 +63,11 @@ class HttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._table: ConnectionTable = table_of(config)
-        self._stage = Stage.BEGINNING
+        self._is_whole = True
         self._refusal = NOT_HTTP
         self._backlog = Backlog()
+        # Whether what comes has to wait. It's looked at for each request, all else only when there is a reason.
+        self._is_behind = False
         self._is_waiting = False
         self._head_bytes = 0
         self._head_since: float | None = None
@@ -103,10 +96,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._forget()
 
     def data_received(self, data: bytes) -> None:
-        if len(data) <= DIRECT_BYTES and not self._backlog and not self._is_resting:
-            self._feed(data)
+        if len(data) <= DIRECT_BYTES and not self._is_behind:
+            self._parse(data)
         else:
             self._backlog.append(data)
+            self._is_behind = True
             self.transport.pause_reading()
             self.go_on()
 
@@ -117,12 +111,13 @@ class HttpProtocol(HttpToolsProtocol):
                 self._is_waiting = True
                 self._table.turns.wait(self)
         elif not (self._backlog or self._is_held_up() or self.transport.is_closing()):
+            self._is_behind = False
             self.transport.resume_reading()
 
     def work(self) -> bool:
         """Parse a piece of what waits; whether another one can be parsed now."""
         if self._can_parse():
-            self._feed(self._backlog.take(BODY_PIECE_BYTES if self._stage is Stage.BODY else HEAD_PIECE_BYTES))
+            self._parse(self._backlog.take(HEAD_PIECE_BYTES if self._is_whole else BODY_PIECE_BYTES))
         if self._can_parse():
             return True
         self._is_waiting = False
@@ -136,22 +131,28 @@ class HttpProtocol(HttpToolsProtocol):
         """Whether what came before has to be worked off first."""
         return self._is_resting or self.flow.read_paused
 
-    def _feed(self, data: bytes) -> None:
-        stage, cycle = self._stage, self.cycle
-        super().data_received(data)
-        if self._stage is Stage.HEAD or (stage is self._stage is Stage.BEGINNING and cycle is self.cycle):
-            self._note_head(len(data))
-        elif stage is Stage.BODY:
-            self._note_body(len(data))
+    def _parse(self, data: bytes) -> None:
+        was_whole, cycle = self._is_whole, self.cycle
+        HttpToolsProtocol.data_received(self, data)
+        # Nearly always this was a whole request, and there is nothing to note.
+        if not self._is_whole or cycle is self.cycle:
+            if self._is_in_head() or (was_whole and self._is_whole):
+                self._note_head(len(data))
+            elif not was_whole:
+                self._note_body(len(data))
         if self._requests > MAX_REQUESTS_PER_SECOND:
             self._rest()
+
+    def _is_in_head(self) -> bool:
+        # uvicorn begins a scope with each message, and puts the method in when its headers are complete.
+        return self.scope is not None and "method" not in self.scope
 
     def _note_head(self, size: int) -> None:
         """Count what came of a request whose headers aren't complete, or between requests."""
         self._head_bytes += size
         if self._head_since is None:
             self._head_since = self.loop.time()
-        if self._stage is Stage.HEAD and (self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS):
+        if self._is_in_head() and (self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS):
             self._end(HEADERS_TOO_LARGE if self.headers or len(self.url) <= MAX_URL_BYTES else URL_TOO_LONG)
         elif self._head_bytes > MAX_HEAD_BYTES:
             self._end(None)
@@ -168,15 +169,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _rest(self) -> None:
         """Take no more requests until the next second."""
-        self._is_resting = True
+        self._is_resting = self._is_behind = True
         self.transport.pause_reading()
 
-    # The parser's callbacks
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._stage = Stage.HEAD
-        self._head_bytes = 0
+    # The parser's callbacks. They come with each request, and `super()` would cost as much as what they add.
 
     def on_headers_complete(self) -> None:
         if len(self.headers) > MAX_HEADERS:
@@ -185,10 +181,10 @@ class HttpProtocol(HttpToolsProtocol):
         if len(self.url) > MAX_URL_BYTES:
             self._refusal = URL_TOO_LONG
             raise _Refused
-        super().on_headers_complete()
-        self._stage = Stage.BODY
+        HttpToolsProtocol.on_headers_complete(self)
+        self._is_whole = False
         self._head_since = None
-        self._body_bytes = self._chunked_bytes = self._body_seen = 0
+        self._head_bytes = self._body_bytes = self._chunked_bytes = self._body_seen = 0
         self._body_reserve = BODY_RESERVE_SECONDS
         self._requests += 1
         if not self.parser.should_upgrade():
@@ -198,23 +194,22 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        super().on_body(body)
+        HttpToolsProtocol.on_body(self, body)
 
     def on_message_complete(self) -> None:
-        self._stage = Stage.BEGINNING
-        self._head_bytes = 0
+        self._is_whole = True
         self._drain_until = None
-        super().on_message_complete()
+        HttpToolsProtocol.on_message_complete(self)
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.cycle.response_complete:
-            if self._stage is Stage.BODY:
+        HttpToolsProtocol.on_response_complete(self)
+        if not self._is_whole:
+            if self.cycle.response_complete:
                 self._drain_until = self.loop.time() + DRAIN_SECONDS
                 self._drained_bytes = 0
-            elif self._stage is Stage.BEGINNING:
-                # Blank lines that came meanwhile.
-                self._head_since = None
+        elif self._head_since is not None and not self._is_in_head():
+            # Blank lines that came meanwhile.
+            self._head_since = None
 
     def handle_websocket_upgrade(self) -> None:
         # What follows the handshake before it's answered is sent too early, and dropped.
@@ -237,12 +232,12 @@ class HttpProtocol(HttpToolsProtocol):
     @property
     def standing(self) -> Standing:
         if self.cycle is not None and not self.cycle.response_complete:
-            is_body_awaited = self._stage is Stage.BODY and self.cycle.more_body
+            is_body_awaited = not self._is_whole and self.cycle.more_body
             return Standing.SENDS_BODY if is_body_awaited else Standing.IS_SERVED
-        return Standing.NOTHING_ASKED if self.cycle is None or self._stage is Stage.HEAD else Standing.IDLE
+        return Standing.NOTHING_ASKED if self.cycle is None or self._is_in_head() else Standing.IDLE
 
     def evict(self) -> None:
-        self._end(TOO_MANY_CONNECTIONS if self._stage is not Stage.BEGINNING else None)
+        self._end(TOO_MANY_CONNECTIONS if self._is_in_head() or not self._is_whole else None)
 
     def check(self, now: float, passed: float) -> None:
         self._requests = 0
@@ -252,10 +247,10 @@ class HttpProtocol(HttpToolsProtocol):
         if self._drain_until is not None:
             if now > self._drain_until:
                 self._end(None)
-        elif self._stage is Stage.BODY:
+        elif not self._is_whole:
             self._check_body(passed)
         elif self._head_since is not None and now - self._head_since > HEAD_SECONDS and not self._is_served():
-            self._end(HEAD_TOO_SLOW if self._stage is Stage.HEAD else None)
+            self._end(HEAD_TOO_SLOW if self._is_in_head() else None)
         if self.flow.write_paused:
             self._check_taking(passed)
         else:
