@@ -232,4 +232,8 @@ def _is_origin_allowed(websocket: WebSocket, allowed: Container[str]) -> bool:
     origin = websocket.headers.get("origin")
     if origin is None or origin in allowed or "*" in allowed:
         return True
-    return urlsplit(origin).netloc == websocket.headers.get("host")
+    try:
+        return urlsplit(origin).netloc == websocket.headers.get("host")
+    except ValueError:
+        # It's no address at all.
+        return False

@@ -30,6 +30,7 @@ from app.wire.bounds import (
 from app.wire.budget import TokenBucket
 from app.wire.config import table_of
 from app.wire.connections import ConnectionTable, Standing
+from app.wire.refusals import NOT_HTTP
 
 POLICY_VIOLATION = 1008
 # So that a client which is over its budget is not looked at for every single frame.
@@ -157,8 +158,8 @@ class FrameProtocol(WebSocketsSansIOProtocol):
     def _shake_hands(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            # The parser has refused it, and uvicorn leaves that answer where it is.
-            self.transport.write(b"".join(self.conn.data_to_send()))
+            # The parser has refused it, and uvicorn leaves that answer, if there is one, where it is.
+            self.transport.write(b"".join(self.conn.data_to_send()) or NOT_HTTP.answer())
             self.transport.close()
 
     def _feed(self, data: bytes) -> None:
