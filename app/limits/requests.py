@@ -67,6 +67,23 @@ class RequestLimit:
     async def _ask(self, limit: RateLimitItemPerMinute, caller: str, amount: int) -> tuple[bool, SlidingWindow]:
         return await self._reach.ask(partial(self._storage.hit_and_look, limit, caller, amount))
 
+    async def count_further(self, caller: str, amount: int) -> None:
+        """Count so many more at once, for a request that does as much as many.
+
+        Raises:
+            TooManyRequests: so many are not left. Nothing was counted.
+        """
+        if (limit := self._limit) is None or amount <= 0 or self._reach.is_resting:
+            return
+        # What is larger than a whole minute could never be asked for. The request itself is counted already.
+        amount = min(amount, limit.amount - 1)
+        try:
+            is_granted, window = await self._ask(limit, caller, amount)
+        except RedisAway:
+            return
+        if not is_granted:
+            raise TooManyRequests(Allowance.of(limit, window, is_granted=False))
+
     async def charge(self, caller: str) -> None:
         """Raises `TooManyRequests` instead of telling about it."""
         allowance = await self.count(caller)

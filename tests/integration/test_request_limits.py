@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.database import Database
-from app.models import Event, User
+from app.models import Event, Task, User
 from tests.builders.tasks import create_task
 from tests.builders.users import PASSWORD
 from tests.conftest import attached_state, token_of
@@ -129,6 +129,30 @@ async def test_errors_count_and_tell_what_is_left_as_well(
     assert [answer.status_code for answer in answers] == [404, 422, 405, 304, 413]
     assert [left(answer) for answer in answers] == [4, 3, 2, 1, 0]
     assert refused.status_code == 429
+
+
+async def test_a_batch_costs_its_items(
+    strict_app: FastAPI, settings: Settings, user: User, session: AsyncSession
+) -> None:
+    batch = {"mode": "each", "items": [{"op": "create", "body": {"title": f"Orchid {n}"}} for n in range(3)]}
+    async with client_of(user, strict_app, settings) as client:
+        done = await client.post("/tasks/batch", json=batch)
+        refused = await client.post("/tasks/batch", json=batch)
+
+    assert done.status_code == 200
+    assert problem(refused, 429)["code"] == "too_many_requests"
+    assert 0 < int(refused.headers["Retry-After"]) <= 120
+    assert await session.scalar(select(func.count()).select_from(Task)) == 3
+
+
+async def test_a_batch_of_more_than_a_minute_is_let_through_when_nothing_else_was(
+    strict_app: FastAPI, settings: Settings, user: User
+) -> None:
+    items = [{"op": "create", "body": {"title": f"Orchid {n}"}} for n in range(2 * MOST)]
+    async with client_of(user, strict_app, settings) as client:
+        answers = [await client.post("/tasks/batch", json={"mode": "each", "items": items}) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 429]
 
 
 async def test_a_sign_in_counts_as_a_request_of_its_address(strict_app: FastAPI, user: User) -> None:

@@ -2,17 +2,21 @@ from fastapi import APIRouter
 
 from app.api.once import OnceRoute
 from app.api.problems import WRITE_VERSION, responses
-from app.dependencies import BatchServiceDep, OnceByWriterOfTasks, WriterOfTasks
+from app.dependencies import BatchServiceDep, OnceByWriterOfTasks, StateDep, WriterOfTasks
+from app.limits.requests import caller_of_user
 from app.schemas.batch import Batch, BatchResponse
 
 router = APIRouter(prefix="/tasks/batch", tags=["tasks"], route_class=OnceRoute)
 
 
 @router.post("", responses=responses(401, 403, 404, 409) | WRITE_VERSION, dependencies=[OnceByWriterOfTasks])
-async def change_many_tasks(body: Batch, actor: WriterOfTasks, batches: BatchServiceDep) -> BatchResponse:
+async def change_many_tasks(
+    body: Batch, actor: WriterOfTasks, batches: BatchServiceDep, state: StateDep
+) -> BatchResponse:
     """Up to 100 changes at once, by the same rules as one by one.
 
     `atomic` does all of them or, when one is refused, none: the answer has its status then, and its `index`. `each`
-    does what can be done, and says of each item what became of it.
+    does what can be done, and says of each item what became of it. Each item counts as a request.
     """
+    await state.limits.requests.count_further(caller_of_user(actor.id), len(body.items) - 1)
     return BatchResponse(items=await batches.run(actor, body))
