@@ -32,6 +32,22 @@ _HEADLINES_WITHOUT_TASK = {
     NotificationKind.HANDED_OVER: "All tasks of an account were handed over to you",
 }
 
+# Nobody's words stand in a subject, which mail programs show to whoever looks over a shoulder: neither a title nor a
+# name, both of which a stranger may have chosen.
+_SUBJECTS = {
+    NotificationKind.ASSIGNED: "You were given a task",
+    NotificationKind.UNASSIGNED: "A task was taken back from you",
+    NotificationKind.MENTIONED: "You were mentioned",
+    NotificationKind.CLAIMED: "Your task was claimed",
+    NotificationKind.COMPLETED: "Your task was completed",
+    NotificationKind.REOPENED: "A task of yours was reopened",
+    NotificationKind.RELEASED: "Your task was given back",
+    NotificationKind.HANDED_OVER: "You own what somebody else owned",
+    NotificationKind.SIGN_INS_FAILED: "Somebody tried wrong passwords for your account",
+    NotificationKind.DUE_IN_A_DAY: "A task is due in a day",
+    NotificationKind.DUE_IN_AN_HOUR: "A task is due in an hour",
+}
+
 _TEMPLATES = Environment(
     loader=PackageLoader("app.mail"),
     # By the ending of the name: HTML is escaped, and text is not.
@@ -66,7 +82,7 @@ class NotificationMail:
 def compose(notification: NotificationMail) -> Mail:
     headline = _headline(notification)
     title = one_line(notification.task_title or "")
-    subject = f"{headline}: {title}" if title else headline
+    subject = _SUBJECTS[notification.kind]
     words = {
         "recipient": one_line(notification.recipient_name),
         "headline": headline,

@@ -6,7 +6,21 @@ from datetime import datetime, timedelta
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Table, Uuid, any_, bindparam, case, func, literal, or_, select, union_all
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Table,
+    Uuid,
+    any_,
+    bindparam,
+    case,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils.compat import uuid7
 
@@ -46,6 +60,18 @@ _TASK = keep(select(Task).where(Task.id == bindparam("task_id")))
 _ACTIVE = keep(
     select(User).where(User.id == any_(bindparam("user_ids", type_=ARRAY(Uuid()))), User.is_active).order_by(User.id)
 )
+_LOCK_MENTIONS = keep(
+    select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("sender"), literal_column("0"))).is_(None))
+)
+_RECENTLY_MENTIONED = keep(
+    select(Notification.user_id).where(
+        Notification.user_id == any_(bindparam("user_ids", type_=ARRAY(Uuid()))),
+        Notification.created_at > func.now() - literal_column("interval '1 hour'"),
+        Notification.actor_id == bindparam("sender_id", type_=Uuid()),
+        Notification.kind == NotificationKind.MENTIONED,
+        Notification.task_id.is_(None),
+    )
+)
 _COLUMNS = [field.name for field in fields(Notice)]
 _NOTIFICATIONS = cast("Table", Notification.__table__)
 _WRITE_ONCE = keep(
@@ -74,6 +100,8 @@ class Notifier:
             return
         data = read_event_data(event.type, event.data)
         told = dict.fromkeys(mentions_in(text_with_mentions(data, task)) - {event.actor_id}, NotificationKind.MENTIONED)
+        if task is None:
+            told = await self._without_recently_mentioned(told, event.actor_id)
         told |= notices_of(data, actor_id=event.actor_id, owner_id=task.owner_id) if task else {}
         for user in await self._active(told):
             if task is None or permissions_on(Actor.of(user), task):
@@ -86,6 +114,18 @@ class Notifier:
                     event_id=event.id,
                 )
                 await self._tell(user, notice, by=Actor(event.actor_id, type=ActorType(event.actor_type)))
+
+    async def _without_recently_mentioned(
+        self, told: dict[UUID, NotificationKind], sender: UUID
+    ) -> dict[UUID, NotificationKind]:
+        """Leave out whom the sender mentioned in the chat within the last hour."""
+        if not told:
+            return told
+        # Two messages at once must not both be the first one.
+        await self._session.scalar(_LOCK_MENTIONS, {"sender": str(sender)})
+        recent = await self._session.scalars(_RECENTLY_MENTIONED, {"user_ids": sorted(told), "sender_id": sender})
+        recently_told = set(recent)
+        return {user_id: kind for user_id, kind in told.items() if user_id not in recently_told}
 
     async def tell_of_hand_over(self, new_owner: UUID) -> None:
         """Notify who has been given all tasks of an account, once for all of them."""

@@ -63,7 +63,7 @@ async def test_a_mail_says_who_did_what_and_where(
 
     [mail] = server.received
     assert mail.recipients == [other_user.email]
-    assert mail.message["Subject"] == "Ada gave you a task: Water the orchids"
+    assert mail.message["Subject"] == "You were given a task"
     assert mail.message["Message-ID"] == f"<notification.{notification.id}@example.org>"
     assert f"https://hive.example.org/tasks/{notification.task_id}" in mail.part("plain")
 

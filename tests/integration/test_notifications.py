@@ -167,6 +167,25 @@ async def test_who_is_named_in_the_chat_is_told(session: AsyncSession, user: Use
     assert (row.user_id, row.kind, row.task_id) == (other_user.id, NotificationKind.MENTIONED, None)
 
 
+async def test_the_chat_tells_once_an_hour_of_mentions_by_the_same_sender(
+    session: AsyncSession, user: User, other_user: User
+) -> None:
+    third = await create_user(session)
+    for sender, named in ((user, other_user), (user, other_user), (third, other_user), (user, third)):
+        await ChatService(session).say(Actor.of(sender), f"<@{named.id}>!")
+    await do_notify_jobs(session)
+    expected = {(user.id, other_user.id), (third.id, other_user.id), (user.id, third.id)}
+
+    rows = list(await session.scalars(select(Notification)))
+    assert len(rows) == 3
+    assert {(row.actor_id, row.user_id) for row in rows} == expected
+
+    await session.execute(update(Notification).values(created_at=func.now() - timedelta(hours=1)))
+    await ChatService(session).say(Actor.of(user), f"<@{other_user.id}>?")
+    await do_notify_jobs(session)
+    assert len(list(await session.scalars(select(Notification)))) == 4
+
+
 async def test_a_task_that_is_gone_is_no_reason_to_notify(
     signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, other_user: User
 ) -> None:

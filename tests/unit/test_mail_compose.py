@@ -72,7 +72,6 @@ def test_each_kind_says_what_happened_to_which_task(kind: NotificationKind) -> N
     mail = compose(replace(ASSIGNED, kind=kind))
 
     headline = HEADLINES[kind]
-    assert mail.subject == f"{headline}: Water the orchids"
     assert f"\n{headline}:\n\n    Water the orchids\n" in mail.text
     assert f"{headline}:" in Page(mail.html).text
     assert "Water the orchids" in Page(mail.html).text
@@ -153,7 +152,15 @@ def test_a_reminder_has_no_actor(kind: NotificationKind) -> None:
 
 
 def test_an_actor_whom_nobody_knows_is_somebody() -> None:
-    assert compose(replace(ASSIGNED, actor_name=None)).subject == "Somebody gave you a task: Water the orchids"
+    assert "\nSomebody gave you a task:\n" in compose(replace(ASSIGNED, actor_name=None)).text
+
+
+@pytest.mark.parametrize("kind", NotificationKind)
+def test_a_subject_has_nobodys_words(kind: NotificationKind) -> None:
+    told = replace(ASSIGNED, kind=kind)
+    elsewhere = replace(told, actor_name="Win a prize", task_title="Click here", recipient_name="You")
+
+    assert compose(elsewhere).subject == compose(told).subject
 
 
 def test_a_mention_in_the_chat_is_about_no_task() -> None:
@@ -161,7 +168,6 @@ def test_a_mention_in_the_chat_is_about_no_task() -> None:
 
     mail = compose(mention)
 
-    assert mail.subject == "Ada mentioned you in the chat"
     assert mail.text == "Hello Grace,\n\nAda mentioned you in the chat.\n\nHIVE wrote this by itself.\n"
     assert "None" not in mail.html
 
@@ -171,7 +177,7 @@ def test_all_tasks_of_an_account_are_no_task() -> None:
         ASSIGNED, kind=NotificationKind.HANDED_OVER, actor_name=None, task_title=None, task_id=None, link=None
     )
 
-    assert compose(handed_over).subject == "All tasks of an account were handed over to you"
+    assert "\nAll tasks of an account were handed over to you.\n" in compose(handed_over).text
 
 
 @pytest.mark.parametrize("field", ["task_title", "actor_name", "recipient_name"])
@@ -209,7 +215,6 @@ def test_html_fetches_nothing() -> None:
 def test_names_in_any_script_are_shown_as_they_are() -> None:
     mail = compose(replace(ASSIGNED, recipient_name="Γκρέις", actor_name="Ада", task_title="给兰花浇水 🐝"))
 
-    assert mail.subject == "Ада gave you a task: 给兰花浇水 🐝"
     for text in (mail.text, Page(mail.html).text):
         assert "Hello Γκρέις," in text
         assert "给兰花浇水 🐝" in text
