@@ -26,11 +26,17 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class WarmShutdown(bootsteps.StartStopStep):
-    """Makes each stop signal a warm shutdown, also the second one, by which Celery cuts off jobs."""
+    """Makes each stop signal a warm shutdown, also the second one, by which Celery cuts off jobs.
+
+    Celery starts itself anew on SIGHUP. A worker that runs under nohup goes on.
+    """
 
     def start(self, parent: object) -> None:
-        for number in _heeded:
-            install_worker_term_handler(parent, sig=number.name)
+        for number in STOP_SIGNALS:
+            if number in _heeded:
+                install_worker_term_handler(parent, sig=number.name)
+            else:
+                signal.signal(number, signal.SIG_IGN)
 
 
 celery_app.steps["worker"].add(WarmShutdown)

@@ -2,14 +2,17 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from celery import signals
+from celery.apps.worker import install_worker_restart_handler  # type: ignore[attr-defined]
 
-from app.workers import process
+from app.stopping import STOP_SIGNALS
+from app.workers import process, stopping
 from app.workers.celery_app import celery_app
 from app.workers.pools import refuse_what_does_not_work
 from tests.conftest import ROOT
@@ -50,3 +53,19 @@ def test_a_refused_worker_ends_with_a_sentence_and_starts_nothing(tmp_path: Path
     assert ended.stderr.startswith("hive: a worker can't have the pool threads: ")
     assert ended.stderr.count("\n") == 1
     assert {entry.name for entry in tmp_path.iterdir()} <= {"secrets.json"}
+
+
+def test_a_worker_under_nohup_goes_on_and_is_not_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    monkeypatch.setattr(stopping, "_heeded", tuple(set(STOP_SIGNALS) - {signal.SIGHUP}))
+    try:
+        # As Celery does beforehand.
+        install_worker_restart_handler(None)
+        stopping.WarmShutdown(celery_app).start(None)
+        handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    assert handlers[signal.SIGHUP] is signal.SIG_IGN
+    assert all(callable(handlers[number]) for number in STOP_SIGNALS if number is not signal.SIGHUP)
