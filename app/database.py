@@ -63,15 +63,17 @@ def create_engine(
     application: str,
     pool_size: int | None = None,
     answer_seconds: float | None = ANSWER_SECONDS,
+    wait_seconds: float = POOL_SECONDS,
 ) -> AsyncEngine:
     """An engine that connects on first use; without `pool_size`, each use is a connection of its own.
 
-    A statement without an answer for `answer_seconds` fails.
+    A statement without an answer for `answer_seconds` fails, and a use for which no connection is free for
+    `wait_seconds`.
     """
     options = driver_options(url, application=application, answer_seconds=answer_seconds)
     if pool_size is None:
         return _engine(partial(open_connection, options), poolclass=NullPool)
-    return _pooled_engine(ConnectionLimit(options, most=pool_size, wait_seconds=POOL_SECONDS))
+    return _pooled_engine(ConnectionLimit(options, most=pool_size, wait_seconds=wait_seconds))
 
 
 def _pooled_engine(limit: ConnectionLimit) -> AsyncEngine:

@@ -23,6 +23,7 @@ Nobody is signed in by a back door: `client_as(user)` carries a real token.
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -44,7 +45,7 @@ from app.connection_limit import ConnectionLimit
 from app.core.logging import configure_logging
 from app.core.redis import connect_redis
 from app.core.security import issue_token
-from app.database import POOL_SECONDS, Database, driver_options
+from app.database import Database, driver_options
 from app.driver_pool import Connections, DriverPool
 from app.events.published import read_log
 from app.main import build_state, create_app
@@ -54,7 +55,7 @@ from tests.utils.driver_connections import ConnectionOfTest
 from tests.utils.mail_server import MailServer
 from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.stores import Stores, new_stores
-from tests.utils.test_utils import wait_until
+from tests.utils.test_utils import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS_FOLDER = "HIVE_TEST_SERVERS"
@@ -98,6 +99,8 @@ def pytest_configure(config: pytest.Config) -> None:
     Each logs as HIVE's own processes do, whichever test comes first.
     """
     configure_logging(Settings(_env_file=ROOT / ".env.test"), "test")
+    # Under nohup it's ignored, and the programs that the tests start would inherit that.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if hasattr(config, "workerinput"):
         return
     folder = tempfile.mkdtemp(prefix="hive-")
@@ -213,7 +216,7 @@ async def driver_connections(connection: AsyncConnection | None, database_url: s
         yield ConnectionOfTest(connection)
         return
     options = driver_options(database_url, application="tests")
-    pool = DriverPool(ConnectionLimit(options, most=8, wait_seconds=POOL_SECONDS))
+    pool = DriverPool(ConnectionLimit(options, most=8, wait_seconds=PATIENCE))
     yield pool
     await pool.close()
 

@@ -22,6 +22,8 @@ from app.core.tcp import TCP_PROBES
 
 # What an absent, refusing, stalled or broken Redis raises.
 REDIS_FAILURES = (RedisError, OSError)
+# For the way to the server, TLS included.
+CONNECT_SECONDS = 1.0
 
 
 def redis_key(prefix: str, name: str) -> str:
@@ -47,7 +49,7 @@ def connect_redis(url: str, *, prefix: str = DEFAULT_REDIS_PREFIX, reply_seconds
     pool = WaryPool.from_url(
         url,
         decode_responses=True,
-        socket_connect_timeout=1.0,
+        socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=reply_seconds,
         retry=Retry(NoBackoff(), 0),
         parser_class=FaultTellingParser,

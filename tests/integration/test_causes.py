@@ -14,6 +14,7 @@ from app import embedded, server_checks
 from app.backing import Backing, locate_backing
 from app.causes.redis import BROKER
 from app.config import ConfigurationError, Settings
+from app.core import redis as core_redis
 from app.core.errors import UNAVAILABLE, UNUSABLE, from_database
 from app.database import driver_options
 from app.server_checks import refuse_unusable, why_broker_unusable, why_database_unusable, why_redis_unusable
@@ -30,6 +31,7 @@ from tests.utils.odd_servers import (
     silent,
 )
 from tests.utils.own_valkey import running_valkey
+from tests.utils.test_utils import PATIENCE
 
 SECRET = "geheim"
 NO_PASSWORD_SET = (
@@ -37,6 +39,13 @@ NO_PASSWORD_SET = (
     "Are you sure your configuration is correct?"
 )
 HTTP = answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes a second for TLS alone, and what comes in time is told otherwise than what doesn't."""
+    monkeypatch.setattr(core_redis, "CONNECT_SECONDS", PATIENCE)
+    monkeypatch.setattr(server_checks, "CHECK_SECONDS", PATIENCE)
 
 
 @pytest.fixture
@@ -120,7 +129,8 @@ async def test_the_answer_says_to_try_again_only_where_that_may_mend_it(
 async def test_what_is_no_postgresql_is_told(
     stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch, handler: Handler, options: str, told: str
 ) -> None:
-    monkeypatch.setattr(server_checks, "CHECK_SECONDS", 0.5)
+    if handler is silent:
+        monkeypatch.setattr(server_checks, "CHECK_SECONDS", 0.5)
     port = await stack.enter_async_context(listening(handler))
 
     cause = await why_database_unusable(postgres_at(f"127.0.0.1:{port}", options))

@@ -152,7 +152,7 @@ class System:
 
 
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     # The first change that goes wrong is told; to look for a shorter way to it takes minutes.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),

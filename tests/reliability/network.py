@@ -17,11 +17,11 @@ from typing import Self
 import pytest
 
 from app.servers.tether import tethered
-from tests.utils.test_utils import wait_until
+from tests.utils.test_utils import PATIENCE, wait_until
 
 INSIDE = "HIVE_TEST_IN_NAMESPACE"
 FORWARDER = Path(__file__).with_name("forwarder.py")
-START_SECONDS = 60
+START_SECONDS = PATIENCE
 
 
 def is_inside() -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import httpx2
 
 from tests.utils.processes import HiveProcess, free_port
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until_async
 
-START_SECONDS = 60
+START_SECONDS = PATIENCE
 
 
 class Part(HiveProcess):

@@ -16,7 +16,7 @@ from app.config import Settings
 from app.database import create_engine
 from app.models import AuditEntry, Base, EventLog
 from tests.utils.databases import new_database
-from tests.utils.test_utils import wait_until_async
+from tests.utils.test_utils import PATIENCE, wait_until_async
 
 ROOT = Path(__file__).resolve().parents[2]
 # What another transaction at the same rows can cause: one in another order, or one that makes new rows meanwhile.
@@ -62,7 +62,7 @@ async def new_stores(servers: str, data_dir: Path, *, redis_number: int) -> Asyn
     """Make a migrated database, and connect nothing yet."""
     redis_url = f"{embedded.redis_url(servers)}?db={redis_number}"
     async with new_database(servers, is_migrated=True) as database_url:
-        engine = create_engine(database_url, application="tests", pool_size=30)
+        engine = create_engine(database_url, application="tests", pool_size=30, wait_seconds=PATIENCE)
         settings = Settings(
             _env_file=ROOT / ".env.test",
             database_url=SecretStr(database_url),
@@ -75,6 +75,7 @@ async def new_stores(servers: str, data_dir: Path, *, redis_number: int) -> Asyn
 
 async def _delete_rows(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
+        await connection.execute(text("SET LOCAL statement_timeout = 0"))
         for table in reversed(Base.metadata.sorted_tables):
             # The log goes on counting: processes that outlive a test know how far it came.
             if table is AuditEntry.__table__:
