@@ -304,7 +304,7 @@ class PacedFlow(FlowControl):
         self.protocol: HttpProtocol | None = protocol
 
     def resume_reading(self) -> None:
-        if self.read_paused:
+        # uvicorn asks for it after each answer, even if many requests that came together wait for theirs.
+        if self.read_paused and self.protocol is not None and not self.protocol.pipeline:
             self.read_paused = False
-            if self.protocol is not None:
-                self.protocol.go_on()
+            self.protocol.go_on()

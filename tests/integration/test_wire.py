@@ -250,13 +250,14 @@ async def test_requests_in_a_pipeline_are_answered_in_turn_and_few_are_kept(site
     other = await site.call()
     await other.say(b"POST /early HTTP/1.1\r\nHost: hive\r\n\r\n")
     assert await other.status() == 401
-    longest = max(len(protocol.pipeline) for protocol in site.protocols)
     site.app.may_read.set()
 
-    answers = [await caller.status() for _ in range(300)]
+    longest = 0
+    for _ in range(300):
+        assert await caller.status() == 200
+        longest = max(longest, *(len(protocol.pipeline) for protocol in site.protocols))
 
-    assert set(answers) == {200}
-    assert longest < 100
+    assert 0 < longest < 100
     sending.cancel()
     caller.writer.close()
 
