@@ -223,6 +223,9 @@ class FrameProtocol(WebSocketsSansIOProtocol):
 
     # What the table of connections asks for
 
+    unfinished_bytes = 0
+    body_reserve = 0.0
+
     @property
     def standing(self) -> Standing:
         return Standing.NOTHING_ASKED

@@ -18,6 +18,9 @@ MAX_CHUNK_OVERHEAD_BYTES = 64 * KIB
 MAX_DRAINED_BYTES = 1024 * KIB
 DRAIN_SECONDS = 10.0
 
+# Of all bodies that have begun and not ended, in one process.
+MAX_UNFINISHED_BYTES = 32 * 1024 * KIB
+
 # Of one connection. Past that it is read from again in the next second.
 MAX_REQUESTS_PER_SECOND = 500
 

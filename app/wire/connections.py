@@ -1,10 +1,12 @@
 """Which connections there are, from where, and which of them has to go when there are too many."""
 
 import asyncio
+from collections import Counter
 from enum import IntEnum
 from typing import Protocol
 
 from app.limits.address import LOCAL, TrustedProxies, client_of, is_trusted_peer
+from app.wire.bounds import MAX_UNFINISHED_BYTES
 from app.wire.turns import FairTurns
 
 CHECK_SECONDS = 1.0
@@ -24,6 +26,14 @@ class Member(Protocol):
 
     @property
     def standing(self) -> Standing: ...
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """What came of a body that isn't whole yet."""
+
+    @property
+    def body_reserve(self) -> float:
+        """How many seconds the rest of the body may still take; the less, the slower it came."""
 
     def check(self, now: float, passed: float) -> None:
         """Look whether it has taken too long for something. It comes so many seconds after the last time."""
@@ -52,6 +62,7 @@ class ConnectionTable:
         self._groups: dict[str, dict[Member, None]] = {}
         self._addresses: dict[Member, str] = {}
         self._guests = 0
+        self._unfinished_bytes = 0
         self._check: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -92,6 +103,26 @@ class ConnectionTable:
     def sign_out(self) -> None:
         self._guests -= 1
 
+    def add_unfinished(self, size: int) -> None:
+        """Count what came of a body. If all bodies are too much together, the slowest one goes of the address that
+        sends the most."""
+        self._unfinished_bytes += size
+        if self._unfinished_bytes > MAX_UNFINISHED_BYTES:
+            sizes: Counter[str] = Counter()
+            for member, address in self._addresses.items():
+                sizes[address] += member.unfinished_bytes
+            [(largest, _)] = sizes.most_common(1)
+            slowest = min(
+                (member for member in self._groups[largest] if member.unfinished_bytes),
+                key=lambda member: member.body_reserve,
+                default=None,
+            )
+            if slowest is not None:
+                self._evict(slowest)
+
+    def take_back_unfinished(self, size: int) -> None:
+        self._unfinished_bytes -= size
+
     def _add(self, member: Member, address: str) -> None:
         self._addresses[member] = address
         self._groups.setdefault(address, {})[member] = None
@@ -109,10 +140,13 @@ class ConnectionTable:
         member = min(group, key=_standing, default=None)
         if member is None or member.standing is Standing.IS_SERVED:
             return False
+        self._evict(member)
+        return True
+
+    def _evict(self, member: Member) -> None:
         self.leave(member)
         member.evict()
         self.evicted += 1
-        return True
 
     def _plan_check(self) -> None:
         self._check = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check_all, _now())

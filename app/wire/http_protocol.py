@@ -74,7 +74,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._chunked_bytes = 0
         self._body_seen = 0
-        self._body_reserve = BODY_RESERVE_SECONDS
+        self.unfinished_bytes = 0
+        self.body_reserve = BODY_RESERVE_SECONDS
         self._drain_until: float | None = None
         self._drained_bytes = 0
         self._requests = 0
@@ -91,6 +92,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._table.leave(self)
+        self._forget_unfinished()
         self._backlog.clear()
         super().connection_lost(exc)
         self._forget()
@@ -160,12 +162,19 @@ class HttpProtocol(HttpToolsProtocol):
     def _note_body(self, size: int) -> None:
         """Count what came of a body and of what is around it."""
         self._chunked_bytes += size
+        if not (self._is_whole or self.transport.is_closing()):
+            self.unfinished_bytes += size
+            self._table.add_unfinished(size)
         if self._chunked_bytes > MAX_CHUNK_OVERHEAD_BYTES + 2 * self._body_bytes or len(self.headers) > MAX_HEADERS:
             self._end(TOO_MUCH_OVERHEAD)
         elif self._drain_until is not None:
             self._drained_bytes += size
             if self._drained_bytes > MAX_DRAINED_BYTES:
                 self._end(None)
+
+    def _forget_unfinished(self) -> None:
+        self._table.take_back_unfinished(self.unfinished_bytes)
+        self.unfinished_bytes = 0
 
     def _rest(self) -> None:
         """Take no more requests until the next second."""
@@ -185,7 +194,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_whole = False
         self._head_since = None
         self._head_bytes = self._body_bytes = self._chunked_bytes = self._body_seen = 0
-        self._body_reserve = BODY_RESERVE_SECONDS
+        self.body_reserve = BODY_RESERVE_SECONDS
         self._requests += 1
         if not self.parser.should_upgrade():
             # The trailers of a chunked body are given like headers, which the application has already. Nobody reads
@@ -199,6 +208,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._is_whole = True
         self._drain_until = None
+        if self.unfinished_bytes:
+            self._forget_unfinished()
         HttpToolsProtocol.on_message_complete(self)
 
     def on_response_complete(self) -> None:
@@ -265,9 +276,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_seen = self._body_bytes
         # What HIVE doesn't read at the moment is no fault of the client's.
         if not (self.flow.read_paused or self._backlog or self.cycle.waiting_for_100_continue):
-            self._body_reserve += came / MIN_BODY_BYTES_PER_SECOND - passed
-            self._body_reserve = min(self._body_reserve, BODY_RESERVE_SECONDS)
-            if self._body_reserve < 0:
+            self.body_reserve += came / MIN_BODY_BYTES_PER_SECOND - passed
+            self.body_reserve = min(self.body_reserve, BODY_RESERVE_SECONDS)
+            if self.body_reserve < 0:
                 self._end(BODY_TOO_SLOW)
 
     def _check_taking(self, passed: float) -> None:
@@ -284,6 +295,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._backlog.clear()
+        self._forget_unfinished()
         cycle = self.cycle if self._is_served() else None
         if refusal is not None:
             log.info("a connection is refused", client=self.client, status=refusal.status, code=refusal.code)

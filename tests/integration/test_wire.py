@@ -239,6 +239,25 @@ async def test_the_connection_is_kept_when_the_rest_of_an_answered_body_comes(si
     assert await caller.status() == 200
 
 
+async def test_bodies_without_their_ends_take_a_bounded_space(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_UNFINISHED_BYTES", 500_000)
+    callers = [await site.call() for _ in range(4)]
+
+    for caller in callers:
+        await caller.say(POST + b"Content-Length: 900000\r\n\r\n" + b"y" * 300_000)
+
+    async def are_few() -> bool:
+        return len(site.table) <= 2 and site.table.evicted >= 2
+
+    await wait_until_async(are_few, what="the others to go")
+    for caller in callers:
+        caller.writer.close()
+    other = await site.call()
+    await other.say(POST + b"Content-Length: 400000\r\n\r\n" + b"y" * 400_000)
+    assert await other.status() == 200
+    assert site.table._unfinished_bytes == 0
+
+
 # Many requests, and many connections
 
 

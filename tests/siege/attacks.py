@@ -93,6 +93,12 @@ def slow_bodies(course: Course) -> None:
 
 
 @attack
+def large_bodies_without_their_ends(course: Course) -> None:
+    opening = SIGN_IN + b"Content-Type: application/json\r\nContent-Length: 1048576\r\n\r\n" + b" " * 1_000_000
+    crowd(course, opening, count=course.size(190, short=60), trickle=b" " * 1500)
+
+
+@attack
 def handshakes_with_too_many_headers(course: Course) -> None:
     many = b"".join(b"x-%d: x\r\n" % number for number in range(130))
     crowd(course, handshake()[:-2] + many + b"\r\n", count=course.size(150, short=20))
