@@ -33,15 +33,16 @@ def test_requests_and_sockets_have_protocols_with_bounds(settings: Settings) -> 
     assert config.ws_protocol_class is FrameProtocol
 
 
-async def test_some_open_files_are_kept_for_the_database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async async def test_some_open_files_are_kept_for_the_database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (300, 300))
     table = connection_table(settings.model_copy(update={"max_connections_per_address": 1000}))
+    connections = [Busy() for _ in range(300)]
 
-    admitted = [
-        table._has_place("192.0.2.1", most=1000) and table._add(Busy(), "192.0.2.1") is None for _ in range(300)
-    ]
+    admitted = [connection for connection in connections if table.admit(connection, ("192.0.2.1", 1))]
 
-    assert sum(admitted) == 300 - RESERVED_DESCRIPTORS - settings.database_pool_size
+    assert len(admitted) == len(table) == 300 - RESERVED_DESCRIPTORS - settings.database_pool_size
+    for connection in admitted:
+        table.leave(connection)
 
 
 class Busy:
