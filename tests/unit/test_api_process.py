@@ -33,7 +33,7 @@ def test_requests_and_sockets_have_protocols_with_bounds(settings: Settings) -> 
     assert config.ws_protocol_class is FrameProtocol
 
 
-async async def test_some_open_files_are_kept_for_the_database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_some_open_files_are_kept_for_the_database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (300, 300))
     table = connection_table(settings.model_copy(update={"max_connections_per_address": 1000}))
     connections = [Busy() for _ in range(300)]
