@@ -164,7 +164,8 @@ def _is_list(request: Request) -> bool:
 
 
 def validation_error_of(error: RequestValidationError, *, is_list: bool = False) -> HiveError:
-    found = error.errors()
+    # FastAPI tells the faults of a body again for each dependency that reads it.
+    found = list({(*fault["loc"], fault["type"], fault["msg"]): fault for fault in error.errors()}.values())
     faults = [_field_error(fault, error.body) for fault in found[:MAX_FAULTS]]
     if is_list:
         faults = [_with_way_to_page(fault) for fault in faults]
