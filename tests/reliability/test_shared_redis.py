@@ -47,7 +47,7 @@ async def test_two_systems_share_a_redis_and_nothing_in_it() -> None:
         for prefix in PREFIXES:
             kinds = {key.removeprefix(f"{prefix}:").split(":")[0] for key in keys if key.startswith(f"{prefix}:")}
             # There is no key of presence once nobody is online.
-            assert kinds | {"presence"} == {"presence", "workers", "limits", "events", "celery"}
+            assert kinds | {"presence"} == {"presence", "workers", "outside-workers", "limits", "events", "celery"}
         assert {key for key in keys if not key.startswith(PREFIXES)} == set()
         # Neither has asked for anything that the other's prefix, or none, is on.
         assert await redis.acl_log() == []
