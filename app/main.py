@@ -16,6 +16,7 @@ from app.api import health, metrics
 from app.api.api_v1.api import build_router, socket_router
 from app.api.documentation import complete_document, operation_id, operation_id_at_root, serve_docs
 from app.api.front_page import serve_front_page
+from app.api.large_answers import LargeAnswers
 from app.api.limiting import RequestLimits
 from app.api.middleware import BodyRules, HeadAsGet, RequestContext, TrailingSlash
 from app.api.once import answer_again
@@ -37,11 +38,12 @@ from app.core.worker_signs import count_workers
 from app.database import Database
 from app.dependencies import StrictParameters
 from app.embedded import EmbeddedError
-from app.events.backlog import BacklogPage, LogPosition, read_backlog
+from app.events.backlog import BacklogPage, LogPosition, PageSize, read_backlog
 from app.events.filters import EventFilter
 from app.events.stream import EventStream
 from app.events.wakeup import RelayWaker
 from app.limits import Limits
+from app.limits.answers import AnswersInFlight
 from app.limits.requests import caller_of_user
 from app.metrics import Metrics
 from app.origins import LOCAL_ORIGINS
@@ -111,6 +113,7 @@ def create_app(settings: Settings) -> FastAPI:
         serve_docs(app, public_url=settings.public_server)
     complete_document(app)
     # The last one added is the outermost: a browser's page can read every answer, that to a fault of ours too.
+    app.add_middleware(LargeAnswers)
     app.add_middleware(BodyRules)
     app.add_middleware(RequestLimits)
     app.add_middleware(RequestContext)
@@ -203,9 +206,12 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
         async with database.unit_of_work() as session:
             await ChatService(session).say(actor, message)
 
-    async def read(actor: Actor, after: LogPosition, wanted: EventFilter, limit: int) -> BacklogPage:
+    answers = AnswersInFlight()
+
+    async def read(actor: Actor, after: LogPosition, wanted: EventFilter, size: PageSize) -> BacklogPage:
         async with turns.taken(), database.unit_of_work() as session:
-            return await read_backlog(session, actor, after=after, limit=limit, wanted=wanted)
+            size = size.within(answers.page_bytes)
+            return await read_backlog(session, actor, after=after, size=size, wanted=wanted)
 
     seats = Seats(settings.max_sockets_per_user)
     sockets = SocketServer(connections, presence, sign_in_socket, say, read, settings.socket_origins, seats)
@@ -219,7 +225,8 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
         sockets=sockets,
         metrics=Metrics(database, sockets),
         limits=limits,
-        task_reads=TaskReads(database, cursors, limits.searches),
+        answers=answers,
+        task_reads=TaskReads(database, cursors, limits.searches, answers),
         user_reads=UserReads(database, cursors),
         dashboard_reads=DashboardReads(database),
     )

@@ -5,6 +5,7 @@ from app.core.redis import PrefixedRedis
 from app.core.sign_ins import SignIns
 from app.database import Database
 from app.limits import Limits
+from app.limits.answers import AnswersInFlight
 from app.metrics import Metrics
 from app.reads.dashboard_reads import DashboardReads
 from app.reads.task_reads import TaskReads
@@ -25,6 +26,7 @@ class State:
     sockets: SocketServer
     metrics: Metrics
     limits: Limits
+    answers: AnswersInFlight
     task_reads: TaskReads
     user_reads: UserReads
     dashboard_reads: DashboardReads

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select, true
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from app.core.errors import HiveError
 from app.core.permissions import Actor, select_visible_events
 from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
+from app.events.sizes import first_bytes_of
+from app.limits.answers import MAX_PAGE_BYTES
 from app.models import Event, EventLog
 
 
@@ -48,24 +49,36 @@ class BacklogPage:
         return f'{{"events":[{events}],"next":{self.reached},"head":{self.head},"epoch":"{self.epoch}"}}'
 
 
+@dataclass(frozen=True, slots=True)
+class PageSize:
+    """How many events a page has at most, and how many bytes of data; one event it may always have."""
+
+    events: int
+    bytes: int = MAX_PAGE_BYTES
+
+    def within(self, most_bytes: int) -> "PageSize":
+        return PageSize(self.events, min(self.bytes, most_bytes))
+
+
 async def read_backlog(
-    session: AsyncSession, actor: Actor, *, after: LogPosition, limit: int, wanted: EventFilter
+    session: AsyncSession, actor: Actor, *, after: LogPosition, size: PageSize, wanted: EventFilter
 ) -> BacklogPage:
-    """The page that follows `after`.
+    """The page that follows `after`. It's shorter than asked for if the events are large.
 
     Raises:
         Resync: what follows is past its keep time, or the position is one of another history.
     """
     following = wanted.apply(select_visible_events(actor)).where(Event.seq > after.seq)
-    event = aliased(Event, following.order_by(Event.seq).limit(limit).subquery())
+    found = first_bytes_of(following.order_by(Event.seq).limit(size.events))
     # One statement sees one state: what is up to this head and not purged can't be missing from its events.
-    statement = select(EventLog, event).outerjoin(event, true()).order_by(event.seq)
+    statement = select(EventLog, found.event, found.count).outerjoin(found.event, found.before < size.bytes)
+    statement = statement.order_by(found.event.seq)
     rows = (await session.execute(statement, execution_options={"populate_existing": True})).all()
     state: EventLog = rows[0][0]
     if not _is_in(state, after):
         raise Resync
-    events = [PublishedEvent.of(row) for _, row in rows if row is not None]
-    is_full = len(events) == limit
+    events = [PublishedEvent.of(event) for _, event, _ in rows if event is not None]
+    is_full = len(events) == size.events or len(events) < (rows[0][2] or 0)
     reached = events[-1].seq if is_full else None
     return BacklogPage(events, reached or state.last_seq, state.last_seq, state.epoch)
 

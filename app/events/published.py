@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Audience
 from app.core.redis import PrefixedRedis
+from app.events.sizes import first_bytes_of
+from app.limits.answers import MAX_PAGE_BYTES
 from app.models import Event, EventLog
 from app.schemas.event import Envelope
 
@@ -83,6 +85,7 @@ async def read_log(session: AsyncSession) -> EventLog:
 
 
 async def read_published(session: AsyncSession, *, after: int, limit: int) -> list[PublishedEvent]:
-    """The events that follow `after`, in order."""
-    statement = select(Event).where(Event.seq > after).order_by(Event.seq).limit(limit)
+    """The events that follow `after`, in order; fewer than `limit` if they are large."""
+    found = first_bytes_of(select(Event).where(Event.seq > after).order_by(Event.seq).limit(limit))
+    statement = select(found.event).where(found.before < MAX_PAGE_BYTES).order_by(found.event.seq)
     return [PublishedEvent.of(event) for event in await session.scalars(statement)]

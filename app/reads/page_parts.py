@@ -4,7 +4,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Label, ScalarSelect, Select, Subquery, func, literal_column, select
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Label,
+    ScalarSelect,
+    Select,
+    Subquery,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
 
 from app.reads.json_columns import as_json_list
 from app.services.pages import Order, Position
@@ -25,20 +37,36 @@ def page_parts(
     columns: Iterable[Label[Any]],
     *,
     limit: ColumnElement[int],
+    size: ColumnElement[int] | None = None,
 ) -> PageParts:
-    """The rows of the list after the position, with these columns, as many as `limit` says."""
+    """The rows of the list after the position, with these columns, as many as `limit` says.
+
+    Where their `size` is given, there are as many as fit into `most_bytes`, and one in any case.
+    """
     shown = list(columns)
     if position:
         listed = listed.where(order.after(position))
     # One row more than asked for tells whether there is a next page.
     rows = (
         listed.order_by(*order.columns())
-        .with_only_columns(*shown, order.key.label("sort_key"))
+        .with_only_columns(*shown, order.key.label("sort_key"), *([] if size is None else [size.label("size")]))
         .limit(limit + literal_column("1"))
         .cte("page")
     )
+    if size is not None:
+        limit = _fitting(rows, limit)
     item = select(*(rows.c[column.name] for column in shown)).limit(limit).subquery("item")
     return PageParts(select(as_json_list(item)).scalar_subquery(), _last_of(rows, limit))
+
+
+def _fitting(rows: CTE, limit: ColumnElement[int]) -> ScalarSelect[int]:
+    """How many rows begin before the page is as large as it may be. It's asked for more than once, and counted once."""
+    before = func.sum(rows.c.size).over(rows=(None, 0)) - rows.c.size
+    measured = select(before.label("before")).select_from(rows).subquery("measured")
+    fits = measured.c.before < bindparam("most_bytes", type_=BigInteger())
+    number = func.greatest(literal_column("1"), func.least(limit, func.count())).label("number")
+    fitting = select(number).select_from(measured).where(fits).cte("fitting")
+    return select(fitting.c.number).scalar_subquery()
 
 
 def _last_of(rows: CTE, limit: ColumnElement[int]) -> Subquery:

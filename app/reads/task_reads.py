@@ -8,6 +8,7 @@ from asyncpg import Record
 
 from app.core.permissions import Actor, TaskNotFound
 from app.database import Database
+from app.limits.answers import AnswersInFlight
 from app.limits.searches import Searches
 from app.reads.task_statements import fixed_limit, one_task, page_of_first_tasks, page_of_tasks
 from app.schemas.task import TaskFilter, TaskListQuery
@@ -70,10 +71,11 @@ _RARE_BY = {_Way.RARE: has_rarest_word(), _Way.GIVEN: is_given()}
 class TaskReads:
     """A task, and lists of tasks, as one may see them."""
 
-    def __init__(self, database: Database, cursors: CursorCodec, searches: Searches) -> None:
+    def __init__(self, database: Database, cursors: CursorCodec, searches: Searches, answers: AnswersInFlight) -> None:
         self._database = database
         self._cursors = cursors
         self._searches = searches
+        self._answers = answers
         self._statements: dict[object, Statement] = {}
 
     async def get(self, actor: Actor, task_id: UUID) -> FoundTask:
@@ -89,7 +91,7 @@ class TaskReads:
             query = settle_filter(query, await self._time_zone(actor))
         scope = scope_of_tasks(actor, query)
         position = self._cursors.decode(query.cursor, scope=scope) if query.cursor else None
-        given = _given(actor, query, position)
+        given = {**_given(actor, query, position), "most_bytes": self._answers.page_bytes}
         if query.q is None:
             row = await self._read(self._page(_Way.LISTED, actor, query, position), given)
         else:

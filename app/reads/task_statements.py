@@ -21,6 +21,8 @@ from app.statements import Statement
 # So many tasks are gone through in a few milliseconds. Words that fewer than one in a hundred of them have are looked
 # up in the index.
 FIRST = 5_000
+# What a task can be large by. PostgreSQL knows it without reading the text.
+_SIZE = func.octet_length(Task.description)
 USUAL_LIMITS = frozenset({20, 50, 100, 200})
 
 
@@ -63,7 +65,7 @@ def page_of_first_tasks(actor: Actor, query: TaskListQuery, position: Position |
 def _page(listed: Select[Task], actor: Actor, query: TaskListQuery, position: Position | None) -> Select[Any]:
     limit = _limit_of(query)
     columns = columns_of(TaskResponse, Task, _computed(actor))
-    page = page_parts(listed, ORDERS[query.sort], position, columns, limit=limit)
+    page = page_parts(listed, ORDERS[query.sort], position, columns, limit=limit, size=_SIZE)
     statement = select(page.items, EventLog.last_seq, EventLog.epoch, *page.last.c)
     return statement.select_from(EventLog).outerjoin(page.last, true())
 

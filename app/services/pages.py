@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate, islice
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.errors import MalformedInput
+from app.limits.answers import MAX_PAGE_BYTES
 from app.schemas.fields import PageQuery
 
 Item = TypeVar("Item")
@@ -130,14 +132,32 @@ class Pager:
         self._session = session
         self._cursors = cursors
 
-    async def fetch(self, statement: Select[Item], order: Order, query: PageQuery, *, scope: str) -> Page[Item]:
-        """The page of the list that the query asks for. `scope` names the list (see `scope_of`)."""
+    async def fetch(
+        self,
+        statement: Select[Item],
+        order: Order,
+        query: PageQuery,
+        *,
+        scope: str,
+        size: ColumnElement[int] | None = None,
+    ) -> Page[Item]:
+        """The page of the list that the query asks for. `scope` names the list (see `scope_of`).
+
+        Where rows can be large, `size` is that of one, and the page has no more of them than `MAX_PAGE_BYTES`.
+        """
         if query.cursor:
             statement = statement.where(order.after(self._cursors.decode(query.cursor, scope=scope)))
         # One row more than asked for tells whether there is a next page.
-        statement = statement.order_by(*order.columns()).limit(query.limit + 1)
-        rows = (await self._session.scalars(statement)).all()
-        if len(rows) <= query.limit:
+        statement = statement.order_by(*order.columns())
+        limit = query.limit if size is None else await self._fitting(statement, size, query.limit)
+        rows = (await self._session.scalars(statement.limit(limit + 1))).all()
+        if len(rows) <= limit:
             return Page(rows, None)
-        items = rows[: query.limit]
+        items = rows[:limit]
         return Page(items, self._cursors.encode(order.position_of(items[-1]), scope=scope))
+
+    async def _fitting(self, statement: Select[Item], size: ColumnElement[int], limit: int) -> int:
+        """How many of the first rows fit into a page, at least one."""
+        sizes = await self._session.scalars(statement.with_only_columns(size).limit(limit))
+        before = accumulate(sizes, initial=0)
+        return max(1, sum(1 for total in islice(before, limit) if total < MAX_PAGE_BYTES))

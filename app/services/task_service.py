@@ -12,6 +12,7 @@ from app.core.permissions import (
     select_visible_events,
 )
 from app.events import outbox
+from app.events.sizes import size_of
 from app.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from app.models import Event, Task, TaskStatus
 from app.schemas.fields import PageQuery
@@ -114,7 +115,8 @@ class TaskService:
         await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
         statement = select_visible_events(actor).where(Event.task_id == task_id)
         order = Order(key=Event.task_version, id=Event.id, descending=True)
-        return await pager.fetch(statement, order, query, scope=scope_of("history", actor=actor.id, task=task_id))
+        scope = scope_of("history", actor=actor.id, task=task_id)
+        return await pager.fetch(statement, order, query, scope=scope, size=size_of(Event.data))
 
     async def _access(self, actor: Actor, task_id: UUID, permission: Permission) -> Task:
         return await access_for_change(self._session, actor, task_id, permission, self._precondition)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from app.core.auth import SignedIn
 from app.core.errors import ServiceUnavailable
-from app.events.backlog import BacklogPage, LogPosition
+from app.events.backlog import BacklogPage, LogPosition, PageSize
 from app.events.filters import EventFilter
 from app.websockets.connection import CloseCode, Connection, ReaderKind
 from app.websockets.conversation import SocketServer
@@ -45,7 +45,7 @@ async def read_page(
     position = after or LogPosition(server.connections.position)
 
     async def read(after: LogPosition) -> BacklogPage:
-        return await server.read_backlog(signed_in.actor, after, wanted, limit)
+        return await server.read_backlog(signed_in.actor, after, wanted, PageSize(limit))
 
     if not wait:
         page = await read(position)

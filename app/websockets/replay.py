@@ -7,16 +7,17 @@ import structlog
 
 from app.core.errors import HiveError
 from app.core.permissions import Actor
-from app.events.backlog import BacklogPage, LogPosition, Resync
+from app.events.backlog import BacklogPage, LogPosition, PageSize, Resync
 from app.events.filters import EventFilter
 from app.websockets.connection import CloseCode, Connection
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.message import Message
 
 # (who asks, after which position, which events, how many at most)
-ReadBacklog = Callable[[Actor, LogPosition, EventFilter, int], Awaitable[BacklogPage]]
-# Small enough to be written before the next one is read, large enough to make few queries.
-PAGE = 100
+ReadBacklog = Callable[[Actor, LogPosition, EventFilter, PageSize], Awaitable[BacklogPage]]
+# Small enough to be written before the next one is read, large enough to make few queries. Each reader that catches up
+# has one in memory.
+PAGE = PageSize(100, 256 * 1024)
 # How long a reader waits for its process to follow the log, which takes a moment after its start.
 FOLLOWING_SECONDS = 10.0
 

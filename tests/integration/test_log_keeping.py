@@ -14,7 +14,7 @@ from app.core.permissions import Actor
 from app.core.redis import PrefixedRedis, connect_redis
 from app.database import Database
 from app.events import outbox
-from app.events.backlog import BacklogPage, LogPosition, Resync, read_backlog
+from app.events.backlog import BacklogPage, LogPosition, PageSize, Resync, read_backlog
 from app.events.filters import EVERYTHING
 from app.events.history import STRIDE, renew_if_restored
 from app.events.published import PublishedEvent, read_log, stream_key
@@ -88,7 +88,7 @@ async def say(database: Database, redis: PrefixedRedis, actor: Actor, *messages:
 
 async def read(database: Database, actor: Actor, place: LogPosition) -> BacklogPage:
     async with database.unit_of_work() as session:
-        return await read_backlog(session, actor, after=place, limit=100, wanted=EVERYTHING)
+        return await read_backlog(session, actor, after=place, size=PageSize(100), wanted=EVERYTHING)
 
 
 async def state_of(database: Database) -> EventLog:

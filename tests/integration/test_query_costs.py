@@ -55,7 +55,7 @@ COUNTS = [
     ("GET", "/events", NONE, 1),
     ("GET", "/tasks/workflow", NONE, 0),
     ("GET", "/tasks/{task}", NONE, 1),
-    ("GET", "/tasks/{task}/history", NONE, 2),
+    ("GET", "/tasks/{task}/history", NONE, 3),
     ("GET", "/events/types", NONE, 0),
     ("GET", "/dashboard/summary", NONE, 1),
     # All that a change writes goes out as one statement.

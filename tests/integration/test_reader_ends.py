@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect
 
 from app.config import Settings
 from app.core.permissions import Actor
-from app.events.backlog import BacklogPage, LogPosition
+from app.events.backlog import BacklogPage, LogPosition, PageSize
 from app.events.filters import EventFilter
 from app.models import EventType, User
 from app.websockets.connection import CloseCode, Connection
@@ -102,7 +102,7 @@ def test_a_filter_of_what_is_internal_admits_nothing() -> None:
     assert EventFilter.of([EventType.ACCOUNT_DEACTIVATED], None).types == frozenset()
 
 
-async def nothing(_actor: Actor, after: LogPosition, _wanted: EventFilter, _limit: int) -> BacklogPage:
+async def nothing(_actor: Actor, after: LogPosition, _wanted: EventFilter, _size: PageSize) -> BacklogPage:
     return BacklogPage([], after.seq, after.seq, EPOCH)
 
 
@@ -122,7 +122,7 @@ async def test_nobody_goes_live_before_the_process_follows_the_log(user: User) -
 
 
 async def test_a_reader_whose_catching_up_breaks_is_closed(user: User) -> None:
-    async def fail(_actor: Actor, _after: LogPosition, _wanted: EventFilter, _limit: int) -> BacklogPage:
+    async def fail(_actor: Actor, _after: LogPosition, _wanted: EventFilter, _size: PageSize) -> BacklogPage:
         raise LookupError
 
     connections = ConnectionManager()

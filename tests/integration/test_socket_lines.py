@@ -24,7 +24,7 @@ from websockets.frames import Frame
 from app.core.auth import SignedIn
 from app.core.permissions import Actor
 from app.core.redis import connect_redis
-from app.events.backlog import BacklogPage, LogPosition
+from app.events.backlog import BacklogPage, LogPosition, PageSize
 from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
 from app.models import EventType
@@ -106,8 +106,8 @@ async def site(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[
     async def say(_actor: Actor, message: str) -> None:
         connections.deliver(event_of(message))
 
-    async def read_backlog(_actor: Actor, _after: LogPosition, _wanted: EventFilter, limit: int) -> BacklogPage:
-        missed = [event_of(f"missed {number}", size=BIG) for number in range(limit)]
+    async def read_backlog(_actor: Actor, _after: LogPosition, _wanted: EventFilter, size: PageSize) -> BacklogPage:
+        missed = [event_of(f"missed {number}", size=BIG) for number in range(size.events)]
         return BacklogPage(missed, missed[-1].seq or 0, 0, uuid4())
 
     sockets = SocketServer(
@@ -223,13 +223,13 @@ async def test_a_reader_that_is_too_slow_starts_over_and_holds_nobody_else(site:
 async def test_what_was_missed_comes_before_what_is_new(site: Site) -> None:
     async with site.opened("&since=0", at_once=1) as client:
         await site.until_one_lags()
-        missed = await texts_of(client, PAGE)
+        missed = await texts_of(client, PAGE.events)
         await site.until_all_wait()
         site.connections.deliver(event := event_of("new"))
 
-        assert [json.loads(text)["text"] for text in missed] == [f"missed {number}" for number in range(PAGE)]
+        assert [json.loads(text)["text"] for text in missed] == [f"missed {number}" for number in range(PAGE.events)]
         assert await texts_of(client, 1) == [event.text]
-        assert site.readers[0].events_given == PAGE + 1
+        assert site.readers[0].events_given == PAGE.events + 1
 
 
 async def test_what_was_handed_over_before_the_end_is_written_before_it(site: Site) -> None:

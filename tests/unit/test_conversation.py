@@ -14,7 +14,7 @@ from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import ServiceUnavailable
 from app.core.permissions import Actor
 from app.core.redis import connect_redis
-from app.events.backlog import BacklogPage, LogPosition, Resync
+from app.events.backlog import BacklogPage, LogPosition, PageSize, Resync
 from app.events.filters import EventFilter
 from app.models import EventType
 from app.websockets import conversation
@@ -50,7 +50,7 @@ async def server(redis_url: str) -> AsyncIterator[SocketServer]:
     async def say(actor: Actor, message: str) -> None:
         connections.deliver(event_of(EventType.CHAT_MESSAGE, actor=actor, text=message))
 
-    async def read_backlog(_actor: Actor, after: LogPosition, _wanted: EventFilter, _limit: int) -> BacklogPage:
+    async def read_backlog(_actor: Actor, after: LogPosition, _wanted: EventFilter, _size: PageSize) -> BacklogPage:
         if after.seq > 100:
             raise Resync
         position = connections.position
