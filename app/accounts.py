@@ -31,7 +31,7 @@ async def create_account(
     async with _connected(database_url, application="user create") as database:
         new = UserRegister(email=email, display_name=name or None, password=password, time_zone=time_zone)
         async with database.unit_of_work() as session:
-            user = await UserService(session).register(new, is_admin=is_admin)
+            user = await UserService(session).register(new, is_admin=is_admin, is_confirmed=True)
             AuditLog(session).add(AT_THE_MACHINE, AuditAction.CREATED, user.id, admin=is_admin)
 
 

@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(default=1200, ge=0, le=1_000_000)
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network | Literal["local"], ...], NoDecode] = ()
 
+    mails_per_recipient_per_day: int = Field(default=50, ge=0, le=1_000_000)
+    mails_per_sender_per_day: int = Field(default=200, ge=0, le=1_000_000)
     event_keep_days: int = Field(default=30, ge=1, le=3650)
 
     smtp_url: SecretStr | None = None

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -251,19 +251,36 @@ def once_by(get_caller: GetActor, get_session: GetSession = get_session) -> GetO
     return get_one_try
 
 
-async def get_hash_of_new_password(body: UserRegister, request: Request, state: StateDep) -> str:
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """What somebody registers, with the hash of their password."""
+
+    body: UserRegister
+    password_hash: str
+
+
+async def hash_new_password(body: UserRegister, request: Request, state: StateDep) -> None:
     registrations = state.limits.registrations
     await registrations.count(state.limits.client_of(request.scope))
     async with registrations.turn():
-        return await hash_password(body.password)
+        request.state.new_account = NewAccount(body, await hash_password(body.password))
 
 
-# Made before a connection is taken, also before the one that looks for an answer under an `Idempotency-Key`.
-HashOfNewPassword = Annotated[str, Depends(get_hash_of_new_password)]
+async def get_new_account(request: Request) -> NewAccount | None:
+    # Not by declaring the body once more, whose faults would be told as often. With a faulty body there is none, and
+    # the endpoint isn't called.
+    return getattr(request.state, "new_account", None)
+
+
+# On a route with `OnceForNobody`, which takes no connection before the password is hashed.
+NewAccountDep = Annotated[NewAccount, Depends(get_new_account)]
 
 
 async def get_one_try_of_nobody(
-    request: Request, session: SessionDep, _hash: HashOfNewPassword, idempotency_key: IdempotencyKey = None
+    request: Request,
+    session: SessionDep,
+    _hashed: Annotated[None, Depends(hash_new_password)],
+    idempotency_key: IdempotencyKey = None,
 ) -> None:
     key = None if idempotency_key is None else await _key_of_stranger(request, idempotency_key)
     await _begin_once(request, session, NOBODY, key)

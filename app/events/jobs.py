@@ -5,7 +5,7 @@ from typing import cast
 from uuid import UUID
 
 from pydantic import JsonValue
-from sqlalchemy import Table, bindparam
+from sqlalchemy import DateTime, Table, bindparam, func
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils.compat import uuid7
 
@@ -22,6 +22,7 @@ _ASKED = ("id", "name", "arguments", "lane", "unique_key", "request_id")
 _ASK_ONCE = keep(
     insert(_JOBS)
     .values({name: bindparam(f"new_{name}") for name in _ASKED})
+    .values(run_after=func.coalesce(bindparam("new_run_after", type_=DateTime(timezone=True)), func.now()))
     .on_conflict_do_nothing()
     .returning(_JOBS.c.id)
 )
@@ -37,7 +38,9 @@ def ask_for_job(rows: Rows, name: JobName, *, run_after: datetime | None = None,
     return job
 
 
-async def ask_once(session: Session, name: JobName, *, key: str, **arguments: JsonValue) -> bool:
+async def ask_once(
+    session: Session, name: JobName, *, key: str, run_after: datetime | None = None, **arguments: JsonValue
+) -> bool:
     """Ask for a job unless one with this key was asked for already, by whomever; whether it's a new one."""
     given = {
         "new_id": uuid7(),
@@ -46,6 +49,7 @@ async def ask_once(session: Session, name: JobName, *, key: str, **arguments: Js
         "new_lane": lane_of(name),
         "new_unique_key": unique_key_of(name, key),
         "new_request_id": current_request_id(),
+        "new_run_after": run_after,
     }
     is_new = await session.scalar(_ASK_ONCE, given) is not None
     if is_new:

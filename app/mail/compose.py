@@ -1,7 +1,8 @@
 """The mail that tells somebody of a notification: what is said, and where the words of other people stand in it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -114,6 +115,32 @@ def compose_address_changed(address: str, message_id: str) -> Mail:
         html=_TEMPLATES.get_template("address_changed.html").render(words),
         message_id=message_id,
     )
+
+
+def compose_confirmation(address: str, link: str, message_id: str) -> Mail:
+    """Ask whoever reads the mail of an address whether they want any. There's no word of anybody in it."""
+    return _plain("confirmation.txt", address, "Confirm your address for HIVE", message_id, link=link)
+
+
+def compose_digest(
+    address: str, name: str, day: date, told: Sequence[tuple[NotificationKind, int]], message_id: str
+) -> Mail:
+    """Tell how many notifications there were beyond those that were mailed."""
+    counts = [(_SUBJECTS[kind], count) for kind, count in told]
+    words = {"recipient": one_line(name), "day": day.isoformat(), "told": counts}
+    return _plain("digest.txt", address, "More notifications than HIVE mails in a day", message_id, **words)
+
+
+def _plain(template: str, address: str, subject: str, message_id: str, **words: object) -> Mail:
+    """A mail whose HTML is its text."""
+    text = _TEMPLATES.get_template(template).render(words)
+    html = _TEMPLATES.get_template("plain.html").render(subject=subject, text=text)
+    return Mail(to=address, subject=subject, text=text, html=html, message_id=message_id)
+
+
+def confirmation_link(settings: Settings, code: str) -> str:
+    """Where the address is confirmed; a path alone where it's not known under which name HIVE is reached."""
+    return f"{settings.public_url or ''}/api/v1/auth/confirm?code={code}"
 
 
 def task_link(settings: Settings, task_id: UUID | None) -> str | None:

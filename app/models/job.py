@@ -18,6 +18,8 @@ class JobName(StrEnum):
     NOTIFY = "notify"
     SEND_MAIL = "send_mail"
     SEND_ACCOUNT_MAIL = "send_account_mail"
+    SEND_CONFIRMATION = "send_confirmation"
+    SEND_MAIL_DIGEST = "send_mail_digest"
     TELL_OF_FAILED_SIGN_INS = "tell_of_failed_sign_ins"
     EXPIRE_LEASE = "expire_lease"
     REMIND_OF_DUE_TASKS = "remind_of_due_tasks"
@@ -41,6 +43,8 @@ LANES: Mapping[str, Lane] = {
     JobName.EXPIRE_LEASE: Lane.FIRST,
     JobName.SEND_MAIL: Lane.OUTSIDE,
     JobName.SEND_ACCOUNT_MAIL: Lane.OUTSIDE,
+    JobName.SEND_CONFIRMATION: Lane.OUTSIDE,
+    JobName.SEND_MAIL_DIGEST: Lane.OUTSIDE,
 }
 
 

@@ -41,6 +41,7 @@ class Notification(Identified, Base):
     due_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     read_at: Mapped[datetime | None]
+    mailed_at: Mapped[datetime | None]
 
     __table_args__ = (
         one_of("kind", NotificationKind),
@@ -69,6 +70,8 @@ class Notification(Identified, Base):
             postgresql_where=text("due_at IS NOT NULL"),
         ),
         Index(None, "user_id", "created_at", "id"),
+        Index("ix_notifications_mailed_to", "user_id", "mailed_at", postgresql_where=text("mailed_at IS NOT NULL")),
+        Index("ix_notifications_mailed_by", "actor_id", "mailed_at", postgresql_where=text("mailed_at IS NOT NULL")),
         Index("ix_notifications_unread", "user_id", "created_at", "id", postgresql_where=text("read_at IS NULL")),
         Index("ix_notifications_read", "read_at", postgresql_where=text("read_at IS NOT NULL")),
     )

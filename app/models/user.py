@@ -28,6 +28,8 @@ class User(Identified, Timestamped, Base):
     email: Mapped[str] = mapped_column(nullable=True)
     # What the address is looked up by, and unique by. It follows from the address; nobody else sets it.
     email_key: Mapped[str] = mapped_column(nullable=True)
+    # Somebody who reads its mail wants to. Until then it gets nothing but the mail that asks for this.
+    email_confirmed_at: Mapped[datetime | None]
     password_hash: Mapped[str] = mapped_column(nullable=True)
     display_name: Mapped[str]
     role: Mapped[str] = mapped_column(server_default="")

@@ -88,6 +88,20 @@ class Refresh(Strict):
     refresh_token: Credential = Field(description="The last one that was given.")
 
 
+class ConfirmedResponse(Sent):
+    message: Literal["Address confirmed"] = "Address confirmed"
+
+
+class ConfirmationAskedResponse(Sent):
+    message: Literal["A link is mailed to the account's address unless it is confirmed"] = (
+        "A link is mailed to the account's address unless it is confirmed"
+    )
+
+
+class ConfirmationQuery(Strict):
+    code: str = Field(min_length=1, max_length=200, description="From the link in the mail.")
+
+
 class SignedOutResponse(Sent):
     message: Literal["Signed out"] = "Signed out"
 

@@ -17,6 +17,9 @@ from app.services.job_service import Hopeless, OutcomeUnknown
 
 async def tell_old_address(session: AsyncSession, user: User) -> None:
     """Ask for a mail to the address that the account has, and is about to lose; one a day at most."""
+    if user.email_confirmed_at is None:
+        # It may never have been theirs.
+        return
     day = await session.scalar(select(func.to_char(func.now(), "YYYY-MM-DD")))
     key = f"{hash_secret(user.email_key)}/{day}"
     await ask_once(session, JobName.SEND_ACCOUNT_MAIL, key=key, address=user.email, mail_id=str(uuid7()))

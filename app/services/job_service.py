@@ -26,7 +26,7 @@ OUTSIDE_SECONDS = 120.0
 HOLD = timedelta(seconds=2 * OUTSIDE_SECONDS)
 # A mail server may be away for a day.
 MOST_UNKNOWN_OUTCOMES = 2
-ATTEMPTS = {JobName.SEND_MAIL: 100}
+ATTEMPTS = {JobName.SEND_MAIL: 100, JobName.SEND_MAIL_DIGEST: 100}
 
 AnySession = TypeVar("AnySession", bound=Session)
 UnitOfWork = Callable[[], AbstractAsyncContextManager[AnySession]]

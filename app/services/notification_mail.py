@@ -11,6 +11,7 @@ from app.mail.compose import NotificationMail, compose, message_id_of, task_link
 from app.mail.mailer import Mailer, MailRefused, MailUncertain
 from app.models import Notification, NotificationKind, Task, User
 from app.services.job_service import Hopeless, OutcomeUnknown
+from app.services.mail_budget import is_used_up, note_mailed, put_into_digest
 
 
 class NotificationMailer:
@@ -32,7 +33,7 @@ class NotificationMailer:
             OutcomeUnknown: the server may have it.
             Hopeless: the server won't ever take it.
         """
-        notification = await self._read(notification_id)
+        notification = await self._read_within_budget(notification_id)
         if notification is None:
             return
         try:
@@ -41,8 +42,11 @@ class NotificationMailer:
             raise Hopeless(str(error)) from error
         except MailUncertain as error:
             raise OutcomeUnknown(str(error)) from error
+        async with self._database.unit_of_work() as session:
+            await note_mailed(session, notification_id)
 
-    async def _read(self, notification_id: UUID) -> NotificationMail | None:
+    async def _read_within_budget(self, notification_id: UUID) -> NotificationMail | None:
+        """What to mail; None if there is nothing to be mailed, or the digest of the day is to tell of it."""
         recipient, actor = aliased(User), aliased(User)
         statement = (
             select(Notification, recipient, actor.display_name, Task.due_at)
@@ -50,9 +54,13 @@ class NotificationMailer:
             .outerjoin(actor, actor.id == Notification.actor_id)
             .outerjoin(Task, Task.id == Notification.task_id)
             .where(Notification.id == notification_id, recipient.is_active, recipient.mail_notifications)
+            .where(recipient.email_confirmed_at.is_not(None))
         )
         async with self._database.unit_of_work() as session:
             found = (await session.execute(statement)).one_or_none()
+            if found is not None and await is_used_up(session, self._settings, found[0]):
+                await put_into_digest(session, found[0].user_id)
+                return None
         if found is None:
             return None
         notification, person, actor_name, task_due_at = found

@@ -201,7 +201,7 @@ class Notifier:
             due_at=notice.due_at,
         )
         await outbox.record(self._session, event, actor=by, audience=[user.id])
-        if self._sends_mail and user.mail_notifications:
+        if self._sends_mail and user.mail_notifications and user.email_confirmed_at is not None:
             await ask_once(self._session, JobName.SEND_MAIL, key=str(written), notification_id=str(written))
 
 

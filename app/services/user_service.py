@@ -1,5 +1,6 @@
 from uuid import UUID
 
+from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import PasswordProof, WrongPassword
@@ -12,6 +13,7 @@ from app.schemas.auth import UserRegister
 from app.schemas.user import UserUpdate
 from app.services.account_endings import end_account_and_agents, lock_admins, require_other_admin
 from app.services.account_mail import tell_old_address
+from app.services.address_confirmation import ask_for_confirmation
 from app.services.assignment_service import UserNotFound
 from app.services.preconditions import UNCONDITIONAL, Precondition
 from app.services.sign_outs import end_sign_ins
@@ -28,7 +30,9 @@ class UserService:
         self._session = session
         self._precondition = precondition
 
-    async def register(self, new: UserRegister, *, password_hash: str | None = None, is_admin: bool = False) -> User:
+    async def register(
+        self, new: UserRegister, *, password_hash: str | None = None, is_admin: bool = False, is_confirmed: bool = False
+    ) -> User:
         """Make an account, whose password may have been hashed before.
 
         The unique index refuses a taken address with 409 `email_taken`, also of two at once.
@@ -46,9 +50,12 @@ class UserService:
             time_zone=new.time_zone,
             password_hash=password_hash,
             is_admin=is_admin,
+            email_confirmed_at=func.now() if is_confirmed else None,
         )
         self._session.add(user)
         await self._session.flush()
+        if not is_confirmed:
+            await ask_for_confirmation(self._session, user)
         note(self._session.info, "account made", account_id=user.id, admin=is_admin)
         return user
 
@@ -81,8 +88,12 @@ class UserService:
         if proof is None:
             # It's the same address, in a spelling that nobody has proved to be theirs.
             given.pop("email", None)
+        is_other_address = proof is not None and changes.changes_address_of(user.email)
         for field, value in given.items():
             setattr(user, field, value)
+        if is_other_address:
+            user.email_confirmed_at = None
+            await ask_for_confirmation(self._session, user)
         if self._session.is_modified(user):
             user.version += 1
         await self._session.flush()

@@ -6,7 +6,7 @@ is `async`, and can be called and tested without Celery.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,11 +21,13 @@ from app.models import JobName
 from app.services import LeaseService, NotificationService, Notifier, SessionService
 from app.services.account_emptying import empty_ended_accounts
 from app.services.account_mail import send_account_mail
+from app.services.address_confirmation import send_confirmation
 from app.services.api_token_service import ApiTokenService
 from app.services.event_ticket_service import EventTicketService
 from app.services.idempotency_service import IdempotencyService
 from app.services.impact_score import recompute_impact_score as recompute
 from app.services.job_service import Postponed, perform, perform_outside, perform_quickly, purge_done_jobs
+from app.services.mail_budget import send_digest
 from app.services.notification_mail import NotificationMailer
 from app.services.search_index import index_tasks
 from app.session import Session
@@ -139,6 +141,16 @@ async def send_mail(*, notification_id: str) -> None:
 @job_outside(JobName.SEND_ACCOUNT_MAIL)
 async def send_mail_about_account(*, address: str, mail_id: str) -> None:
     await send_account_mail(process.settings, process.mailer, address=address, mail_id=UUID(mail_id))
+
+
+@job_outside(JobName.SEND_CONFIRMATION)
+async def mail_confirmation(*, user_id: str) -> None:
+    await send_confirmation(process.database, process.settings, process.mailer, UUID(user_id))
+
+
+@job_outside(JobName.SEND_MAIL_DIGEST)
+async def mail_digest(*, user_id: str, day: str) -> None:
+    await send_digest(process.database, process.settings, process.mailer, UUID(user_id), date.fromisoformat(day))
 
 
 @quick_job(JobName.EXPIRE_LEASE)

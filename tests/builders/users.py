@@ -22,6 +22,7 @@ async def create_user(session: AsyncSession, **overrides: Any) -> User:
         "email": f"user{number}@example.org",
         "display_name": f"User {number}",
         "password_hash": _HASH,
+        "email_confirmed_at": datetime(2026, 1, 1, tzinfo=UTC),
     }
     user = User(**(values | overrides))
     session.add(user)

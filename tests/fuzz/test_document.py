@@ -41,7 +41,12 @@ LEAST_CASES, LEAST_CASES_IN_TESTS = 5_000, 250
 @pytest.fixture
 def address(running_system: RunningSystem, hive_environment: dict[str, str]) -> Iterator[str]:
     """A further API, which takes as many requests as come, from callers as various as `hooks.py` makes them."""
-    further = {"REQUESTS_PER_MINUTE": "0", "TRUSTED_PROXIES": "127.0.0.1", "LOG_LEVEL": "WARNING"}
+    further = {
+        "REQUESTS_PER_MINUTE": "0",
+        "REGISTRATIONS_PER_MINUTE": "0",
+        "TRUSTED_PROXIES": "127.0.0.1",
+        "LOG_LEVEL": "WARNING",
+    }
     with running_apis(1, hive_environment | further) as [api]:
         yield api.address
         assert api.process.process.poll() is None, api.process.output

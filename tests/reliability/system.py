@@ -200,6 +200,7 @@ class ChaosSystem:
             "WORKER_CONCURRENCY": "1",
             # The writers are few, and in a hurry.
             "REQUESTS_PER_MINUTE": "0",
+            "REGISTRATIONS_PER_MINUTE": "0",
             **self._further_settings,
         }
 

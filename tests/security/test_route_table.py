@@ -102,6 +102,8 @@ TABLE: dict[RouteKey, Row] = {
     # What is no token is refused alike, whoever asks.
     ("POST", f"{API}/auth/refresh"): anyone(401, json={"refresh_token": "none"}),
     ("POST", f"{API}/auth/logout"): signed_in(),
+    ("GET", f"{API}/auth/confirm"): anyone(404, query={"code": "no.such.code"}),
+    ("POST", f"{API}/users/me/confirmation"): signed_in(202),
     ("GET", f"{API}/users/me/sessions"): signed_in(),
     ("DELETE", f"{API}/users/me/sessions"): signed_in(),
     # Each caller is somebody else than whose session it is.

@@ -1,7 +1,7 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Response, status
+from fastapi import APIRouter, Form, Query, Response, status
 
 from app.api.oauth import OAuthRoute, UnsupportedGrantType, parameter
 from app.api.once import OnceRoute
@@ -13,7 +13,7 @@ from app.dependencies import (
     AttemptDep,
     CurrentUserSignIn,
     DatabaseDep,
-    HashOfNewPassword,
+    NewAccountDep,
     OnceForNobody,
     SessionDep,
     SessionServiceDep,
@@ -22,6 +22,8 @@ from app.dependencies import (
     UserServiceDep,
 )
 from app.schemas.auth import (
+    ConfirmationQuery,
+    ConfirmedResponse,
     GrantType,
     Login,
     Refresh,
@@ -29,9 +31,9 @@ from app.schemas.auth import (
     SignedOutResponse,
     TokenForm,
     TokenResponse,
-    UserRegister,
 )
 from app.schemas.user import UserResponse
+from app.services.address_confirmation import confirm_address
 from app.services.registration import require_open_registration
 from app.services.session_service import HeldSession, refresh_session
 
@@ -43,15 +45,12 @@ oauth_router = APIRouter(prefix="/auth", tags=["auth"], route_class=OAuthRoute)
     "/register", status_code=status.HTTP_201_CREATED, responses=responses(403, 409), dependencies=[OnceForNobody]
 )
 async def register(
-    body: UserRegister,
-    password_hash: HashOfNewPassword,
-    users: UserServiceDep,
-    session: SessionDep,
-    settings: SettingsDep,
+    new: NewAccountDep, users: UserServiceDep, session: SessionDep, settings: SettingsDep
 ) -> RegisteredResponse:
     """Make an account, where `REGISTRATION` lets strangers do that."""
     await require_open_registration(session, settings)
-    return RegisteredResponse(user=UserResponse.of(await users.register(body, password_hash=password_hash), online=()))
+    user = await users.register(new.body, password_hash=new.password_hash)
+    return RegisteredResponse(user=UserResponse.of(user, online=()))
 
 
 @router.post("/login", responses=responses(401))
@@ -110,6 +109,19 @@ async def logout(signed_in: CurrentUserSignIn, sessions: SessionServiceDep) -> S
     """End the session: its tokens hold no longer, and its sockets and streams close."""
     await sessions.end(signed_in.actor, signed_in.id)
     return SignedOutResponse()
+
+
+@router.get("/confirm", responses=responses(404))
+async def confirm(
+    query: Annotated[ConfirmationQuery, Query()], session: SessionDep, settings: SettingsDep, response: Response
+) -> ConfirmedResponse:
+    """Confirm an account's address. The link is mailed to it after a registration, and when it was changed.
+
+    Until then nothing else is mailed to the address.
+    """
+    response.headers["Cache-Control"] = "no-store"
+    await confirm_address(session, query.code, key=settings.signing_key)
+    return ConfirmedResponse()
 
 
 def _tokens_of(held: HeldSession, settings: Settings, response: Response) -> TokenResponse:

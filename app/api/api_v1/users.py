@@ -13,13 +13,16 @@ from app.dependencies import (
     CurrentUser,
     CurrentUserSignIn,
     IfNoneMatch,
+    SessionDep,
     StateDep,
     UserServiceDep,
     UserWriterDep,
 )
 from app.models import User
+from app.schemas.auth import ConfirmationAskedResponse
 from app.schemas.fields import PageQuery
 from app.schemas.user import DeactivatedResponse, OnlineQuery, UserProfile, UserResponse, UserUpdate
+from app.services.address_confirmation import ask_for_confirmation
 from app.state import State
 
 router = APIRouter(prefix="/users", tags=["users"])
@@ -59,6 +62,15 @@ async def deactivate_me(actor: CurrentUser, users: UserWriterDep) -> Deactivated
     """Deactivate one's own account, end its sessions and release its tasks."""
     await users.deactivate(actor)
     return DeactivatedResponse()
+
+
+@router.post("/me/confirmation", status_code=202, responses=responses(401, 403))
+async def ask_for_another_confirmation(
+    actor: CurrentUser, users: UserServiceDep, session: SessionDep
+) -> ConfirmationAskedResponse:
+    """Have the link mailed again that confirms one's address; four times a day at most."""
+    await ask_for_confirmation(session, await users.get(actor.id))
+    return ConfirmationAskedResponse()
 
 
 @router.get("", responses=responses(401, 403), response_model=list[UserProfile])
