@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     Subquery,
     bindparam,
+    case,
     func,
     literal_column,
     select,
@@ -60,12 +61,15 @@ def page_parts(
 
 
 def _fitting(rows: CTE, limit: ColumnElement[int]) -> ScalarSelect[int]:
-    """How many rows begin before the page is as large as it may be. It's asked for more than once, and counted once."""
+    """How many rows begin before the page is as large as it may be. Nearly always that's all, which is soon seen."""
+    most = bindparam("most_bytes", type_=BigInteger())
+    total = func.coalesce(func.sum(rows.c.size), literal_column("0"))
     before = func.sum(rows.c.size).over(rows=(None, 0)) - rows.c.size
     measured = select(before.label("before")).select_from(rows).subquery("measured")
-    fits = measured.c.before < bindparam("most_bytes", type_=BigInteger())
-    number = func.greatest(literal_column("1"), func.least(limit, func.count())).label("number")
-    fitting = select(number).select_from(measured).where(fits).cte("fitting")
+    fits = select(func.count()).select_from(measured).where(measured.c.before < most).scalar_subquery()
+    number = case((total <= most, limit), else_=func.least(limit, func.greatest(literal_column("1"), fits)))
+    # It's asked for more than once, and counted once.
+    fitting = select(number.label("number")).select_from(rows).cte("fitting")
     return select(fitting.c.number).scalar_subquery()
 
 
