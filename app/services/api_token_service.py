@@ -7,11 +7,11 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import API_TOKEN_PREFIX
-from app.core.errors import NotFound
+from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor
 from app.core.security import hash_secret, new_secret
 from app.core.security_log import note
-from app.models import ApiToken
+from app.models import ApiToken, User
 from app.schemas.api_token import ApiTokenCreate
 from app.schemas.fields import PageQuery
 from app.services.pages import Order, Page, Pager, scope_of
@@ -19,6 +19,8 @@ from app.services.sign_in_endings import tell_of_ended_sign_ins
 
 # One that has run out is shown for so long, so that whoever looks why a program is refused finds it.
 KEEP_EXPIRED = timedelta(days=30)
+# With those that ran out lately.
+MOST_TOKENS = 100
 NEWEST_FIRST = Order(key=ApiToken.created_at, id=ApiToken.id, descending=True)
 
 
@@ -27,6 +29,13 @@ class TokenNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("There is no such token.")
+
+
+class TooManyTokens(Conflict):
+    code = "too_many_tokens"
+
+    def __init__(self) -> None:
+        super().__init__(f"There are {MOST_TOKENS} tokens of this account already; revoke one first.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,12 @@ class ApiTokenService:
         self._session = session
 
     async def make(self, user_id: UUID, new: ApiTokenCreate) -> NewToken:
+        """Raises `TooManyTokens`."""
+        # Two that are made at once wait for each other here, or both would be the last one.
+        await self._session.scalar(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+        own = select(func.count()).select_from(ApiToken).where(ApiToken.user_id == user_id)
+        if (await self._session.scalar(own) or 0) >= MOST_TOKENS:
+            raise TooManyTokens
         token = API_TOKEN_PREFIX + new_secret()
         row = ApiToken(
             user_id=user_id,

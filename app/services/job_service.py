@@ -18,6 +18,7 @@ from app.statements import keep
 
 MAX_ATTEMPTS = 8
 KEEP_DONE = timedelta(days=7)
+PURGED_AT_ONCE = 5_000
 FIRST_PAUSE = timedelta(seconds=2)
 LONGEST_ERROR = 2_000
 
@@ -158,9 +159,12 @@ async def mark_done(session: Session, job_id: UUID) -> bool:
     return await session.scalar(_MARK_DONE, {"job_id": job_id}) is not None
 
 
-async def purge_done_jobs(session: AsyncSession) -> None:
-    """Forget jobs that were done long ago."""
-    await session.execute(delete(Job).where(Job.state == JobState.DONE, Job.done_at < func.now() - KEEP_DONE))
+async def purge_done_jobs(session: AsyncSession) -> bool:
+    """Forget some of the jobs that were done long ago; whether there are more."""
+    old = select(Job.id).where(Job.state == JobState.DONE, Job.done_at < func.now() - KEEP_DONE)
+    doomed = old.order_by(Job.done_at).limit(PURGED_AT_ONCE)
+    forgotten = await session.scalars(delete(Job).where(Job.id.in_(doomed)).returning(Job.id))
+    return len(forgotten.all()) == PURGED_AT_ONCE
 
 
 async def _begin_attempt(database: Database, job_id: UUID, hold: timedelta | None) -> Begun | None:

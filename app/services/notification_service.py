@@ -1,7 +1,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
@@ -15,6 +15,12 @@ from app.services.pages import Order, Page, Pager, scope_of
 # An event has to stay a small message, so one tells of so many at most.
 READ_AT_ONCE = 500
 NEWEST_FIRST = Order(key=Notification.created_at, id=Notification.id, descending=True)
+
+
+# What nobody looks at for so long is nobody's concern.
+KEEP_UNREAD = timedelta(days=180)
+MOST_KEPT = 10_000
+PURGED_AT_ONCE = 5_000
 
 
 class NotificationNotFound(NotFound):
@@ -67,10 +73,40 @@ class NotificationService:
             await self._tell_devices(actor, batch)
         return len(ids)
 
-    async def purge(self, *, keep: timedelta) -> None:
-        """Forget what was read longer ago than that. What nobody has read yet stays."""
-        old = Notification.read_at < func.now() - keep
-        await self._session.execute(delete(Notification).where(old))
+    async def purge(self, *, keep: timedelta) -> bool:
+        """Forget some of what was read longer ago than that, and of what is too old or too much; whether there is more.
+
+        Unread ones stay for `KEEP_UNREAD`, or for as long as reading would have left them if that is longer, and of
+        each person the newest `MOST_KEPT`.
+        """
+        read = select(Notification.id).where(Notification.read_at < func.now() - keep).limit(PURGED_AT_ONCE)
+        unread = (
+            select(Notification.id)
+            .where(Notification.read_at.is_(None), Notification.created_at < func.now() - max(KEEP_UNREAD, keep))
+            .limit(PURGED_AT_ONCE)
+        )
+        counts = [await self._forget(doomed) for doomed in (read, unread, _too_many())]
+        return PURGED_AT_ONCE in counts
+
+    async def _forget(self, doomed: Select[UUID]) -> int:
+        forgotten = await self._session.scalars(
+            delete(Notification).where(Notification.id.in_(doomed)).returning(Notification.id)
+        )
+        return len(forgotten.all())
 
     async def _tell_devices(self, actor: Actor, ids: list[UUID]) -> None:
         await outbox.record(self._session, NotificationRead(notification_ids=ids), actor=actor, audience=[actor.id])
+
+
+def _too_many() -> Select[UUID]:
+    """Those of people who have more than `MOST_KEPT`, beyond their newest ones."""
+    crowded = select(Notification.user_id).group_by(Notification.user_id).having(func.count() > MOST_KEPT).subquery()
+    place = func.row_number().over(
+        partition_by=Notification.user_id, order_by=(Notification.created_at.desc(), Notification.id.desc())
+    )
+    ranked = (
+        select(Notification.id, place.label("place"))
+        .join(crowded, crowded.c.user_id == Notification.user_id)
+        .subquery()
+    )
+    return select(ranked.c.id).where(ranked.c.place > MOST_KEPT).limit(PURGED_AT_ONCE)

@@ -187,7 +187,9 @@ async def purge_old_events(session: AsyncSession) -> None:
 
 @job(JobName.PURGE_NOTIFICATIONS)
 async def purge_old_notifications(session: AsyncSession) -> None:
-    await NotificationService(session).purge(keep=timedelta(days=process.settings.event_keep_days))
+    keep = timedelta(days=process.settings.event_keep_days)
+    if await NotificationService(session).purge(keep=keep):
+        ask_for_job(session, JobName.PURGE_NOTIFICATIONS)
 
 
 @job(JobName.PURGE_IDEMPOTENT_REQUESTS)
@@ -202,4 +204,5 @@ async def purge_idempotent_requests(session: AsyncSession) -> None:
 
 @job(JobName.PURGE_FINISHED_JOBS)
 async def purge_finished_jobs(session: AsyncSession) -> None:
-    await purge_done_jobs(session)
+    if await purge_done_jobs(session):
+        ask_for_job(session, JobName.PURGE_FINISHED_JOBS)

@@ -10,10 +10,11 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import ApiToken, Event, EventType, IdempotentRequest, Scope, Task, TaskStatus, User
+from app.services import api_token_service
 from app.services.api_token_service import ApiTokenService
 from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
-from tests.conftest import ClientWith
+from tests.conftest import ClientAs, ClientWith
 from tests.utils.test_utils import FakeNetwork, events_of, problem
 
 KEY = {"Idempotency-Key": "one-token"}
@@ -308,3 +309,17 @@ async def test_what_only_looks_like_a_token_is_none(app: FastAPI, client_with: C
         escaped = token.encode("ascii", "backslashreplace").decode()
         network.say(f'{{"type": "auth", "data": {{"token": "{escaped}"}}}}')
         assert await network.closing_code() == 4401
+
+
+async def test_an_account_has_so_many_tokens(
+    client_as: ClientAs, session: AsyncSession, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_token_service, "MOST_TOKENS", 2)
+    client = await client_as(user)
+    wanted = {"name": "Report", "scopes": ["tasks:read"]}
+
+    answers = [await client.post("/users/me/tokens", json=wanted) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [201, 201, 409]
+    assert problem(answers[2], 409)["code"] == "too_many_tokens"
+    assert await session.scalar(select(func.count()).select_from(ApiToken)) == 2

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Actor
 from app.models import Event, EventType, Job, JobName, Notification, NotificationKind, TaskStatus, User
-from app.services import ChatService, NotificationService, Notifier
+from app.services import ChatService, NotificationService, Notifier, notification_service
 from tests.builders.tasks import create_task
 from tests.builders.users import create_user
 from tests.utils.test_utils import problem
@@ -280,3 +280,33 @@ async def test_what_was_read_long_ago_is_forgotten_and_what_is_unread_stays(sess
     await NotificationService(session).purge(keep=timedelta(days=30))
 
     assert set(await session.scalars(select(Notification.id))) == {young.id, unread.id}
+
+
+async def test_old_unread_ones_and_those_beyond_the_newest_are_forgotten(
+    session: AsyncSession, user: User, other_user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notification_service, "MOST_KEPT", 3)
+    for days, person in ((200, other_user), (170, other_user), *((day, user) for day in range(5))):
+        created_at = datetime.now(UTC) - timedelta(days=days)
+        kind = NotificationKind.ASSIGNED
+        session.add(Notification(user_id=person.id, kind=kind, event_id=uuid4(), created_at=created_at))
+    await session.commit()
+
+    assert not await NotificationService(session).purge(keep=timedelta(days=30))
+
+    left = await session.execute(select(Notification.user_id, func.count()).group_by(Notification.user_id))
+    assert dict(left.all()) == {user.id: 3, other_user.id: 1}
+
+
+async def test_purging_goes_in_pieces_and_says_that_there_is_more(
+    session: AsyncSession, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notification_service, "PURGED_AT_ONCE", 2)
+    long_ago = datetime.now(UTC) - timedelta(days=60)
+    for _ in range(3):
+        session.add(Notification(user_id=user.id, kind=NotificationKind.ASSIGNED, event_id=uuid4(), read_at=long_ago))
+    await session.commit()
+    service = NotificationService(session)
+
+    assert [await service.purge(keep=timedelta(days=30)) for _ in range(2)] == [True, False]
+    assert await session.scalar(select(func.count()).select_from(Notification)) == 0
