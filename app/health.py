@@ -14,6 +14,7 @@ from app.core.errors import HiveError, ServiceUnavailable
 from app.core.redis import REDIS_FAILURES
 from app.core.seldom import Seldom
 from app.core.worker_signs import OUTSIDE_WORKERS_KEY, SEEN_SECONDS, seconds_since_last_sign
+from app.disk import warn_of_full_disk
 from app.events.lag import publication_lag
 from app.events.relay import RELAY_LOCK
 from app.events.schedule import seconds_since_scheduled
@@ -94,12 +95,22 @@ async def check_readiness(state: State, *, tells_causes: bool = False) -> ReadyR
 
 async def _warnings(state: State) -> list[str]:
     """What needs the operator's attention, though requests are answered as they should be."""
+    found = _full_disk(state)
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return [*await _missing_scheduler(state), *await _missing_mail_worker(state)]
+            return [*found, *await _missing_scheduler(state), *await _missing_mail_worker(state)]
     except (HiveError, TimeoutError):
         # The database's own check tells of it.
+        return found
+
+
+def _full_disk(state: State) -> list[str]:
+    warning = warn_of_full_disk(state.settings.data_dir)
+    if warning is None:
         return []
+    if (left_out := _seldom.times("full disk")) is not None:
+        log.warning("there is little room left", reason=warning, left_out=left_out)
+    return [warning]
 
 
 async def _in_time(check: Awaitable[Check], tells_causes: bool) -> Check:  # noqa: FBT001  # It's passed on.

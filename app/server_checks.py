@@ -20,6 +20,7 @@ from app.config import ConfigurationError, Settings
 from app.connection_demand import Demand, find_demand
 from app.core.redis import connect_redis
 from app.database import driver_options
+from app.disk import warn_of_full_disk
 from app.redis_rights import why_lacking
 
 CHECK_SECONDS = 5.0
@@ -42,6 +43,8 @@ async def refuse_unusable(settings: Settings, backing: Backing, *, wanted: int =
         if not cause.may_pass:
             raise ConfigurationError(cause.sentence)
         log.warning("a server can't be used yet", reason=cause.sentence)
+    if warning := warn_of_full_disk(settings.data_dir):
+        log.warning("there is little room left", reason=warning)
     demand = await connection_demand(backing.database_url, further=wanted)
     if demand is not None and not demand.is_met:
         log.warning("PostgreSQL may have too few connections", reason=demand.sentence)
