@@ -25,9 +25,10 @@ LONGEST_ERROR = 2_000
 # How long a job with an effect outside of the database may take.
 OUTSIDE_SECONDS = 120.0
 HOLD = timedelta(seconds=2 * OUTSIDE_SECONDS)
-# A mail server may be away for a day.
 MOST_UNKNOWN_OUTCOMES = 2
-ATTEMPTS = {JobName.SEND_MAIL: 100, JobName.SEND_MAIL_DIGEST: 100}
+# A mail server may be away for a day.
+MAILS = (JobName.SEND_MAIL, JobName.SEND_ACCOUNT_MAIL, JobName.SEND_CONFIRMATION, JobName.SEND_MAIL_DIGEST)
+ATTEMPTS = dict.fromkeys(MAILS, 100)
 
 AnySession = TypeVar("AnySession", bound=Session)
 UnitOfWork = Callable[[], AbstractAsyncContextManager[AnySession]]

@@ -427,8 +427,9 @@ async def test_what_is_hopeless_is_laid_aside_at_once(session: AsyncSession, dat
     assert (job.state, job.attempts, job.last_error) == (JobState.DEAD, 1, "Hopeless: nobody lives there")
 
 
-async def test_a_mail_is_tried_for_a_day(session: AsyncSession, database: Database) -> None:
-    job = await create_job(session, name=JobName.SEND_MAIL, attempts=MAX_ATTEMPTS)
+@pytest.mark.parametrize("name", [name for name in JobName if name.startswith("send_")])
+async def test_a_mail_is_tried_for_a_day(session: AsyncSession, database: Database, name: JobName) -> None:
+    job = await create_job(session, name=name, attempts=MAX_ATTEMPTS)
 
     async def act() -> None:
         raise LookupError("the mail server is away")
