@@ -4,6 +4,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.auth import SignedIn
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor
 from app.models import User
@@ -12,8 +13,8 @@ from app.schemas.api_token import ApiTokenCreate
 from app.schemas.fields import PageQuery
 from app.services.account_endings import end_accounts
 from app.services.api_token_service import ApiTokenService, NewToken
-from app.services.assignment_service import UserNotFound
 from app.services.pages import Order, Page, Pager, scope_of
+from app.services.sign_in_locks import lock_account_and_sign_in
 
 # What one account may have open or ask for is limited, and agents are accounts.
 MOST_AGENTS = 50
@@ -48,9 +49,16 @@ class AgentService:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def make(self, owner: Actor, new: AgentCreate) -> NewAgent:
-        """Raises `TooManyAgents`."""
-        await self._lock_owner(owner)
+    async def make(self, signed_in: SignedIn, new: AgentCreate) -> NewAgent:
+        """Make an agent of the account.
+
+        Raises:
+            NotSignedIn: the session or the account has ended meanwhile.
+            TooManyAgents: there are as many as there may be.
+        """
+        # Of an owner who ends at the same time, the agent would stay behind.
+        await lock_account_and_sign_in(self._session, signed_in)
+        owner = signed_in.actor
         own = select(func.count()).select_from(User).where(User.owner_id == owner.id, User.is_active)
         if (await self._session.scalar(own) or 0) >= MOST_AGENTS:
             raise TooManyAgents
@@ -65,6 +73,19 @@ class AgentService:
         await self._session.flush()
         token = ApiTokenCreate(name="First token", scopes=new.scopes, expires_at=new.expires_at)
         return NewAgent(agent, await ApiTokenService(self._session).make(agent.id, token))
+
+    async def make_token(self, signed_in: SignedIn, agent_id: UUID, new: ApiTokenCreate) -> NewToken:
+        """Make a further token of one's own agent.
+
+        Raises:
+            NotSignedIn: the session or the account has ended meanwhile.
+            AgentNotFound: the agent has ended, or is somebody else's.
+            TooManyTokens: it has as many as it may have.
+        """
+        # Before the agent is locked, since an owner who ends is locked before their agents.
+        await lock_account_and_sign_in(self._session, signed_in)
+        agent = await self.access(signed_in.actor, agent_id)
+        return await ApiTokenService(self._session).make(agent.id, new)
 
     async def list_own(self, owner: Actor, query: PageQuery, pager: Pager) -> Page[User]:
         """Newest first."""
@@ -85,9 +106,3 @@ class AgentService:
 
     async def end(self, owner: Actor, agent_id: UUID) -> None:
         await end_accounts(self._session, [await self.access(owner, agent_id)], by=owner)
-
-    async def _lock_owner(self, owner: Actor) -> None:
-        # Of an owner who ends at the same time, the agent would stay behind.
-        active = select(User.id).where(User.id == owner.id, User.is_active)
-        if await self._session.scalar(active.with_for_update(key_share=True)) is None:
-            raise UserNotFound

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.auth import API_TOKEN_PREFIX
+from app.core.auth import API_TOKEN_PREFIX, SignedIn
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor
 from app.core.security import hash_secret, new_secret
@@ -16,6 +16,7 @@ from app.schemas.api_token import ApiTokenCreate
 from app.schemas.fields import PageQuery
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.sign_in_endings import tell_of_ended_sign_ins
+from app.services.sign_in_locks import lock_account_and_sign_in
 
 # One that has run out is shown for so long, so that whoever looks why a program is refused finds it.
 KEEP_EXPIRED = timedelta(days=30)
@@ -52,8 +53,18 @@ class ApiTokenService:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
+    async def make_own(self, signed_in: SignedIn, new: ApiTokenCreate) -> NewToken:
+        """Make a token of one's own.
+
+        Raises:
+            NotSignedIn: the session has ended meanwhile.
+            TooManyTokens: there are as many as there may be.
+        """
+        await lock_account_and_sign_in(self._session, signed_in)
+        return await self.make(signed_in.actor.id, new)
+
     async def make(self, user_id: UUID, new: ApiTokenCreate) -> NewToken:
-        """Raises `TooManyTokens`."""
+        """Make a token of an account for somebody whose sign-in is locked. Raises `TooManyTokens`."""
         # Two that are made at once wait for each other here, or both would be the last one.
         await self._session.scalar(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
         own = select(func.count()).select_from(ApiToken).where(ApiToken.user_id == user_id)

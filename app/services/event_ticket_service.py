@@ -3,13 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Interval, delete, func, select, type_coerce
+from sqlalchemy import Interval, delete, func, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.auth import NotSignedIn, SignedIn, find_actor_of_session, find_api_token
+from app.core.auth import SignedIn, find_actor_of_session, find_api_token
 from app.core.errors import Unauthorized
 from app.core.security import hash_secret, new_secret
-from app.models import ApiToken, EventTicket, UserSession
+from app.models import ApiToken, EventTicket
+from app.services.sign_in_locks import lock_sign_in
 
 TICKET_LIFETIME = timedelta(seconds=30)
 
@@ -35,7 +36,7 @@ class EventTicketService:
         Raises:
             NotSignedIn: the sign-in has ended meanwhile.
         """
-        await self._lock_sign_in(signed_in)
+        await lock_sign_in(self._session, signed_in)
         ticket = new_secret()
         row = EventTicket(hash=hash_secret(ticket), expires_at=func.now() + TICKET_LIFETIME)
         if signed_in.scopes is None:
@@ -69,13 +70,6 @@ class EventTicketService:
     async def purge(self) -> None:
         """Forget tickets that nobody has used in time."""
         await self._session.execute(delete(EventTicket).where(EventTicket.expires_at <= func.now()))
-
-    async def _lock_sign_in(self, signed_in: SignedIn) -> None:
-        """Keep it from ending before the ticket is there to end with it."""
-        held = UserSession.id if signed_in.scopes is None else ApiToken.id
-        locked = select(held).where(held == signed_in.id).with_for_update(read=True, key_share=True)
-        if await self._session.scalar(locked) is None:
-            raise NotSignedIn
 
     async def _find_sign_in(
         self, session_id: UUID | None, api_token_id: UUID | None, left: timedelta | None

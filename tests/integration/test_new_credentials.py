@@ -1,6 +1,8 @@
 """What was opened with an old password or address doesn't outlive it unless asked to, and its owner is told."""
 
+import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +12,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
+from app.core.security import issue_token
+from app.database import Database
 from app.mail.mailer import MailDelayed, MailRefused, MailUncertain, NoMailer
 from app.mail.message import Mail
 from app.models import ApiToken, EventTicket, Job, JobName, User, UserSession
@@ -19,9 +23,11 @@ from tests.builders.agents import create_agent
 from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD
 from tests.conftest import ClientWith
+from tests.utils.test_utils import problem, wait_for_lock_waiter, wait_for_two_lock_waiters
 
 PASSWORD_CHANGE = {"password": "an even longer password"}
 ADDRESS_CHANGE = {"email": "new@example.org"}
+LIFETIME = timedelta(minutes=5)
 CHANGES = [PASSWORD_CHANGE, ADDRESS_CHANGE, PASSWORD_CHANGE | ADDRESS_CHANGE]
 
 
@@ -122,6 +128,38 @@ async def test_the_old_address_is_told_once_a_day(
     assert sorted(await mails(session)) == sorted([old, "new@example.org"])
     stored = (await session.scalars(select(Job.unique_key).where(Job.name == JobName.SEND_ACCOUNT_MAIL))).all()
     assert not [key for key in stored if "@" in str(key)]
+
+
+@pytest.mark.committed
+@pytest.mark.parametrize("path", ["/users/me/tokens", "/agents", "/agents/{agent}/tokens"])
+async def test_a_session_that_ends_meanwhile_leaves_no_token_and_no_agent(
+    signed_in: httpx2.AsyncClient,
+    client_with: ClientWith,
+    session: AsyncSession,
+    database: Database,
+    settings: Settings,
+    user: User,
+    path: str,
+) -> None:
+    agent = await create_agent(session, owner=user)
+    stolen = UserSession(user_id=user.id, family_hash="stolen", current_hash="", expires_at=func.now() + LIFETIME)
+    session.add(stolen)
+    await session.commit()
+    thief = await client_with(issue_token(user.id, stolen.id, key=settings.jwt_key, lifetime=LIFETIME))
+    wanted = {"scopes": ["tasks:read"]} | ({"display_name": "Mole"} if path == "/agents" else {"name": "Mole"})
+
+    async with database.unit_of_work() as holder:
+        await holder.get_one(User, user.id, with_for_update=True)
+        change = PASSWORD_CHANGE | {"current_password": PASSWORD}
+        changing = asyncio.create_task(signed_in.patch("/users/me", json=change))
+        await wait_for_lock_waiter(session)
+        making = asyncio.create_task(thief.post(path.format(agent=agent.id), json=wanted))
+        await wait_for_two_lock_waiters(session)
+
+    assert (await changing).status_code == 200
+    assert problem(await making, 401)["code"] == "unauthorized"
+    assert await left(session, user) == (1, 0)
+    assert (await session.scalars(select(User.id).where(User.owner_id == user.id))).all() == [agent.id]
 
 
 class FakeMailer:

@@ -77,6 +77,20 @@ async def wait_for_lock_waiter(session: AsyncSession) -> int:
     return pid
 
 
+async def wait_for_two_lock_waiters(session: AsyncSession) -> None:
+    """Wait until two connections of this test's database wait for a lock. Ends the transaction."""
+    waiters = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+
+    async def look() -> bool:
+        # Within one transaction PostgreSQL shows what it showed the first time.
+        await session.commit()
+        return bool(await session.scalar(waiters) == 2)
+
+    await wait_until_async(look, what="two who wait for a lock")
+
+
 async def nothing_queued(_queue: QueueName) -> int:
     """What a carrier of jobs says whose queue is empty."""
     return 0

@@ -8,7 +8,7 @@ from app.api.once import SecretOnceRoute
 from app.api.paging import link_next_page
 from app.api.prefix import public_path
 from app.api.problems import responses
-from app.dependencies import AgentServiceDep, ApiTokenServiceDep, CurrentUser, Once, PagerDep
+from app.dependencies import AgentServiceDep, ApiTokenServiceDep, CurrentUser, CurrentUserSignIn, Once, PagerDep
 from app.schemas.agent import AgentCreate, AgentEndedResponse, AgentResponse, NewAgentResponse
 from app.schemas.api_token import ApiTokenCreate, ApiTokenResponse, NewApiTokenResponse, TokenRevokedResponse
 from app.schemas.fields import PageQuery
@@ -16,12 +16,12 @@ from app.schemas.fields import PageQuery
 router = APIRouter(prefix="/agents", tags=["agents"], route_class=SecretOnceRoute)
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(401, 403, 404, 409), dependencies=[Once])
+@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(401, 403, 409), dependencies=[Once])
 async def create_agent(
-    body: AgentCreate, actor: CurrentUser, agents: AgentServiceDep, request: Request, response: Response
+    body: AgentCreate, signed_in: CurrentUserSignIn, agents: AgentServiceDep, request: Request, response: Response
 ) -> NewAgentResponse:
     """Make an account for a program, which signs in by token only. Its first one is shown in this answer alone."""
-    made = await agents.make(actor, body)
+    made = await agents.make(signed_in, body)
     location = public_path(request.scope, f"/api/v1/users/{made.agent.id}")
     response.headers.update({"Location": location, "Cache-Control": "no-store"})
     agent = AgentResponse.model_validate(made.agent)
@@ -59,14 +59,12 @@ async def end_agent(agent_id: UUID, actor: CurrentUser, agents: AgentServiceDep)
 async def create_agent_token(
     agent_id: UUID,
     body: ApiTokenCreate,
-    actor: CurrentUser,
+    signed_in: CurrentUserSignIn,
     agents: AgentServiceDep,
-    tokens: ApiTokenServiceDep,
     response: Response,
 ) -> NewApiTokenResponse:
     """Make a further token of the agent, so that the old one can be replaced."""
-    agent = await agents.access(actor, agent_id)
-    return shown_once(await tokens.make(agent.id, body), response)
+    return shown_once(await agents.make_token(signed_in, agent_id, body), response)
 
 
 @router.get("/{agent_id:uuid}/tokens", responses=responses(401, 403, 404))

@@ -7,7 +7,7 @@ from app.api.once import SecretOnceRoute
 from app.api.paging import link_next_page
 from app.api.prefix import public_path
 from app.api.problems import responses
-from app.dependencies import ApiTokenServiceDep, CurrentUser, Once, PagerDep
+from app.dependencies import ApiTokenServiceDep, CurrentUser, CurrentUserSignIn, Once, PagerDep
 from app.schemas.api_token import ApiTokenCreate, ApiTokenResponse, NewApiTokenResponse, TokenRevokedResponse
 from app.schemas.fields import PageQuery
 from app.services.api_token_service import NewToken
@@ -17,10 +17,10 @@ router = APIRouter(prefix="/users/me/tokens", tags=["tokens"], route_class=Secre
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=responses(401, 403, 409), dependencies=[Once])
 async def create_token(
-    body: ApiTokenCreate, actor: CurrentUser, tokens: ApiTokenServiceDep, request: Request, response: Response
+    body: ApiTokenCreate, signed_in: CurrentUserSignIn, tokens: ApiTokenServiceDep, request: Request, response: Response
 ) -> NewApiTokenResponse:
     """Make a token for a program. It's shown in this answer, and never again."""
-    made = await tokens.make(actor.id, body)
+    made = await tokens.make_own(signed_in, body)
     response.headers["Location"] = public_path(request.scope, f"/api/v1/users/me/tokens/{made.row.id}")
     return shown_once(made, response)
 
