@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 
 from app.config import Settings
 from app.core.auth import NotSignedIn, SignedIn
-from app.core.errors import Forbidden, MalformedInput
+from app.core.errors import MalformedInput
 from app.core.etags import CONDITION
 from app.core.logging import bind_user
 from app.core.permissions import Actor
@@ -42,7 +42,7 @@ from app.services.api_token_service import ApiTokenService
 from app.services.event_ticket_service import EventTicketService
 from app.services.idempotency_service import IdempotencyService, RequestIdentity
 from app.services.job_admin import JobAdmin
-from app.services.operator import AuditLog, Operator
+from app.services.operator import AdminsOnly, AuditLog, Operator
 from app.services.pages import CursorCodec, Pager
 from app.services.preconditions import Precondition, precondition_of
 from app.services.user_admin import UserAdmin
@@ -325,13 +325,6 @@ Once = Depends(once_by(get_current_user))
 OnceByWriterOfTasks = Depends(once_by(get_writer_of_tasks, get_task_session))
 OnceByClaimerOfTasks = Depends(once_by(get_claimer_of_tasks, get_task_session))
 OnceForNobody = Depends(get_one_try_of_nobody)
-
-
-class AdminsOnly(Forbidden):
-    code = "admins_only"
-
-    def __init__(self) -> None:
-        super().__init__("Only an admin may do this.")
 
 
 async def get_current_admin(actor: CurrentUser) -> Actor:

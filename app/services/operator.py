@@ -8,12 +8,20 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import security_log
+from app.core.errors import Forbidden
 from app.core.permissions import SYSTEM, Actor
 from app.models import AuditAction, AuditEntry
 from app.schemas.admin import AuditQuery
 from app.services.pages import Order, Page, Pager, scope_of
 
 NEWEST_FIRST = Order(key=AuditEntry.created_at, id=AuditEntry.id, descending=True)
+
+
+class AdminsOnly(Forbidden):
+    code = "admins_only"
+
+    def __init__(self) -> None:
+        super().__init__("Only an admin may do this.")
 
 
 @dataclass(frozen=True, slots=True)
