@@ -1,6 +1,7 @@
 """The end of an account, a person's or an agent's, with all that it holds."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,11 +23,14 @@ class LastAdmin(Conflict):
         super().__init__("This is the last active admin; make somebody else one first.")
 
 
-async def lock_admins(session: AsyncSession) -> None:
-    """Keep others from unmaking an admin until the transaction ends, so that of two at once one sees the other."""
+async def lock_admins(session: AsyncSession) -> set[UUID]:
+    """Keep others from unmaking an admin until the transaction ends, so that of two at once one sees the other.
+
+    Returns the ids of those who are active admins once the locks are had.
+    """
     # In one order, so that two who end each other don't wait for each other.
     admins = select(User.id).where(User.is_admin, User.is_active).order_by(User.id)
-    await session.execute(admins.with_for_update(key_share=True))
+    return set(await session.scalars(admins.with_for_update(key_share=True)))
 
 
 async def require_other_admin(session: AsyncSession, user: User) -> None:

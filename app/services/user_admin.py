@@ -17,7 +17,7 @@ from app.models import ApiToken, AuditAction, User, UserSession
 from app.schemas.admin import AccountQuery, AdminUserResponse
 from app.services.account_endings import end_account_and_agents, lock_admins, require_other_admin
 from app.services.assignment_service import UserNotFound
-from app.services.operator import AuditLog, Operator
+from app.services.operator import AdminsOnly, AuditLog, Operator
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition
 from app.services.sign_outs import end_sign_ins
@@ -71,7 +71,8 @@ class Seen:
 class UserAdmin:
     """Whoever calls it has made sure that an operator asks. Each change is an entry in the audit log.
 
-    A change that the account has had already changes nothing, and is not written down again.
+    A change that the account has had already changes nothing, and is not written down again. Each change raises
+    `AdminsOnly` if the operator has stopped being an admin since they were looked up.
     """
 
     def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
@@ -108,7 +109,7 @@ class UserAdmin:
         Raises:
             LastAdmin: there would be no admin left.
         """
-        user = await self._lock(user_id, may_unmake_admin=True)
+        user = await self._lock(operator, user_id)
         if user.is_active:
             await require_other_admin(self._session, user)
             self._audit.add(operator, AuditAction.DEACTIVATED, user.id)
@@ -121,7 +122,7 @@ class UserAdmin:
         Raises:
             IsEmptied, OwnerHasEnded: it can't.
         """
-        user = await self._lock(user_id)
+        user = await self._lock(operator, user_id)
         if user.is_active:
             return user
         if user.emptied_at is not None:
@@ -139,7 +140,7 @@ class UserAdmin:
         Raises:
             NotAPerson, HasEnded: it's none, or not any more.
         """
-        user = await self._lock_person(user_id)
+        user = await self._lock_person(operator, user_id)
         if user.is_admin:
             return user
         user.is_admin = True
@@ -151,7 +152,7 @@ class UserAdmin:
         Raises:
             LastAdmin: there would be no admin left.
         """
-        user = await self._lock(user_id, may_unmake_admin=True)
+        user = await self._lock(operator, user_id)
         if not user.is_admin:
             return user
         await require_other_admin(self._session, user)
@@ -160,7 +161,7 @@ class UserAdmin:
 
     async def sign_out(self, operator: Operator, user_id: UUID, *, keep_tokens: bool = False) -> User:
         """End all sessions of the account, and its API tokens and those of its agents unless they are to be kept."""
-        user = await self._lock(user_id)
+        user = await self._lock(operator, user_id)
         ended = await end_sign_ins(self._session, user, by=operator.actor, keep_tokens=keep_tokens)
         self._audit.add(operator, AuditAction.SIGNED_OUT, user.id, sessions=ended.sessions, tokens=ended.tokens)
         await self._session.flush()
@@ -179,7 +180,7 @@ class UserAdmin:
         if operator.account_id == user_id:
             raise OwnPassword
         password_hash = await hash_password(password)
-        user = await self._lock_person(user_id)
+        user = await self._lock_person(operator, user_id)
         refuse_own_names(password, addresses=(user.email,), names=(user.display_name,))
         user.password_hash = password_hash
         user.version += 1
@@ -196,17 +197,20 @@ class UserAdmin:
         await outbox.record(self._session, event, actor=operator.actor, audience=[])
         return user
 
-    async def _lock_person(self, user_id: UUID) -> User:
-        user = await self._lock(user_id)
+    async def _lock_person(self, operator: Operator, user_id: UUID) -> User:
+        user = await self._lock(operator, user_id)
         if user.is_agent:
             raise NotAPerson
         if not user.is_active:
             raise HasEnded
         return user
 
-    async def _lock(self, user_id: UUID, *, may_unmake_admin: bool = False) -> User:
-        if may_unmake_admin and await self._session.scalar(select(User.is_admin).where(User.id == user_id)):
-            await lock_admins(self._session)
+    async def _lock(self, operator: Operator, user_id: UUID) -> User:
+        # The caller was looked up in an earlier transaction, and may have been demoted or deactivated since. All lock
+        # the admins before the account, so that no two of them wait for each other.
+        admins = await lock_admins(self._session)
+        if operator.account_id is not None and operator.account_id not in admins:
+            raise AdminsOnly
         locked = select(User).where(User.id == user_id).with_for_update(key_share=True)
         user = await self._session.scalar(locked.execution_options(populate_existing=True))
         if user is None:

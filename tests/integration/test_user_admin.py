@@ -15,14 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import accounts
 from app.config import Settings
+from app.core.permissions import Actor
+from app.database import Database
 from app.events.published import PublishedEvent
 from app.models import ApiToken, AuditEntry, Event, EventType, Task, TaskStatus, User, UserSession
+from app.services.operator import AdminsOnly, Operator
+from app.services.user_admin import UserAdmin
 from tests.builders.agents import create_agent
 from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD, create_user
 from tests.conftest import ClientAs, ClientWith, token_of
-from tests.utils.test_utils import FakeNetwork, problem
+from tests.utils.test_utils import FakeNetwork, problem, wait_for_lock_waiter
 
 NEW_PASSWORD = "a password that is new"
 ACTIONS = ("deactivate", "reactivate", "promote", "demote", "sign-out", "set-password")
@@ -261,6 +265,37 @@ async def test_of_two_admins_who_go_at_once_one_stays(client_as: ClientAs, sessi
     assert refused in {401, 403, 409}
     staying = select(func.count()).select_from(User).where(User.is_admin, User.is_active)
     assert await session.scalar(staying) == 1
+
+
+@pytest.mark.committed
+@pytest.mark.parametrize(("ending", "undoing"), [("demote", "promote"), ("deactivate", "reactivate")])
+async def test_who_stops_being_an_admin_can_not_put_themselves_back(
+    client_as: ClientAs, session: AsyncSession, database: Database, ending: str, undoing: str
+) -> None:
+    staying, leaving = [await create_user(session, is_admin=True) for _ in range(2)]
+    client = await client_as(leaving)
+    async with database.unit_of_work() as holder:
+        await getattr(UserAdmin(holder), ending)(Operator(Actor.of(staying), address=""), leaving.id)
+        # The caller is still an admin when they are looked up, and waits for the lock.
+        going_back = asyncio.create_task(act(client, leaving, undoing))
+        await wait_for_lock_waiter(session)
+
+    assert problem(await going_back, 403)["code"] == "admins_only"
+    await session.refresh(leaving)
+    assert (leaving.is_admin, leaving.is_active) == (ending != "demote", ending != "deactivate")
+    assert [actor for _, actor, *_ in await entries(session)] == [staying.id]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+async def test_who_is_no_admin_any_more_changes_nothing(session: AsyncSession, user: User, action: str) -> None:
+    demoted = await create_user(session)
+    change = getattr(UserAdmin(session), action.replace("-", "_"))
+    given = [NEW_PASSWORD] if action == "set-password" else []
+
+    with pytest.raises(AdminsOnly):
+        await change(Operator(Actor(demoted.id, is_admin=True), address=""), user.id, *given)
+
+    assert await entries(session) == []
 
 
 async def test_other_rights_close_what_was_opened_with_the_old_ones(
