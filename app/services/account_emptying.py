@@ -18,10 +18,12 @@ async def empty_ended_accounts(session: AsyncSession) -> bool:
 
     Their addresses are free from then on.
     """
+    # A process of the version before `deactivated_at` may have ended accounts after the migration, and left it null.
+    ended_at = func.coalesce(User.deactivated_at, User.updated_at)
     ended = (
         select(User)
-        .where(~User.is_active, User.emptied_at.is_(None), User.deactivated_at < func.now() - KEEP)
-        .order_by(User.deactivated_at)
+        .where(~User.is_active, User.emptied_at.is_(None), ended_at < func.now() - KEEP)
+        .order_by(ended_at)
         .limit(BATCH)
         .with_for_update(key_share=True, skip_locked=True)
     )

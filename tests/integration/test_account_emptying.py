@@ -19,7 +19,7 @@ LONG_AGO = datetime.now(UTC) - KEEP - timedelta(hours=1)
 LATELY = datetime.now(UTC) - KEEP + timedelta(hours=1)
 
 
-async def ended(session: AsyncSession, at: datetime, **overrides: object) -> User:
+async def ended(session: AsyncSession, at: datetime | None, **overrides: object) -> User:
     return await create_user(session, is_active=False, deactivated_at=at, **overrides)
 
 
@@ -43,6 +43,19 @@ async def test_only_what_ended_long_ago_is_emptied(session: AsyncSession, user: 
     assert new.emptied_at is None
     assert await session.scalar(select(func.count()).select_from(Notification)) == 0
     assert task.owner_id == old.id
+
+
+async def test_without_the_time_of_its_end_the_last_change_counts(session: AsyncSession) -> None:
+    old = await ended(session, None, updated_at=LONG_AGO)
+    new = await ended(session, None, updated_at=LATELY)
+
+    await empty_ended_accounts(session)
+    await session.commit()
+
+    for each in (old, new):
+        await session.refresh(each)
+    assert old.emptied_at is not None
+    assert new.emptied_at is None
 
 
 async def test_the_address_is_taken_until_then_and_free_afterwards(
