@@ -41,7 +41,7 @@ WITH_LOCATION = frozenset({"create_task", "create_token", "create_agent"})
 WITH_SECRET = frozenset(
     {"login", "token", "refresh", "create_token", "create_agent", "create_agent_token", "create_event_ticket"}
 )
-VERSIONED = frozenset({"#/components/schemas/TaskResponse", "#/components/schemas/UserResponse"})
+VERSIONED = frozenset(f"#/components/schemas/{name}" for name in ("TaskResponse", "UserResponse", "AdminUserResponse"))
 BY_STATUS = {
     "304": ("ETag",),
     "401": ("WWW-Authenticate",),

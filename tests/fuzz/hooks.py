@@ -43,6 +43,8 @@ BEYOND_SCHEMAS = frozenset(
 )
 # What HTTP itself has, and needs no words.
 OF_EVERY_SERVER = frozenset({"allow", "content-length", "content-type", "date", "server", "transfer-encoding", "vary"})
+# For browsers, at every address; the document would say it of each answer.
+FOR_BROWSERS = frozenset({"content-security-policy", "referrer-policy", "x-content-type-options", "x-frame-options"})
 SECONDS_TO_WAIT = 0.05
 INSIDES = ("Traceback", "sqlalchemy", "asyncpg", "site-packages")
 
@@ -103,7 +105,7 @@ def codes_in(problem: dict[str, Any]) -> set[str]:
 def tells_of_its_headers(_context: object, response: Response, case: AnyCase) -> None:
     answer = case.operation.responses.find_by_status_code(response.status_code)
     told = {name.lower() for name, _ in answer.headers.items()} if answer else set()
-    unknown = {name.lower() for name in response.headers} - OF_EVERY_SERVER - told
+    unknown = {name.lower() for name in response.headers} - OF_EVERY_SERVER - FOR_BROWSERS - told
     assert not unknown, f"{unknown} are not described"
 
 
