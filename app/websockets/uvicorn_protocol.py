@@ -33,6 +33,7 @@ from app.wire.connections import ConnectionTable, Standing
 from app.wire.refusals import NOT_HTTP
 
 POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
 # So that a client which is over its budget is not looked at for every single frame.
 SHORTEST_REST = 0.25
 
@@ -44,6 +45,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
     is_full = False
     _is_waiting = False
     _is_signed_in = False
+    _is_counted_apart = False
     _early_bytes = 0
     _excess_since: float | None = None
     _rest: asyncio.TimerHandle | None = None
@@ -96,7 +98,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._is_signed_in:
+        if self._is_counted_apart:
             self._table.sign_out()
         else:
             self._table.leave(self)
@@ -109,7 +111,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         """Take what somebody with an account may send, from now on."""
         if not (self._is_signed_in or self.disconnected):
             self._is_signed_in = True
-            self._table.sign_in(self)
+            self._is_counted_apart = self._table.sign_in(self)
             self._read_next_message()
 
     def data_received(self, data: bytes) -> None:
@@ -209,14 +211,14 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         self._rest = None
         self._go_on()
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str, *, code: int = POLICY_VIOLATION) -> None:
         """Close the socket, and say why."""
         self._backlog.clear()
         if self._is_closing():
             return
         log.info("a socket is refused", client=self.client, reason=reason)
         if self.conn.state is State.OPEN:
-            self.conn.fail(POLICY_VIOLATION, reason)
+            self.conn.fail(code, reason)
             self.handle_parser_exception()
         else:
             self.transport.close()
@@ -228,13 +230,17 @@ class FrameProtocol(WebSocketsSansIOProtocol):
 
     @property
     def standing(self) -> Standing:
-        return Standing.NOTHING_ASKED
+        # Of a crowd that comes back at once each would put out another one that is about to be let in.
+        return Standing.IS_SERVED if self._early_bytes or self._has_token() else Standing.NOTHING_ASKED
+
+    def _has_token(self) -> bool:
+        return self.handshake_initiated and b"token=" in self.scope["query_string"]
 
     def check(self, now: float, passed: float) -> None:
         """Nothing: the application waits for the sign-in, and uvicorn for answers to its pings."""
 
     def evict(self) -> None:
-        self._refuse("too many connections from this address")
+        self._refuse("too many connections from this address", code=TRY_AGAIN_LATER)
 
     async def run_asgi(self) -> None:
         extensions = self.scope["extensions"]

@@ -94,11 +94,16 @@ class ConnectionTable:
             if not group:
                 del self._groups[address]
 
-    def sign_in(self, member: Member) -> None:
-        """Limit the connection no longer by its address. It still takes a descriptor."""
-        if member in self._addresses:
-            self.leave(member)
-            self._guests += 1
+    def sign_in(self, member: Member) -> bool:
+        """Limit the connection no longer by its address, though it still takes a descriptor; False if it was evicted.
+
+        `sign_out` has to follow if it's True.
+        """
+        if member not in self._addresses:
+            return False
+        self.leave(member)
+        self._guests += 1
+        return True
 
     def sign_out(self) -> None:
         self._guests -= 1

@@ -265,8 +265,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.flow.write_paused:
             self._check_taking(passed)
         else:
-            self._take_reserve = TAKE_RESERVE_SECONDS
-            self._unsent_bytes = 0
+            self.note_taken()
 
     def _is_served(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -280,6 +279,11 @@ class HttpProtocol(HttpToolsProtocol):
             self.body_reserve = min(self.body_reserve, BODY_RESERVE_SECONDS)
             if self.body_reserve < 0:
                 self._end(BODY_TOO_SLOW)
+
+    def note_taken(self) -> None:
+        """The client has taken so much that there is room for more; what follows is measured anew."""
+        self._take_reserve = TAKE_RESERVE_SECONDS
+        self._unsent_bytes = 0
 
     def _check_taking(self, passed: float) -> None:
         unsent = self.transport.get_write_buffer_size()
@@ -314,6 +318,11 @@ class PacedFlow(FlowControl):
     def __init__(self, transport: asyncio.Transport, protocol: HttpProtocol) -> None:
         super().__init__(transport)
         self.protocol: HttpProtocol | None = protocol
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.protocol is not None:
+            self.protocol.note_taken()
 
     def resume_reading(self) -> None:
         # uvicorn asks for it after each answer, even if many requests that came together wait for theirs.
