@@ -24,8 +24,8 @@ pytestmark = pytest.mark.committed
 POOL, SEARCHES = 8, 2
 SHORT_SECONDS = 0.2
 WAITING = (
-    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hive slow searches' AND wait_event_type = 'Lock'"
-    " AND datname = current_database()"
+    "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'hive slow searches%'"
+    " AND wait_event_type = 'Lock' AND datname = current_database()"
 )
 
 
