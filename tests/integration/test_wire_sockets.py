@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.websockets import uvicorn_protocol
+from app.websockets.uvicorn_protocol import FrameProtocol
 from app.wire.bounds import MAX_FRAGMENTS, MAX_FRAMES_AT_ONCE
 from tests.siege.stranger import frame
 from tests.utils.test_utils import wait_until_async
@@ -14,6 +15,7 @@ from tests.utils.wire import Caller, Site, serving
 CONT, TEXT, PING, PONG = 0x0, 0x1, 0x9, 0xA
 EMPTY_PONG = b"\x8a\x00"
 POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
 
 
 @pytest.fixture
@@ -154,7 +156,27 @@ async def test_sockets_without_a_user_make_room_for_new_connections() -> None:
         another = await site.call()
         await another.upgrade()
 
-        assert await strangers[0].close_code() == POLICY_VIOLATION
+        assert await strangers[0].close_code() == TRY_AGAIN_LATER
+
+
+async def test_a_socket_that_signs_in_is_not_put_out_for_a_new_one() -> None:
+    async with serving(most_each=2) as site:
+        silent, speaking = [await site.call() for _ in range(2)]
+        for stranger in (speaking, silent):
+            await stranger.upgrade()
+        await speaking.say(frame(TEXT, b"it's me")[:4])
+        first = next(member for member in site.table._addresses if isinstance(member, FrameProtocol))
+
+        async def has_begun() -> bool:
+            return first._early_bytes > 0
+
+        await wait_until_async(has_begun, what="the beginning of the token")
+
+        another = await site.call()
+        await another.upgrade()
+
+        assert await silent.close_code() == TRY_AGAIN_LATER
+        assert first in site.table._addresses
 
 
 async def test_a_socket_with_a_user_counts_for_no_address() -> None:
