@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 import pytest
@@ -113,7 +113,7 @@ async def test_the_link_confirms_the_address_also_a_second_time(
     assert len(mailbox.mails) == 1
 
 
-@pytest.mark.parametrize("code", ["x", "a.b.c", f"{uuid4().hex}.ffffffffff.0", "é.1.2", "." * 200])
+@pytest.mark.parametrize("code", ["x", "a.b.c", f"{UUID(int=1).hex}.ffffffffff.0", "é.1.2", "." * 200])
 async def test_an_invented_code_confirms_nothing(client: httpx2.AsyncClient, code: str) -> None:
     assert problem(await client.get("/auth/confirm", params={"code": code}), 404)["code"] == "confirmation_not_valid"
 
