@@ -215,7 +215,7 @@ ClientDeparture = Annotated[Departure, Depends(get_departure)]
 
 
 async def get_reader_seat(signed_in: ReaderOfStream, state: StateDep) -> AsyncIterator[None]:
-    with state.sockets.seats.taken_by(signed_in.actor):
+    with state.sockets.seats.taken_by(signed_in.actor.id):
         yield
 
 

@@ -95,7 +95,7 @@ class TaskReads:
         if query.q is None:
             row = await self._read(self._page(_Way.LISTED, actor, query, position), given)
         else:
-            with self._searches.one_of(actor.id):
+            with self._searches.taken_by(actor.id):
                 row = await self._search(query.q, actor, query, position, given)
         assert row is not None
         json, seq, epoch, last_key, last_id, *_ = row

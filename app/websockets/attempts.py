@@ -34,7 +34,7 @@ async def try_until_had(
     listener = Connection(actor, sign_in_id=signed_in.id, wanted=EventFilter(news), kind=ReaderKind.PAGE)
     deadline = asyncio.get_running_loop().time() + min(seconds, seconds_left(signed_in))
     # Listening before looking, so that what comes in between is not missed.
-    with server.seats.taken_by(actor), connected(server, listener), ended_by(departure, listener):
+    with server.seats.taken_by(actor.id), connected(server, listener), ended_by(departure, listener):
         # Nobody takes anything any more who has gone, or is signed in no longer.
         while not listener.is_ended:
             if (had := await attempt()) is not None:

@@ -72,7 +72,7 @@ async def converse(websocket: WebSocket, server: SocketServer) -> None:
         return
     try:
         guest = await _sign_in(websocket, server)
-        with server.seats.taken_by(guest.signed_in.actor):
+        with server.seats.taken_by(guest.signed_in.actor.id):
             note_sign_in(websocket)
             await _welcome(websocket, guest, server)
     except HiveError as error:

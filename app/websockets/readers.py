@@ -54,7 +54,7 @@ async def read_page(
         news = replace(wanted, types=wanted.types - PRESENCE)
         listener = Connection(signed_in.actor, sign_in_id=signed_in.id, wanted=news, kind=ReaderKind.PAGE)
         # Listening before looking, so that what comes in between is not missed.
-        with server.seats.taken_by(signed_in.actor), connected(server, listener), ended_by(departure, listener):
+        with server.seats.taken_by(signed_in.actor.id), connected(server, listener), ended_by(departure, listener):
             page = await _wait_for_page(listener, read, position, seconds=min(wait, seconds_left(signed_in)))
     server.connections.count_page(len(page.events))
     return page
