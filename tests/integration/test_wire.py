@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from app.websockets.uvicorn_protocol import TRY_AGAIN_LATER, FrameProtocol
 from app.wire import connections, http_protocol
 from app.wire.bounds import MAX_DRAINED_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
 from tests.utils.test_utils import wait_until_async
@@ -378,3 +379,50 @@ async def until_asked(site: Site, number: int) -> None:
         return len(site.app.requests) >= number
 
     await wait_until_async(asked, what="the request to arrive")
+
+
+# What a client takes
+
+
+async def test_an_answer_that_goes_on_is_no_slow_client(site: Site) -> None:
+    """The buffer of a stream is as full at the end of each second as before, however much was taken in between."""
+    caller = await site.call()
+    [protocol] = site.table._addresses
+    assert isinstance(protocol, http_protocol.HttpProtocol)
+    for _ in range(100):
+        protocol.pause_writing()
+        protocol.check(0.0, 1.0)
+        protocol.resume_writing()
+
+    await caller.say(GET + b"\r\n")
+    assert await caller.status() == 200
+
+
+async def test_a_client_that_takes_nothing_is_put_out(site: Site) -> None:
+    caller = await site.call()
+    [protocol] = site.table._addresses
+    assert isinstance(protocol, http_protocol.HttpProtocol)
+    protocol.pause_writing()
+    for _ in range(100):
+        protocol.check(0.0, 1.0)
+
+    assert await caller.rest() == b""
+    assert len(site.table) == 0
+
+
+async def test_who_was_put_out_while_signing_in_is_not_counted() -> None:
+    async with serving(most_each=1) as site:
+        stranger = await site.call()
+        await stranger.upgrade()
+        [protocol] = site.table._addresses
+        assert isinstance(protocol, FrameProtocol)
+        protocol.evict()
+        site.table.leave(protocol)
+        protocol.signed_in()
+
+        assert await stranger.close_code() == TRY_AGAIN_LATER
+        await wait_until_async(lambda: is_empty(site), what="the end of the connection")
+
+
+async def is_empty(site: Site) -> bool:
+    return len(site.table) == 0
