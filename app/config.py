@@ -44,7 +44,7 @@ class Environment(StrEnum):
 
 
 class Registration(StrEnum):
-    """Who may make an account for themselves."""
+    """Whether strangers may register."""
 
     OPEN = "open"
     INVITED = "invited"

@@ -96,7 +96,7 @@ def problem_response(
 
 
 def note_members(scope: Scope, members: Mapping[str, object]) -> None:
-    """Have the problem of a 500 carry these members, should the request end in one."""
+    """Add these members to the problem document, should the request end in a 500."""
     scope[_MEMBERS_OF_500] = members
 
 

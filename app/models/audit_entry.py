@@ -24,7 +24,7 @@ class AuditAction(StrEnum):
 
 
 class AuditEntry(Identified, Base):
-    """Who did what to whom, when and from where.
+    """One change that an operator made to an account: what, by whom, when and from where.
 
     A row is only ever added: a trigger refuses its change and deletion. It has no foreign keys, and names accounts by
     their ids alone, so it outlives them without keeping what they were called.

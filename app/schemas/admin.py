@@ -62,7 +62,7 @@ class AuditQuery(PageQuery):
 
 
 class AuditEntryResponse(Sent):
-    """Who did what to whom, when and from where."""
+    """One entry of the audit log: what was done to which account, by whom, when and from where."""
 
     model_config = ConfigDict(from_attributes=True)
 

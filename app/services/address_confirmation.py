@@ -19,7 +19,7 @@ from app.services.job_service import Hopeless, OutcomeUnknown
 
 
 class ConfirmationNotValid(NotFound):
-    """The same answer whether it's invented, too old, or of an address that the account has no more."""
+    """The code is invented, too old, or for an address that the account no longer has. The answer doesn't say which."""
 
     code = "confirmation_not_valid"
 

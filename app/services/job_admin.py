@@ -17,7 +17,7 @@ FINISHED = (JobState.DONE, JobState.DEAD)
 
 
 class JobAdmin:
-    """Whoever calls it has made sure that an admin asks."""
+    """The caller has to make sure that the reader is an admin."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session

@@ -38,7 +38,7 @@ async def note_mailed(session: AsyncSession, notification_id: UUID) -> None:
 
 
 async def put_into_digest(session: AsyncSession, user_id: UUID) -> None:
-    """Have the person told at the day's end of what was not mailed, in one mail for all."""
+    """Ask for the one mail after the end of the day that says how much was not mailed."""
     today = func.date_trunc("day", func.now(), "UTC")
     row = await session.execute(
         select(cast(today, DateTime(timezone=True)), cast(today + DAY, DateTime(timezone=True)))

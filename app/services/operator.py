@@ -1,4 +1,4 @@
-"""Who looks after accounts, and the audit log in which all that they do stands."""
+"""Operators, who look after the accounts of others, and the audit log of what they did."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +40,7 @@ AT_THE_MACHINE = Operator(SYSTEM, address="")
 
 
 class AuditLog:
-    """Whoever reads it has made sure that an admin asks."""
+    """The caller has to make sure that the reader is an admin."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session

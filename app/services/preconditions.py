@@ -72,7 +72,7 @@ class Precondition:
             raise StaleVersion(task.version, TaskResponse.of(task, viewer=actor.id))
 
     def require_of_user(self, user: User, *, shown: BaseModel | None = None) -> None:
-        """The same of an account, which is `shown` to whoever asks, or else to its owner."""
+        """Raises `StaleVersion`, with `shown` or what the owner sees, unless the account has a named version."""
         if not self._admits(user.version):
             raise StaleVersion(user.version, shown or AccountState.model_validate(user))
 

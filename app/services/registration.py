@@ -1,4 +1,4 @@
-"""Who may make an account for themselves."""
+"""Whether strangers may register."""
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession

@@ -74,7 +74,7 @@ def count_up_to(most: int) -> Select[int]:
 
 @cache
 def ids_up_to(most: int) -> Select[int, Sequence[UUID] | None]:
-    """The same, and the ids if they are few enough to be sent back."""
+    """The number of matching tasks, and their ids if they are few enough to be sent back."""
     some = _some_with_rarest_word(most)
     return select(func.count(), case((func.count() <= literal_column(str(MOST_IDS)), func.array_agg(some.c.id))))
 

@@ -69,7 +69,7 @@ class Seen:
 
 
 class UserAdmin:
-    """Whoever calls it has made sure that an operator asks. Each change is an entry in the audit log.
+    """What an operator does to accounts. Each change is an entry in the audit log.
 
     A change that the account has had already changes nothing, and is not written down again. Each change raises
     `AdminsOnly` if the operator has stopped being an admin since they were looked up.

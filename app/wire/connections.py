@@ -82,7 +82,7 @@ class ConnectionTable:
         return True
 
     def replace(self, member: Member, by: Member) -> None:
-        """Have the place of a connection belong to its new protocol."""
+        """Give the place of a connection to the protocol that it was upgraded to."""
         if (address := self._addresses.get(member)) is not None:
             self.leave(member)
             self._add(by, address)

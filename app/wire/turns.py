@@ -24,7 +24,7 @@ class FairTurns:
         self._is_planned = False
 
     def wait(self, worker: Worker) -> None:
-        """Have its work done. It must not wait already."""
+        """Add the worker to those whose work is done in turn. It must not be among them yet."""
         self._waiting.append(worker)
         self._plan()
 

@@ -68,7 +68,7 @@ async def deactivate_me(actor: CurrentUser, users: UserWriterDep) -> Deactivated
 async def ask_for_another_confirmation(
     actor: CurrentUser, users: UserServiceDep, session: SessionDep
 ) -> ConfirmationAskedResponse:
-    """Have the link mailed again that confirms one's address; four times a day at most."""
+    """Mail the link that confirms one's address again, four times a day at most."""
     await ask_for_confirmation(session, await users.get(actor.id))
     return ConfirmationAskedResponse()
 
