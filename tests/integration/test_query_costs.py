@@ -229,7 +229,8 @@ async def test_rare_words_are_found_in_their_index(
     looked_up, listed = await plan_of(session, sent[:-1]), await plan_of(session, sent)
 
     assert "ix_tasks_words" in looked_up, looked_up
-    assert "pk_tasks" in listed, listed
+    # By whichever index has the id: after many tests on these tables the primary key's may be the larger one.
+    assert "Index Cond: (id = ANY" in listed, listed
     assert "Seq Scan on tasks" not in looked_up + listed
 
 
