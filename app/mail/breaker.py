@@ -1,9 +1,10 @@
 """Leaving a mail server alone for a while that was slow or away several times in a row."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
-from app.mail.mailer import MailDelayed, Mailer
+from app.mail.mailer import MailDelayed, Mailer, RecipientDelayed
 from app.mail.message import Mail
 
 # After so many in a row that were delayed, the others wait.
@@ -25,7 +26,8 @@ class MailPaused(Exception):
 class CircuitBreaker:
     """A mailer that refuses mails at once, instead of waiting for a server that has let it wait before.
 
-    After each pause one mail tries the server, and the next pause is twice as long if it's delayed as well.
+    After each pause one mail tries the server, and the next pause is twice as long if it's delayed as well. A server
+    that answers in good time is well, even if it takes this mail later or never.
     """
 
     def __init__(self, mailer: Mailer, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,21 +46,22 @@ class CircuitBreaker:
         began = self._clock()
         if began < self._open_until:
             raise MailPaused(self._open_until - began)
-        is_delayed = True
+        has_answered = True
         try:
             await self._mailer.send(mail)
-            is_delayed = self._clock() - began > SLOW_SECONDS
-        except MailDelayed:
+        except MailDelayed as error:
+            # An answer about one recipient says nothing against the server.
+            has_answered = isinstance(error, RecipientDelayed)
             raise
-        except Exception:
-            # Refused: the server has answered.
-            is_delayed = False
+        except asyncio.CancelledError:
+            # By the time limit of the job.
+            has_answered = False
             raise
         finally:
-            self._note(is_delayed=is_delayed)
+            self._note(is_well=has_answered and self._clock() - began <= SLOW_SECONDS)
 
-    def _note(self, *, is_delayed: bool) -> None:
-        if not is_delayed:
+    def _note(self, *, is_well: bool) -> None:
+        if is_well:
             self._delayed, self._pause = 0, FIRST_PAUSE_SECONDS
             return
         self._delayed += 1

@@ -9,6 +9,10 @@ class MailDelayed(Exception):
     """The mail has not left, for a reason that may pass; the message is one sentence without a secret."""
 
 
+class RecipientDelayed(MailDelayed):
+    """The server works, and doesn't take this mail for this recipient yet; it may take others."""
+
+
 class MailUncertain(MailDelayed):
     """The connection ended while the server was taking the mail: it may have it, or not."""
 
@@ -22,7 +26,8 @@ class Mailer(Protocol):
         """Hand the mail to a server, which answers for it from then on.
 
         Raises:
-            MailDelayed: try again later. With `MailUncertain` the recipient may then have it twice.
+            MailDelayed: try again later. With `MailUncertain` the recipient may then have it twice;
+                with `RecipientDelayed` the server is well.
             MailRefused: don't try again.
         """
 

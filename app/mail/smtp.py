@@ -1,5 +1,6 @@
 """Handing mail to the server of `SMTP_URL`, one connection a mail."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 from app.causes.cause import chain
 from app.causes.network import Server, why_unreachable
 from app.config import ConfigurationError, Settings
-from app.mail.mailer import MailDelayed, Mailer, MailRefused, MailUncertain, NoMailer
+from app.mail.mailer import MailDelayed, Mailer, MailRefused, MailUncertain, NoMailer, RecipientDelayed
 from app.mail.message import Mail, write
 from app.mail.text import one_line
 from app.mail_settings import SmtpServer
@@ -21,6 +22,9 @@ COMMAND_SECONDS = 10.0
 VERDICT_SECONDS = 60.0
 FAREWELL_SECONDS = 2.0
 LONGEST_REMARK = 200
+GOES_AWAY = 421
+# What enhanced codes (RFC 3463) say of an address, a mailbox, a content or a rule. Others are about the server.
+ABOUT_MAIL = re.compile(r"4\.[1267]\.")
 SMTP_SERVER = Server("the mail server", "SMTP_URL", "SSL_CERT_FILE in the environment")
 
 # What an absent, refusing, stalled or broken server raises, and a name that can't be looked up.
@@ -114,7 +118,7 @@ async def _address(client: SMTP, *, sender: str, recipient: str) -> None:
     try:
         await client.rcpt(recipient)
     except SMTP_FAILURES as error:
-        raise _verdict(error) from error
+        raise _verdict(error, is_about_recipient=_is_answer(error)) from error
 
 
 async def _hand_over(client: SMTP, content: bytes) -> None:
@@ -123,14 +127,22 @@ async def _hand_over(client: SMTP, content: bytes) -> None:
     except SMTP_FAILURES as error:
         if not isinstance(error, SMTPResponseException) or not 400 <= error.code < 600:
             raise MailUncertain(f"The mail server may have taken the mail, or not: {_remark(error)}") from error
-        raise _verdict(error) from error
+        # Some put off what strangers send, once they have seen it, for a while.
+        is_greylisted = _is_answer(error) and ABOUT_MAIL.match(error.message) is not None
+        raise _verdict(error, is_about_recipient=is_greylisted) from error
 
 
-def _verdict(error: Exception) -> MailDelayed | MailRefused:
+def _is_answer(error: Exception) -> bool:
+    """Whether the server has answered for this mail, rather than said farewell to all or gone away."""
+    return isinstance(error, SMTPResponseException) and 400 <= error.code < 600 and error.code != GOES_AWAY
+
+
+def _verdict(error: Exception, *, is_about_recipient: bool) -> MailDelayed | MailRefused:
     is_final = isinstance(error, SMTPResponseException) and 500 <= error.code < 600
     if is_final:
         return MailRefused(f"The mail server refuses this mail: {_remark(error)}")
-    return MailDelayed(f"The mail server does not take this mail now: {_remark(error)}")
+    kind = RecipientDelayed if is_about_recipient else MailDelayed
+    return kind(f"The mail server does not take this mail now: {_remark(error)}")
 
 
 def _remark(error: Exception) -> str:

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.mail import smtp
-from app.mail.mailer import MailDelayed, MailRefused, MailUncertain
+from app.mail.mailer import MailDelayed, MailRefused, MailUncertain, RecipientDelayed
 from app.mail.message import Mail
 from app.mail.smtp import SmtpMailer
 from tests.conftest import ROOT
@@ -208,6 +208,30 @@ async def test_a_refusal_for_now_delays_mail(command: str, answer: str) -> None:
         with pytest.raises(MailDelayed, match=answer) as delayed:
             await mailer(server.port).send(MAIL)
         assert not isinstance(delayed.value, MailUncertain)
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "is_well"),
+    [
+        ("RCPT", "450 4.2.0 Greylisted", True),
+        ("RCPT", "451 Greylisted", True),
+        ("RCPT", "452 4.2.2 Mailbox full", True),
+        ("RCPT", "421 4.3.2 Going down", False),
+        ("MAIL", "451 4.7.1 Come back later", False),
+        ("MAIL", "550 5.7.1 Not from here", False),
+        ("DATA", "451 4.7.1 Greylisted", True),
+        ("DATA", "452 4.3.1 Disk full", False),
+        ("DATA", "451 Local error", False),
+        ("DATA", "421 4.7.0 Going down", False),
+    ],
+)
+async def test_only_an_answer_about_a_mail_says_that_the_server_is_well(
+    command: str, answer: str, *, is_well: bool
+) -> None:
+    with MailServer(answers={command: answer}) as server, pytest.raises(MailDelayed) as delayed:
+        await mailer(server.port).send(MAIL)
+
+    assert isinstance(delayed.value, RecipientDelayed) is is_well
 
 
 async def test_a_refused_sender_is_not_the_recipients_fault() -> None:

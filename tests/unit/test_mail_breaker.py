@@ -1,9 +1,11 @@
 """When a mail server is left alone, and for how long."""
 
+import asyncio
+
 import pytest
 
 from app.mail.breaker import FIRST_PAUSE_SECONDS, MOST_DELAYED, SLOW_SECONDS, CircuitBreaker, MailPaused
-from app.mail.mailer import MailDelayed, MailRefused
+from app.mail.mailer import MailDelayed, MailRefused, RecipientDelayed
 from app.mail.message import Mail
 
 MAIL = Mail(to="ada@example.org", subject="", text="", html="", message_id="<a@example.org>")
@@ -14,7 +16,7 @@ class Server:
 
     def __init__(self) -> None:
         self.now, self.seconds, self.tries = 0.0, 0.0, 0
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
         self.breaker = CircuitBreaker(self, lambda: self.now)
 
     async def send(self, _mail: Mail) -> None:
@@ -71,7 +73,40 @@ async def test_pauses_grow_until_a_mail_gets_through(server: Server) -> None:
     assert await server.try_one() is MailDelayed
 
 
-async def test_a_refusal_is_an_answer(server: Server) -> None:
-    server.fault = MailRefused("no such mailbox")
+ANSWERS = pytest.mark.parametrize("answer", [MailRefused("no such mailbox"), RecipientDelayed("greylisted")])
 
-    assert {await server.try_one() for _ in range(MOST_DELAYED * 2)} == {MailRefused}
+
+@ANSWERS
+async def test_an_answer_about_a_mail_is_nothing_against_the_server(server: Server, answer: Exception) -> None:
+    server.fault = answer
+
+    assert {await server.try_one() for _ in range(MOST_DELAYED * 2)} == {type(answer)}
+
+
+@ANSWERS
+async def test_a_server_that_is_slow_to_say_no_is_slow(server: Server, answer: Exception) -> None:
+    server.fault, server.seconds = answer, SLOW_SECONDS + 1
+
+    told = [await server.try_one() for _ in range(MOST_DELAYED + 1)]
+
+    assert told == [type(answer)] * MOST_DELAYED + [MailPaused]
+
+
+@ANSWERS
+async def test_after_a_pause_an_answer_about_a_mail_ends_it(server: Server, answer: Exception) -> None:
+    server.fault = MailDelayed("away")
+    for _ in range(MOST_DELAYED):
+        await server.try_one()
+    server.now += FIRST_PAUSE_SECONDS
+    server.fault = answer
+
+    assert {await server.try_one() for _ in range(MOST_DELAYED)} == {type(answer)}
+
+
+async def test_a_mail_that_is_cut_off_counts_against_the_server(server: Server) -> None:
+    server.fault = asyncio.CancelledError()
+    for _ in range(MOST_DELAYED):
+        with pytest.raises(asyncio.CancelledError):
+            await server.breaker.send(MAIL)
+
+    assert await server.try_one() is MailPaused
