@@ -21,6 +21,8 @@ from tests.utils.test_utils import PATIENCE, wait_until
 
 # How the kernel's table of connections says it.
 LISTENING = "0A"
+# How much of what a process has said is shown when something else was waited for.
+SHOWN_CHARACTERS = 5_000
 
 
 def free_port() -> int:
@@ -89,7 +91,11 @@ class HiveProcess:
             assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.output}"
             return False
 
-        wait_until(has_said, timeout=timeout, what=f"{text!r} from {self._arguments}")
+        try:
+            wait_until(has_said, timeout=timeout, what=f"{text!r} from {self._arguments}")
+        except AssertionError as error:
+            error.add_note(f"It has said:\n{self.output[-SHOWN_CHARACTERS:]}")
+            raise
 
     def listening_ports(self) -> set[int]:
         """The TCP ports on which the process listens."""
