@@ -9,10 +9,10 @@ from app.limits.address import TrustedProxies, client_of
 from app.limits.known_tokens import KnownTokens
 from app.limits.registrations import RegistrationLimit
 from app.limits.requests import RequestLimit
-from app.limits.searches import Searches
+from app.limits.searches import turns_of_searches
 from app.limits.shared import Reach, SharedStorage
 from app.limits.sign_ins import Attempt, SignInLimit
-from app.limits.turns import Turns
+from app.limits.turns import TooBusy, Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Limits:
     registrations: RegistrationLimit
     trusted_proxies: TrustedProxies
     known_tokens: KnownTokens
-    searches: Searches
+    searches: Turns
     # Those who claim what words say would else take turns from all other changes.
     claims_by_words: Turns
 
@@ -32,7 +32,7 @@ class Limits:
     def of(cls, settings: Settings, redis: PrefixedRedis) -> "Limits":
         storage, reach = SharedStorage(redis), Reach()
         requests = RequestLimit(storage, reach, settings.requests_per_minute)
-        searches = Searches(settings.max_searches_per_user)
+        searches = turns_of_searches(settings.max_searches_per_user)
         return cls(
             requests,
             SignInLimit(storage, reach),
@@ -40,7 +40,7 @@ class Limits:
             settings.trusted_proxies,
             KnownTokens(),
             searches,
-            claims_by_words=Turns(doing="searching for something to claim"),
+            claims_by_words=Turns(partial(TooBusy, "searching for something to claim")),
         )
 
     def client_of(self, scope: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from app.core.errors import HiveError
 from app.limits.memory import RecentHits
 from app.limits.rules import MINUTE, Rule
 from app.limits.shared import Reach, RedisAway, SharedStorage
-from app.limits.turns import Turns
+from app.limits.turns import TooBusy, Turns
 
 
 class TooManyRegistrations(HiveError):
@@ -29,7 +29,7 @@ class RegistrationLimit:
         self._storage = storage
         self._reach = reach
         self._recent = RecentHits()
-        self._turns = Turns(doing="registering")
+        self._turns = Turns(partial(TooBusy, "registering"))
         self._rule = Rule("registration-address", ((per_minute, MINUTE),)) if per_minute else None
 
     async def count(self, address: str) -> None:

@@ -1,11 +1,12 @@
-"""One at a time for each name, in the order in which they come."""
+"""So many at a time for each name, in the order in which they come."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
-from app.core.errors import ServiceUnavailable
+from app.core.errors import HiveError, ServiceUnavailable
 
 MOST_WAITING = 128
 # Longer than so many passwords take. Past that something else is slow, such as the database.
@@ -17,16 +18,30 @@ class TooBusy(ServiceUnavailable):
         super().__init__(f"Too many are {doing} at the moment; try again shortly.", code="too_busy")
 
 
+too_many_sign_ins = partial(TooBusy, "signing in")
+
+
 @dataclass(slots=True)
 class _Queue:
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    places: asyncio.Semaphore
     length: int = 0
 
 
 class Turns:
-    def __init__(self, patience: float = PATIENCE_SECONDS, *, doing: str = "signing in") -> None:
+    """`at_once` have their turn at a time, `most_waiting` wait for theirs. `refusal` makes the error for all others."""
+
+    def __init__(
+        self,
+        refusal: Callable[[], HiveError] = too_many_sign_ins,
+        *,
+        at_once: int = 1,
+        most_waiting: int = MOST_WAITING,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._refusal = refusal
+        self._at_once = at_once
+        self._most = at_once + most_waiting
         self._patience = patience
-        self._doing = doing
         self._queues: dict[str, _Queue] = {}
 
     @asynccontextmanager
@@ -34,26 +49,26 @@ class Turns:
         """Wait for one's turn, and have it for as long as this lasts.
 
         Raises:
-            TooBusy: so many wait already that it would take too long, or it did.
+            HiveError: the refusal, when so many wait already that it would take too long, or it did.
         """
-        queue = self._queues.setdefault(name, _Queue())
-        if queue.length > MOST_WAITING:
-            raise TooBusy(self._doing)
+        queue = self._queues.setdefault(name, _Queue(asyncio.Semaphore(self._at_once)))
+        if queue.length >= self._most:
+            raise self._refusal()
         queue.length += 1
         try:
-            await self._wait_for(queue.lock)
+            await self._wait_for(queue.places)
             try:
                 yield
             finally:
-                queue.lock.release()
+                queue.places.release()
         finally:
             queue.length -= 1
             if not queue.length:
                 del self._queues[name]
 
-    async def _wait_for(self, lock: asyncio.Lock) -> None:
+    async def _wait_for(self, places: asyncio.Semaphore) -> None:
         try:
             async with asyncio.timeout(self._patience):
-                await lock.acquire()
+                await places.acquire()
         except TimeoutError:
-            raise TooBusy(self._doing) from None
+            raise self._refusal() from None

@@ -9,7 +9,7 @@ from asyncpg import Record
 from app.core.permissions import Actor, TaskNotFound
 from app.database import Database
 from app.limits.answers import AnswersInFlight
-from app.limits.searches import Searches
+from app.limits.turns import Turns
 from app.reads.task_statements import fixed_limit, one_task, page_of_first_tasks, page_of_tasks
 from app.schemas.task import TaskFilter, TaskListQuery
 from app.services.due_times import SELECT_TIME_ZONE, names_day, settle_filter
@@ -71,7 +71,7 @@ _RARE_BY = {_Way.RARE: has_rarest_word(), _Way.GIVEN: is_given()}
 class TaskReads:
     """A task, and lists of tasks, as one may see them."""
 
-    def __init__(self, database: Database, cursors: CursorCodec, searches: Searches, answers: AnswersInFlight) -> None:
+    def __init__(self, database: Database, cursors: CursorCodec, searches: Turns, answers: AnswersInFlight) -> None:
         self._database = database
         self._cursors = cursors
         self._searches = searches
@@ -91,12 +91,11 @@ class TaskReads:
             query = settle_filter(query, await self._time_zone(actor))
         scope = scope_of_tasks(actor, query)
         position = self._cursors.decode(query.cursor, scope=scope) if query.cursor else None
-        given = {**_given(actor, query, position), "most_bytes": self._answers.page_bytes}
         if query.q is None:
-            row = await self._read(self._page(_Way.LISTED, actor, query, position), given)
+            row = await self._read(self._page(_Way.LISTED, actor, query, position), self._given(actor, query, position))
         else:
-            with self._searches.taken_by(actor.id):
-                row = await self._search(query.q, actor, query, position, given)
+            async with self._searches.of(str(actor.id)):
+                row = await self._search(query.q, actor, query, position, self._given(actor, query, position))
         assert row is not None
         json, seq, epoch, last_key, last_id, *_ = row
         cursor = self._cursors.encode(Position(last_key, last_id), scope=scope) if last_id else None
@@ -122,6 +121,11 @@ class TaskReads:
                 way = _Way.GIVEN if count <= MOST_IDS else _Way.RARE
                 return await self._searched(self._page(way, actor, query, position), {**given, IDS: ids or []})
         return await self._searched(self._page(_Way.LISTED, actor, query, position), given)
+
+    def _given(self, actor: Actor, query: TaskListQuery, position: Position | None) -> Mapping[str, object]:
+        after = {"after_key": position.key, "after_id": position.id} if position else {}
+        most = {"limit": query.limit, "most_bytes": self._answers.page_bytes}
+        return {"viewer_id": actor.id, **most, **after, **filter_values(query)}
 
     def _page(self, way: "_Way", actor: Actor, query: TaskListQuery, position: Position | None) -> Statement:
         name = _way_to_ask(actor, query, position), way
@@ -169,8 +173,3 @@ def _kind_of(value: object) -> object:
     if value in FIXED:
         return value
     return len(value) if isinstance(value, tuple) else GIVEN
-
-
-def _given(actor: Actor, query: TaskListQuery, position: Position | None) -> Mapping[str, object]:
-    after = {"after_key": position.key, "after_id": position.id} if position else {}
-    return {"viewer_id": actor.id, "limit": query.limit, **after, **filter_values(query)}

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.config import Settings
 from app.database import Database
+from app.limits.searches import MOST_WAITING
 from app.models import TaskStatus, User
 from tests.builders.tasks import create_task
 from tests.conftest import attached_state
@@ -117,7 +118,7 @@ async def test_one_user_has_few_searches_at_a_time_and_others_read_meanwhile(
     async with locked_tasks(engine):
         slow = [asyncio.create_task(signed_in.get("/tasks?q=roses")) for _ in range(SEARCHES)]
         await until_waiting(database_url, SEARCHES)
-        refused = await asyncio.gather(*(signed_in.get("/tasks?q=roses") for _ in range(20)))
+        refused = await asyncio.gather(*(signed_in.get("/tasks?q=roses") for _ in range(MOST_WAITING + 16)))
         # Another one's search waits for its turn, and nobody's reads and changes do.
         waiting = asyncio.create_task(signed_in_other.get("/tasks?q=roses"))
         for client in (signed_in, signed_in_other):
@@ -131,6 +132,22 @@ async def test_one_user_has_few_searches_at_a_time_and_others_read_meanwhile(
         assert answer.headers["Retry-After"] == "1"
     assert [(await search).status_code for search in (*slow, waiting)] == [200, 200, 200]
     assert (await signed_in.get("/tasks?q=roses")).status_code == 200
+
+
+@pytest.mark.usefixtures("patient")
+async def test_searches_of_one_user_wait_for_each_other_and_hold_nothing_meanwhile(
+    signed_in: httpx2.AsyncClient, database_url: str, engine: AsyncEngine, app: FastAPI
+) -> None:
+    app.state.hive.limits.searches._patience = PATIENCE
+    async with locked_tasks(engine):
+        searches = [asyncio.create_task(signed_in.get("/tasks?q=roses")) for _ in range(SEARCHES + MOST_WAITING)]
+        await until_waiting(database_url, SEARCHES)
+        # There are no more, or this one would wait as well.
+        assert problem(await signed_in.get("/tasks?q=roses"), 429)["code"] == "too_many_searches"
+        # What waits has no connection, so that all those for searches are the two that are at work.
+        assert await run_sql(database_url, WAITING) == SEARCHES
+
+    assert {(await search).status_code for search in searches} == {200}
 
 
 @pytest.mark.usefixtures("patient")

@@ -207,6 +207,40 @@ async def test_nobody_waits_for_ever_for_their_turn() -> None:
         pass
 
 
+async def test_several_of_one_name_may_have_their_turn_at_once() -> None:
+    turns, present, most = Turns(at_once=2), 0, 0
+
+    async def come() -> None:
+        nonlocal present, most
+        async with turns.of("ada"):
+            present += 1
+            most = max(most, present)
+            await asyncio.sleep(0)
+            present -= 1
+
+    await asyncio.gather(*(come() for _ in range(9)))
+
+    assert (present, most) == (0, 2)
+
+
+async def test_who_is_cut_off_while_waiting_takes_nobodys_turn() -> None:
+    turns, gate = Turns(), asyncio.Event()
+
+    async def wait() -> None:
+        async with turns.of("ada"):
+            await gate.wait()
+
+    first, second, third = (asyncio.create_task(wait()) for _ in range(3))
+    await asyncio.sleep(0)
+    second.cancel()
+    gate.set()
+
+    await asyncio.gather(first, third)
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    await wait()
+
+
 async def test_a_busy_process_does_not_take_redis_for_dead() -> None:
     """Its own time-out is long over when it gets to reading the answer that has been there all the while."""
     here, there = socket.socketpair()
