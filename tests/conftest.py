@@ -52,8 +52,10 @@ from app.events.published import read_log
 from app.main import build_state, create_app
 from app.models import User
 from app.reads import dashboard_reads
+from app.workers import tasks as worker_tasks
 from tests.builders.users import create_user
 from tests.utils.driver_connections import ConnectionOfTest
+from tests.utils.jobs import WorkerHere
 from tests.utils.mail_server import MailServer
 from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.stores import Stores, new_stores
@@ -227,6 +229,14 @@ async def driver_connections(connection: AsyncConnection | None, database_url: s
 def database(sessions: async_sessionmaker[AsyncSession], driver_connections: Connections) -> Database:
     """The application's way to the database of this test."""
     return Database(sessions, reads=driver_connections, writes=driver_connections)
+
+
+@pytest.fixture
+def worker_here(database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> WorkerHere:
+    """Does jobs in this process, when the test says so."""
+    worker = WorkerHere(database, settings)
+    monkeypatch.setattr(worker_tasks, "process", worker)
+    return worker
 
 
 @pytest.fixture

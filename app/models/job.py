@@ -22,6 +22,8 @@ class JobName(StrEnum):
     SEND_MAIL_DIGEST = "send_mail_digest"
     TELL_OF_FAILED_SIGN_INS = "tell_of_failed_sign_ins"
     EXPIRE_LEASE = "expire_lease"
+    GIVE_BACK_TASKS = "give_back_tasks"
+    MARK_NOTIFICATIONS_READ = "mark_notifications_read"
     REMIND_OF_DUE_TASKS = "remind_of_due_tasks"
     INDEX_TASKS = "index_tasks"
     EMPTY_ENDED_ACCOUNTS = "empty_ended_accounts"
@@ -34,13 +36,16 @@ class JobName(StrEnum):
 class Lane(IntEnum):
     """What goes first, and what must not hold up the others."""
 
-    FIRST = 0  # Somebody waits for it at its very time: the end of a lease.
+    FIRST = 0  # Somebody waits for it: the end of a lease, the next piece of what was begun.
     USUAL = 1
     OUTSIDE = 2  # Its effect is outside of the database, where a server may be slow. It has workers of its own.
 
 
 LANES: Mapping[str, Lane] = {
     JobName.EXPIRE_LEASE: Lane.FIRST,
+    # Each piece would else wait for the notifications of the one before it.
+    JobName.GIVE_BACK_TASKS: Lane.FIRST,
+    JobName.MARK_NOTIFICATIONS_READ: Lane.FIRST,
     JobName.SEND_MAIL: Lane.OUTSIDE,
     JobName.SEND_ACCOUNT_MAIL: Lane.OUTSIDE,
     JobName.SEND_CONFIRMATION: Lane.OUTSIDE,

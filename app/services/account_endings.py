@@ -12,7 +12,7 @@ from app.core.security_log import note
 from app.events import outbox
 from app.events.types import AccountDeactivated
 from app.models import ApiToken, User, UserSession
-from app.services.assignment_service import AssignmentService
+from app.services.giving_back import give_back
 from app.services.sign_in_endings import forget_after_commit
 
 
@@ -52,15 +52,20 @@ async def end_account_and_agents(session: AsyncSession, user: User, *, by: Actor
 
 
 async def end_accounts(session: AsyncSession, accounts: Sequence[User], *, by: Actor) -> None:
-    """Deactivate accounts, which are locked: tokens and sockets die, and work in progress becomes available."""
+    """Deactivate accounts, which are locked: tokens and sockets die, and work in progress becomes available.
+
+    Of much work, some becomes available at once, and the rest by a job.
+    """
     now = await session.scalar(select(func.now()))
     for account in accounts:
         account.is_active = False
         account.deactivated_at = now
         account.version += 1
     await session.flush()
+    # Not `now()`: somebody may have taken a task since this transaction began, and before the accounts were locked.
+    ended_at = (await session.scalars(select(func.clock_timestamp()))).one()
     # All tasks together, so that they are locked in the order of their ids.
-    await AssignmentService(session).release_all(by, held_by=[account.id for account in accounts])
+    await give_back(session, by, held_by=[account.id for account in accounts], until=ended_at)
     for account in accounts:
         note(session.info, "account ended", account_id=account.id)
         await _end_sign_ins(session, account)

@@ -1,12 +1,16 @@
 from collections.abc import Collection
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
+    Uuid,
+    any_,
     bindparam,
     func,
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import SYSTEM, Actor, Permission
@@ -47,6 +51,12 @@ _ACTIVE = keep(select(User.id).where(User.id == bindparam("user_id"), User.is_ac
 _END_HOLD = keep(
     update(UserTaskAssociation)
     .where(UserTaskAssociation.task_id == bindparam("held_task_id"), UserTaskAssociation.released_at.is_(None))
+    .values(released_at=func.now())
+)
+_END_HOLDS = keep(
+    update(UserTaskAssociation)
+    .where(UserTaskAssociation.task_id == any_(bindparam("held_task_ids", type_=ARRAY(Uuid()))))
+    .where(UserTaskAssociation.released_at.is_(None))
     .values(released_at=func.now())
 )
 
@@ -127,11 +137,28 @@ class AssignmentService:
         task.lease_token += 1
         self._session.add(UserTaskAssociation(task_id=task.id, user_id=user_id, assigned_by=by.id))
 
-    async def release_all(self, actor: Actor, *, held_by: Collection[UUID]) -> None:
-        """Give back every task that these accounts are working on."""
-        held = select(Task).where(Task.assignee_id.in_(held_by), Task.status == TaskStatus.IN_PROGRESS)
-        for task in await self._session.scalars(held.order_by(Task.id).with_for_update()):
-            await self._release(actor, task)
+    async def release_some(self, actor: Actor, *, held_by: Collection[UUID], until: datetime, most: int) -> bool:
+        """Give back some of the tasks that these accounts work on; whether there may be more of them.
+
+        A time of holding that began after `until` goes on.
+        """
+        is_later = UserTaskAssociation.released_at.is_(None) & (UserTaskAssociation.assigned_at > until)
+        later = select(UserTaskAssociation.id).where(UserTaskAssociation.task_id == Task.id, is_later).exists()
+        held = select(Task).where(Task.assignee_id.in_(held_by), Task.status == TaskStatus.IN_PROGRESS, ~later)
+        some = held.with_only_columns(Task.id).order_by(Task.id).limit(most)
+        ids = list(await self._session.scalars(some))
+        # What somebody else has given back meanwhile is no longer found when it's locked, and would be missing in the
+        # count of those that there are.
+        locked = held.where(Task.id.in_(ids)).order_by(Task.id).with_for_update()
+        tasks = list(await self._session.scalars(locked.execution_options(populate_existing=True)))
+        await self._session.execute(_END_HOLDS, {"held_task_ids": [task.id for task in tasks]})
+        events = []
+        for task in tasks:
+            event = _given_back(task)
+            _make_available(task)
+            events.append((event, task))
+        await outbox.record_each(self._session, events, actor=actor)
+        return len(ids) == most
 
     async def end_lease(self, task: Task) -> None:
         """The task, locked by now, is available again, for its holder has not renewed in time."""
@@ -139,21 +166,29 @@ class AssignmentService:
         event = TaskLeaseExpired(
             previous_assignee_id=task.assignee_id, old_status=task.status, new_status=TaskStatus.AVAILABLE
         )
-        await self._make_available(task)
+        await self.end_hold(task)
+        _make_available(task)
         await outbox.record(self._session, event, actor=SYSTEM, task=task, audience=None)
 
     async def _release(self, actor: Actor, task: Task) -> None:
-        assert task.assignee_id is not None
-        event = TaskUnassigned(
-            previous_assignee_id=task.assignee_id, old_status=task.status, new_status=TaskStatus.AVAILABLE
-        )
-        await self._make_available(task)
-        await outbox.record(self._session, event, actor=actor, task=task, audience=None)
-
-    async def _make_available(self, task: Task) -> None:
+        event = _given_back(task)
         await self.end_hold(task)
-        task.assignee_id, task.status = None, TaskStatus.AVAILABLE
-        task.version += 1
+        _make_available(task)
+        await outbox.record(self._session, event, actor=actor, task=task, audience=None)
 
     async def _access(self, actor: Actor, task_id: UUID, permission: Permission) -> Task:
         return await access_for_change(self._session, actor, task_id, permission, self._precondition)
+
+
+def _given_back(task: Task) -> TaskUnassigned:
+    """The event of a task that is about to be given back."""
+    assert task.assignee_id is not None
+    return TaskUnassigned(
+        previous_assignee_id=task.assignee_id, old_status=task.status, new_status=TaskStatus.AVAILABLE
+    )
+
+
+def _make_available(task: Task) -> None:
+    task.lease_expires_at, task.lease_seconds = None, None
+    task.assignee_id, task.status = None, TaskStatus.AVAILABLE
+    task.version += 1

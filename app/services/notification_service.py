@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Select, delete, func, select, update
@@ -7,12 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.errors import NotFound
 from app.core.permissions import Actor
 from app.events import outbox
+from app.events.jobs import ask_for_job
 from app.events.types import NotificationRead
-from app.models import Notification
+from app.models import JobName, Notification
 from app.schemas.notification import NotificationListQuery
 from app.services.pages import Order, Page, Pager, scope_of
 
-# An event has to stay a small message, so one tells of so many at most.
+# An event has to stay a small message, and a transaction a short one.
 READ_AT_ONCE = 500
 NEWEST_FIRST = Order(key=Notification.created_at, id=Notification.id, descending=True)
 
@@ -57,20 +58,32 @@ class NotificationService:
         return notification
 
     async def mark_all_read(self, actor: Actor) -> int:
-        """How many there were. Those that come meanwhile stay unread."""
-        unread = (
-            select(Notification.id)
-            .where(Notification.user_id == actor.id, Notification.read_at.is_(None))
-            .order_by(Notification.id)
-            .with_for_update()
-        )
-        ids = (await self._session.scalars(unread)).all()
-        for begin in range(0, len(ids), READ_AT_ONCE):
-            batch = list(ids[begin : begin + READ_AT_ONCE])
-            await self._session.execute(
-                update(Notification).where(Notification.id.in_(batch)).values(read_at=func.now())
-            )
-            await self._tell_devices(actor, batch)
+        """How many there were. Those that come meanwhile stay unread.
+
+        Of many, the newest are marked at once, and the rest by a job.
+        """
+        until = (await self._session.scalars(select(func.clock_timestamp()))).one()
+        marked = await self.mark_some_read(actor, until=until)
+        left = select(func.count()).select_from(_unread(actor, until).subquery())
+        return marked + (await self._session.scalar(left) or 0)
+
+    async def mark_some_read(self, actor: Actor, *, until: datetime) -> int:
+        """Mark the newest of those that were there at that time, and have a job go on if there are more; how many.
+
+        It can be repeated after a crash: what was marked is not unread any more.
+        """
+        unread = _unread(actor, until)
+        newest = unread.order_by(Notification.created_at.desc(), Notification.id.desc()).limit(READ_AT_ONCE)
+        found = list(await self._session.scalars(newest))
+        # Another device may have read some of them meanwhile.
+        locked = unread.where(Notification.id.in_(found)).order_by(Notification.id).with_for_update()
+        ids = list(await self._session.scalars(locked))
+        if ids:
+            await self._session.execute(update(Notification).where(Notification.id.in_(ids)).values(read_at=func.now()))
+            await self._tell_devices(actor, ids)
+        if len(found) == READ_AT_ONCE:
+            name = JobName.MARK_NOTIFICATIONS_READ
+            ask_for_job(self._session, name, user_id=str(actor.id), until=until.isoformat())
         return len(ids)
 
     async def purge(self, *, keep: timedelta) -> bool:
@@ -96,6 +109,12 @@ class NotificationService:
 
     async def _tell_devices(self, actor: Actor, ids: list[UUID]) -> None:
         await outbox.record(self._session, NotificationRead(notification_ids=ids), actor=actor, audience=[actor.id])
+
+
+def _unread(actor: Actor, until: datetime) -> Select[UUID]:
+    return select(Notification.id).where(
+        Notification.user_id == actor.id, Notification.read_at.is_(None), Notification.created_at <= until
+    )
 
 
 def _too_many() -> Select[UUID]:

@@ -13,6 +13,7 @@ from uuid import UUID
 from celery import Task
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.permissions import Actor, ActorType
 from app.core.sign_in_watch import purge_sign_in_changes
 from app.events.jobs import ask_for_job
 from app.events.retention import purge_events
@@ -24,6 +25,7 @@ from app.services.account_mail import send_account_mail
 from app.services.address_confirmation import send_confirmation
 from app.services.api_token_service import ApiTokenService
 from app.services.event_ticket_service import EventTicketService
+from app.services.giving_back import give_back
 from app.services.idempotency_service import IdempotencyService
 from app.services.impact_score import recompute_impact_score as recompute
 from app.services.job_service import Postponed, perform, perform_outside, perform_quickly, purge_done_jobs
@@ -158,6 +160,20 @@ async def expire_lease(session: Session, *, task_id: str, token: int) -> None:
     holds_until = await LeaseService(session).expire(UUID(task_id), token=token)
     if holds_until is not None:
         raise Postponed(holds_until)
+
+
+@job(JobName.GIVE_BACK_TASKS)
+async def give_back_tasks(
+    session: AsyncSession, *, account_ids: list[str], until: str, actor_id: str, actor_type: str
+) -> None:
+    actor = Actor(UUID(actor_id), type=ActorType(actor_type))
+    held_by = [UUID(account_id) for account_id in account_ids]
+    await give_back(session, actor, held_by=held_by, until=datetime.fromisoformat(until))
+
+
+@job(JobName.MARK_NOTIFICATIONS_READ)
+async def mark_notifications_read(session: AsyncSession, *, user_id: str, until: str) -> None:
+    await NotificationService(session).mark_some_read(Actor(UUID(user_id)), until=datetime.fromisoformat(until))
 
 
 @job(JobName.REMIND_OF_DUE_TASKS)

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import HELD_STATUSES, Task, TaskStatus, User, UserTaskAssociation
@@ -30,3 +31,18 @@ async def create_task(
         session.add(UserTaskAssociation(task_id=task.id, user_id=holder.id, assigned_by=owner.id))
     await session.commit()
     return task
+
+
+_MANY_HELD = text(
+    "WITH made AS (INSERT INTO tasks (id, title, status, owner_id, assignee_id)"
+    " SELECT gen_random_uuid(), 'Water orchid ' || number, 'in_progress', :owner, :holder"
+    " FROM generate_series(1, :count) AS number RETURNING id)"
+    " INSERT INTO user_task_associations (id, task_id, user_id, assigned_by)"
+    " SELECT gen_random_uuid(), id, :holder, :owner FROM made"
+)
+
+
+async def create_held_tasks(session: AsyncSession, count: int, *, owner: User, holder: User) -> None:
+    """So many committed tasks in progress, by one statement."""
+    await session.execute(_MANY_HELD, {"count": count, "owner": owner.id, "holder": holder.id})
+    await session.commit()

@@ -29,7 +29,7 @@ async def list_notifications(
 
 @router.post("/read", responses=responses(401, 403, 409), dependencies=[Once])
 async def mark_all_notifications_read(actor: CurrentUser, notifications: NotificationServiceDep) -> MarkedReadResponse:
-    """Mark all that are unread as read."""
+    """Mark all that are unread as read: of many, the newest 500 at once, and the others within moments."""
     return MarkedReadResponse(marked=await notifications.mark_all_read(actor))
 
 
