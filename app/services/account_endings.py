@@ -1,7 +1,6 @@
 """The end of an account, a person's or an agent's, with all that it holds."""
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +11,7 @@ from app.core.security_log import note
 from app.events import outbox
 from app.events.types import AccountDeactivated
 from app.models import ApiToken, User, UserSession
+from app.services.account_locks import LOCK_ORDER
 from app.services.giving_back import give_back
 from app.services.sign_in_endings import forget_after_commit
 
@@ -23,21 +23,10 @@ class LastAdmin(Conflict):
         super().__init__("This is the last active admin; make somebody else one first.")
 
 
-async def lock_admins(session: AsyncSession) -> set[UUID]:
-    """Keep others from unmaking an admin until the transaction ends, so that of two at once one sees the other.
-
-    Returns the ids of those who are active admins once the locks are had.
-    """
-    # In one order, so that two who end each other don't wait for each other.
-    admins = select(User.id).where(User.is_admin, User.is_active).order_by(User.id)
-    return set(await session.scalars(admins.with_for_update(key_share=True)))
-
-
 async def require_other_admin(session: AsyncSession, user: User) -> None:
-    """Raises `LastAdmin` if the account, which is locked, is the only active admin there is."""
+    """Raises `LastAdmin` if the account is the only active admin there is. The admins are locked."""
     if not user.is_admin:
         return
-    await lock_admins(session)
     other = select(User.id).where(User.is_admin, User.is_active, User.id != user.id).limit(1)
     if await session.scalar(other) is None:
         raise LastAdmin
@@ -45,7 +34,7 @@ async def require_other_admin(session: AsyncSession, user: User) -> None:
 
 async def end_account_and_agents(session: AsyncSession, user: User, *, by: Actor) -> None:
     """End an account, which is locked, and those of its agents."""
-    own = select(User).where(User.owner_id == user.id, User.is_active).order_by(User.id)
+    own = select(User).where(User.owner_id == user.id, User.is_active).order_by(*LOCK_ORDER)
     # All accounts are locked before any task, as whoever changes a holder does it.
     agents = (await session.scalars(own.with_for_update(key_share=True))).all()
     await end_accounts(session, [*agents, user], by=by)
@@ -73,7 +62,9 @@ async def end_accounts(session: AsyncSession, accounts: Sequence[User], *, by: A
 
 async def _end_sign_ins(session: AsyncSession, account: User) -> None:
     for held in (UserSession, ApiToken):
-        await session.execute(delete(held).where(held.user_id == account.id))
+        # In one order, as whoever ends several of their own does it.
+        own = select(held.id).where(held.user_id == account.id).order_by(held.id).with_for_update()
+        await session.execute(delete(held).where(held.id.in_(own)))
     forget_after_commit(session, [account.id])
     # Each process ends what is open of the event's actor, so that is the account, whoever has ended it.
     event = AccountDeactivated(user_id=account.id)

@@ -115,4 +115,6 @@ class ApiTokenService:
     async def purge(self) -> None:
         """Forget tokens that ran out long ago."""
         long_expired = ApiToken.expires_at < func.now() - KEEP_EXPIRED
-        await self._session.execute(delete(ApiToken).where(long_expired))
+        # Those that somebody is revoking are gone soon; waiting for them could hold up who waits for others of these.
+        over = select(ApiToken.id).where(long_expired).with_for_update(skip_locked=True)
+        await self._session.execute(delete(ApiToken).where(ApiToken.id.in_(over)))

@@ -16,7 +16,8 @@ from app.core.errors import Conflict, NotFound
 from app.core.permissions import SYSTEM, Actor, Permission
 from app.events import outbox
 from app.events.types import TaskAssigned, TaskLeaseExpired, TaskUnassigned
-from app.models import Task, TaskStatus, User, UserTaskAssociation
+from app.models import Task, TaskStatus, UserTaskAssociation
+from app.services.account_locks import lock_active_user
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.readiness import require_unblocked
 from app.services.workflow import TRANSITIONS
@@ -47,7 +48,6 @@ class NotAssigned(Conflict):
         super().__init__(f"Nobody is working on this task; it is {current}.", current=current)
 
 
-_ACTIVE = keep(select(User.id).where(User.id == bindparam("user_id"), User.is_active).with_for_update(read=True))
 _END_HOLD = keep(
     update(UserTaskAssociation)
     .where(UserTaskAssociation.task_id == bindparam("held_task_id"), UserTaskAssociation.released_at.is_(None))
@@ -59,11 +59,6 @@ _END_HOLDS = keep(
     .where(UserTaskAssociation.released_at.is_(None))
     .values(released_at=func.now())
 )
-
-
-async def lock_active_user(session: Session, user_id: UUID) -> bool:
-    """Keep the account from ending until the transaction does; False if it has ended already."""
-    return await session.scalar(_ACTIVE, {"user_id": user_id}) is not None
 
 
 class AssignmentService:
@@ -109,23 +104,6 @@ class AssignmentService:
             raise NotAssigned(task.status)
         await self._release(actor, task)
         return task
-
-    async def lock_holder_after(self, actor: Actor, holder: UUID | None, wanted: TaskStatus) -> UUID | None:
-        """Who holds a task that `holder` has now once it has become `wanted`; locked if they are to work on it.
-
-        Starting it takes it, giving it back leaves it, and a completed one keeps its holder's name. Reopened, it's
-        theirs again, or the actor's if that account has ended.
-
-        Raises:
-            UserNotFound: the actor's own account has ended meanwhile.
-        """
-        if wanted is not TaskStatus.IN_PROGRESS:
-            return holder if wanted is TaskStatus.COMPLETED else None
-        if holder is not None and await lock_active_user(self._session, holder):
-            return holder
-        if not await lock_active_user(self._session, actor.id):
-            raise UserNotFound
-        return actor.id
 
     async def end_hold(self, task: Task) -> None:
         """Write down that the time of holding the task is over, before anything else of it is changed."""

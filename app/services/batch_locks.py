@@ -1,6 +1,6 @@
 """What a batch locks before it begins, so that two of them, or one and others, never wait for each other.
 
-It's what its items lock one by one, but in the one order: people, then tasks, each by their ids.
+It's what its items lock one by one, but in the one order: accounts (`account_locks.py`), then tasks by their ids.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from app.core.permissions import Actor
 from app.models import Task, TaskStatus, User
 from app.schemas.batch import AssignItem, BatchItem, ChangeItem, DeleteItem, StatusItem, UpdateItem
+from app.services.account_locks import LOCK_ORDER
 from app.services.readiness import NAMED, lock_with_waiting
 from app.session import Session
 from app.statements import keep
@@ -46,7 +47,7 @@ def _led_to(items: Sequence[BatchItem], status: TaskStatus) -> Iterator[UUID]:
 
 _HOLDERS = select(Task.assignee_id).where(Task.id == any_(bindparam("held", type_=ARRAY(Uuid()))))
 _PEOPLE = User.id == any_(func.array(union_all(NAMED, _HOLDERS).scalar_subquery()))
-_LOCK_PEOPLE = keep(select(User.id).where(_PEOPLE).order_by(User.id).with_for_update(read=True))
+_LOCK_PEOPLE = keep(select(User.id).where(_PEOPLE).order_by(*LOCK_ORDER).with_for_update(read=True))
 
 
 async def _lock_people(session: Session, user_ids: set[UUID], *, holding: set[UUID]) -> None:

@@ -27,7 +27,8 @@ from app.events.types import TaskAssigned
 from app.models import JobName, Task, TaskStatus, UserTaskAssociation, is_blocked
 from app.schemas.task import TaskClaimNext, TaskFilter
 from app.search_words import as_tsquery
-from app.services.assignment_service import AssignmentService, UserNotFound, lock_active_user
+from app.services.account_locks import lock_active_user
+from app.services.assignment_service import AssignmentService, UserNotFound
 from app.services.preconditions import UNCONDITIONAL, Precondition, has_run_out
 from app.services.readiness import require_unblocked
 from app.services.task_filter import RAREST, WORDS, count_up_to, filter_tasks, has_rarest_word, rare_searches

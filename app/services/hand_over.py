@@ -9,7 +9,8 @@ from app.core.permissions import SYSTEM, audience_of
 from app.events import outbox
 from app.events.types import TaskUpdated
 from app.models import Task
-from app.services.assignment_service import UserNotFound, lock_active_user
+from app.services.account_locks import lock_active_user
+from app.services.assignment_service import UserNotFound
 from app.session import Session
 
 BATCH = 200

@@ -116,7 +116,9 @@ class SessionService:
 
     async def purge(self) -> None:
         """Forget sessions that have run out."""
-        await self._session.execute(delete(UserSession).where(~_is_alive()))
+        # Those that somebody is ending are gone soon; waiting for them could hold up who waits for others of these.
+        over = select(UserSession.id).where(~_is_alive()).with_for_update(skip_locked=True)
+        await self._session.execute(delete(UserSession).where(UserSession.id.in_(over)))
 
     async def _lock_session_of(self, token: RefreshToken) -> tuple[UserSession, bool] | None:
         is_in_grace = UserSession.refreshed_at > func.clock_timestamp() - GRACE

@@ -17,7 +17,8 @@ from app.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from app.models import Event, Task, TaskStatus
 from app.schemas.fields import PageQuery
 from app.schemas.task import TaskCreate, TaskUpdate
-from app.services.assignment_service import UserNotFound, lock_active_user
+from app.services.account_locks import lock_active_users
+from app.services.assignment_service import UserNotFound
 from app.services.due_times import settle_due
 from app.services.impact_score import keep_points_of
 from app.services.pages import Order, Page, Pager, scope_of
@@ -52,13 +53,15 @@ class TaskService:
         Raises:
             UserNotFound: the account that is to own the task is unknown, or has ended.
         """
-        is_active = changes.owner_id is MISSING or await lock_active_user(self._session, changes.owner_id)
+        owners = set() if changes.owner_id is MISSING else {changes.owner_id}
         if changes.status is MISSING:
+            active = await lock_active_users(self._session, owners)
             task = await self._access(actor, task_id, Permission.TASK_EDIT)
-            await self._edit(actor, task, changes, is_owner_active=is_active)
+            await self._edit(actor, task, changes, is_owner_active=owners <= active)
             return task
         steps = WorkflowSteps(self._session)
-        step = await steps.prepare(actor, task_id, changes.status)
+        step = await steps.prepare(actor, task_id, changes.status, besides=owners)
+        is_active = owners <= step.active
         task = await self._access(actor, task_id, Permission.TASK_CHANGE_STATUS)
         if changes.model_fields_set != {"status"}:
             require_permission(actor, task, Permission.TASK_EDIT)

@@ -15,7 +15,8 @@ from app.events import outbox
 from app.events.types import AccountChanged
 from app.models import ApiToken, AuditAction, User, UserSession
 from app.schemas.admin import AccountQuery, AdminUserResponse
-from app.services.account_endings import end_account_and_agents, lock_admins, require_other_admin
+from app.services.account_endings import end_account_and_agents, require_other_admin
+from app.services.account_locks import lock_admins, lock_with_owner
 from app.services.assignment_service import UserNotFound
 from app.services.operator import AdminsOnly, AuditLog, Operator
 from app.services.pages import Order, Page, Pager, scope_of
@@ -127,10 +128,9 @@ class UserAdmin:
             return user
         if user.emptied_at is not None:
             raise IsEmptied
-        if user.is_agent:
-            owner = select(User.id).where(User.id == user.owner_id, User.is_active)
-            if await self._session.scalar(owner.with_for_update(read=True)) is None:
-                raise OwnerHasEnded
+        # The owner of an agent is locked with it.
+        if user.owner_id is not None and not (await self.get(user.owner_id)).is_active:
+            raise OwnerHasEnded
         user.is_active, user.deactivated_at = True, None
         return await self._change(operator, AuditAction.REACTIVATED, user)
 
@@ -206,13 +206,11 @@ class UserAdmin:
         return user
 
     async def _lock(self, operator: Operator, user_id: UUID) -> User:
-        # The caller was looked up in an earlier transaction, and may have been demoted or deactivated since. All lock
-        # the admins before the account, so that no two of them wait for each other.
+        # The caller was looked up in an earlier transaction, and may have been demoted or deactivated since.
         admins = await lock_admins(self._session)
         if operator.account_id is not None and operator.account_id not in admins:
             raise AdminsOnly
-        locked = select(User).where(User.id == user_id).with_for_update(key_share=True)
-        user = await self._session.scalar(locked.execution_options(populate_existing=True))
+        user = (await lock_with_owner(self._session, user_id)).get(user_id)
         if user is None:
             raise UserNotFound
         self._precondition.require_of_user(user, shown=_shown(user, Seen()))

@@ -4,6 +4,7 @@ from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import PasswordProof, WrongPassword
+from app.core.errors import ServiceUnavailable
 from app.core.passwords import refuse_own_names
 from app.core.permissions import Actor
 from app.core.security import hash_password
@@ -11,7 +12,8 @@ from app.core.security_log import note
 from app.models import User
 from app.schemas.auth import UserRegister
 from app.schemas.user import UserUpdate
-from app.services.account_endings import end_account_and_agents, lock_admins, require_other_admin
+from app.services.account_endings import end_account_and_agents, require_other_admin
+from app.services.account_locks import lock_admins
 from app.services.account_mail import tell_old_address
 from app.services.address_confirmation import ask_for_confirmation
 from app.services.assignment_service import UserNotFound
@@ -21,6 +23,11 @@ from app.services.sign_outs import end_sign_ins
 EDITABLE = {"display_name", "role", "skills", "email", "mail_notifications", "time_zone"}
 # Keeps others from changing the account, and not from referring to it.
 NO_KEY_UPDATE = {"key_share": True}
+
+
+class PromotedMeanwhile(ServiceUnavailable):
+    def __init__(self) -> None:
+        super().__init__("Somebody has made you an admin at the same time; try again.", code="try_again")
 
 
 class UserService:
@@ -122,10 +129,14 @@ class UserService:
 
         Raises:
             LastAdmin: there would be no admin left.
+            PromotedMeanwhile: the actor was no admin when they were looked up.
         """
         if actor.is_admin:
             await lock_admins(self._session)
         user = await self._lock(actor)
+        if user.is_admin and not actor.is_admin:
+            # Whoever promotes somebody locks the admins first, and may be waiting for this account with that lock.
+            raise PromotedMeanwhile
         await require_other_admin(self._session, user)
         await end_account_and_agents(self._session, user, by=actor)
 

@@ -1,5 +1,6 @@
 """A step of a task through the workflow: what is locked before it, and what becomes of holder and waiting tasks."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,7 +11,8 @@ from app.core.permissions import Actor, Permission, access_task
 from app.events import outbox
 from app.events.types import TaskStatusChanged
 from app.models import Task, TaskStatus
-from app.services.assignment_service import AssignmentService
+from app.services.account_locks import lock_active_users
+from app.services.assignment_service import AssignmentService, UserNotFound
 from app.services.readiness import WaitingTasks, require_unblocked
 from app.services.workflow import require_transition
 from app.session import Session
@@ -32,6 +34,8 @@ class Step:
     previous: UUID | None
     holder: UUID | None
     waiting: WaitingTasks | None
+    # Of the accounts that were locked, those that have not ended.
+    active: AbstractSet[UUID]
 
 
 class WorkflowSteps:
@@ -41,18 +45,25 @@ class WorkflowSteps:
         self._session = session
         self._assignments = AssignmentService(session)
 
-    async def prepare(self, actor: Actor, task_id: UUID, wanted: TaskStatus) -> Step:
-        """Lock who is to hold the task, and the tasks that wait for it. The caller locks the task afterwards.
+    async def prepare(
+        self, actor: Actor, task_id: UUID, wanted: TaskStatus, *, besides: AbstractSet[UUID] = frozenset()
+    ) -> Step:
+        """Lock who is to hold the task, those accounts besides, and the tasks that wait for it.
+
+        The caller locks the task afterwards.
 
         Raises:
             TaskNotFound: there is none, or none that the actor may know of.
+            UserNotFound: the actor is to hold it, and their account has ended meanwhile.
         """
         # Seen first without a lock, for whoever is to hold the task is locked before the task.
         seen = await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
         previous = seen.assignee_id
-        holder = await self._assignments.lock_holder_after(actor, previous, wanted)
+        workers = {previous or actor.id, actor.id} if wanted is TaskStatus.IN_PROGRESS else frozenset()
+        active = await lock_active_users(self._session, besides | workers)
+        holder = _holder_after(actor, previous, wanted, active)
         waiting = await WaitingTasks.lock(self._session, task_id) if wanted is TaskStatus.COMPLETED else None
-        return Step(wanted, previous, holder, waiting)
+        return Step(wanted, previous, holder, waiting, active)
 
     async def take(self, actor: Actor, task: Task, step: Step) -> None:
         """Take the step. The actor may do so, and the task is locked.
@@ -90,3 +101,18 @@ class WorkflowSteps:
         if step.wanted is TaskStatus.IN_PROGRESS:
             assert step.holder is not None
             self._assignments.begin_hold(task, step.holder, by=actor)
+
+
+def _holder_after(actor: Actor, holder: UUID | None, wanted: TaskStatus, active: AbstractSet[UUID]) -> UUID | None:
+    """Who holds a task that `holder` has now once it has become `wanted`.
+
+    Starting it takes it, giving it back leaves it, and a completed one keeps its holder's name. Reopened, it's theirs
+    again, or the actor's if that account has ended.
+    """
+    if wanted is not TaskStatus.IN_PROGRESS:
+        return holder if wanted is TaskStatus.COMPLETED else None
+    if holder in active:
+        return holder
+    if actor.id not in active:
+        raise UserNotFound
+    return actor.id
