@@ -232,6 +232,7 @@ def _is_place(step: str | int, here: Any) -> bool:
 
 def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    _let_go_of_frames(error)
     request_id = _request_id(request)
     if (fault := _fault_of_body(request, error)) is not None:
         return answer_to(request, _invalid_request(fault.detail, [fault], 1))
@@ -249,6 +250,18 @@ def _answer_http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         headers["Allow"] = _allowed_methods(request)
     return problem_response(error.status_code, code, detail, request_id=request_id, headers=headers)
+
+
+def _let_go_of_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error and of those that led to it.
+
+    When a client breaks off its body, FastAPI keeps the error in a variable of the frame that raises it. Each would
+    hold the other, and with them all that came of the body, until garbage is collected.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        seen.__traceback__ = None
+        seen = seen.__cause__ or seen.__context__
 
 
 def _fault_of_body(request: Request, error: HTTPException) -> FieldError | None:
