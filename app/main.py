@@ -45,6 +45,7 @@ from app.events.wakeup import RelayWaker
 from app.limits import Limits
 from app.limits.answers import AnswersInFlight
 from app.limits.requests import caller_of_user
+from app.memory import give_back_freed_memory
 from app.metrics import Metrics
 from app.origins import LOCAL_ORIGINS
 from app.reads.dashboard_reads import DashboardReads
@@ -174,6 +175,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await stack.enter_async_context(
             _in_background(partial(_fan_out, EventStream(log_database, redis), connections))
         )
+        await stack.enter_async_context(_in_background(give_back_freed_memory))
         await stack.enter_async_context(_in_background(partial(_log_workers, state.redis)))
         log.info("the API is up")
         yield
