@@ -1,7 +1,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
@@ -62,29 +62,42 @@ class NotificationService:
 
         Of many, the newest are marked at once, and the rest by a job.
         """
-        until = (await self._session.scalars(select(func.clock_timestamp()))).one()
-        marked = await self.mark_some_read(actor, until=until)
-        left = select(func.count()).select_from(_unread(actor, until).subquery())
-        return marked + (await self._session.scalar(left) or 0)
+        marked, is_all = await self._mark_newest(actor, until=func.now())
+        if is_all:
+            return marked
+        left = select(func.count()).select_from(_unread(actor, func.now()).subquery())
+        row = await self._session.execute(left.add_columns(func.now()))
+        count, now = row.one()
+        self._go_on_marking(actor, until=now)
+        return marked + int(count)
 
-    async def mark_some_read(self, actor: Actor, *, until: datetime) -> int:
-        """Mark the newest of those that were there at that time, and have a job go on if there are more; how many.
+    async def mark_some_read(self, actor: Actor, *, until: datetime) -> None:
+        """Mark some of those that were there at that time, and have a job go on if there are more.
 
         It can be repeated after a crash: what was marked is not unread any more.
         """
+        _, is_all = await self._mark_newest(actor, until=until)
+        if not is_all:
+            self._go_on_marking(actor, until=until)
+
+    async def _mark_newest(self, actor: Actor, *, until: datetime | ColumnElement[datetime]) -> tuple[int, bool]:
+        """How many were marked, and whether those were all."""
         unread = _unread(actor, until)
         newest = unread.order_by(Notification.created_at.desc(), Notification.id.desc()).limit(READ_AT_ONCE)
         found = list(await self._session.scalars(newest))
+        if not found:
+            return 0, True
         # Another device may have read some of them meanwhile.
         locked = unread.where(Notification.id.in_(found)).order_by(Notification.id).with_for_update()
         ids = list(await self._session.scalars(locked))
         if ids:
             await self._session.execute(update(Notification).where(Notification.id.in_(ids)).values(read_at=func.now()))
             await self._tell_devices(actor, ids)
-        if len(found) == READ_AT_ONCE:
-            name = JobName.MARK_NOTIFICATIONS_READ
-            ask_for_job(self._session, name, user_id=str(actor.id), until=until.isoformat())
-        return len(ids)
+        return len(ids), len(found) < READ_AT_ONCE
+
+    def _go_on_marking(self, actor: Actor, *, until: datetime) -> None:
+        name = JobName.MARK_NOTIFICATIONS_READ
+        ask_for_job(self._session, name, user_id=str(actor.id), until=until.isoformat())
 
     async def purge(self, *, keep: timedelta) -> bool:
         """Forget some of what was read longer ago than that, and of what is too old or too much; whether there is more.
@@ -111,7 +124,7 @@ class NotificationService:
         await outbox.record(self._session, NotificationRead(notification_ids=ids), actor=actor, audience=[actor.id])
 
 
-def _unread(actor: Actor, until: datetime) -> Select[UUID]:
+def _unread(actor: Actor, until: datetime | ColumnElement[datetime]) -> Select[UUID]:
     return select(Notification.id).where(
         Notification.user_id == actor.id, Notification.read_at.is_(None), Notification.created_at <= until
     )
