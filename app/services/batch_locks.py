@@ -10,17 +10,34 @@ from pydantic import MISSING
 from sqlalchemy import Uuid, any_, bindparam, func, select, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from app.core.errors import Conflict
 from app.core.permissions import Actor
-from app.models import Task, TaskStatus, User
+from app.models import Task, TaskBlocker, TaskStatus, User
 from app.schemas.batch import AssignItem, BatchItem, ChangeItem, DeleteItem, StatusItem, UpdateItem
 from app.services.account_locks import LOCK_ORDER
 from app.services.readiness import NAMED, lock_with_waiting
 from app.session import Session
 from app.statements import keep
 
+# Each waiting task of each one that a batch ends is told of, once or twice.
+MOST_TOLD = 1_000
+
+
+class TooManyWaitingTasks(Conflict):
+    code = "too_many_waiting"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"More than {MOST_TOLD} tasks wait for those that the batch completes or deletes; send fewer at a time."
+        )
+
 
 async def lock_for(session: Session, actor: Actor, items: Sequence[BatchItem]) -> None:
-    """Lock all that the items are about, as far as that can be told beforehand."""
+    """Lock all that the items are about, as far as that can be told beforehand.
+
+    Raises:
+        TooManyWaitingTasks: so many wait for what the items end that it's too much for one transaction.
+    """
     named = {item.id for item in items if isinstance(item, ChangeItem)}
     if not named:
         return
@@ -29,7 +46,12 @@ async def lock_for(session: Session, actor: Actor, items: Sequence[BatchItem]) -
     if starting or receivers:
         await _lock_people(session, receivers | {actor.id}, holding=starting)
     ending = [*_led_to(items, TaskStatus.COMPLETED), *(item.id for item in items if isinstance(item, DeleteItem))]
+    if ending and await session.scalar(_COUNT_WAITING, {"named": ending}) > MOST_TOLD:
+        raise TooManyWaitingTasks
     await lock_with_waiting(session, named, ending=ending)
+
+
+_COUNT_WAITING = keep(select(func.count()).where(TaskBlocker.blocker_id.in_(NAMED)))
 
 
 def _receivers(items: Sequence[BatchItem]) -> Iterator[UUID]:

@@ -1,7 +1,7 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor, Permission, access_task, audience_of, select_visible_tasks
@@ -15,6 +15,10 @@ from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_c
 from app.services.readiness import name_for_readers, tell_ready, tell_unblocked, visible_among
 from app.services.workflow import TRANSITIONS
 from app.session import Session
+
+# What waits for a task is locked, changed and told of in the transaction that ends it. See ADR 50.
+MOST_WAITING = 200
+MOST_BLOCKERS = 100
 
 
 class DependencyCycle(Conflict):
@@ -35,6 +39,22 @@ class CompletedAlready(Conflict):
         )
 
 
+class TooManyBlockers(Conflict):
+    code = "too_many_blockers"
+
+    def __init__(self) -> None:
+        super().__init__(f"The task waits for {MOST_BLOCKERS} others already, and may not wait for more.")
+
+
+class TooManyWaiting(Conflict):
+    """It doesn't say which they are, for the actor may not see all of them."""
+
+    code = "too_many_waiting"
+
+    def __init__(self) -> None:
+        super().__init__(f"{MOST_WAITING} tasks wait for that one already, and there may not be more.")
+
+
 class NotABlocker(NotFound):
     code = "not_a_blocker"
 
@@ -53,12 +73,19 @@ class BlockerService:
         """Have the task wait for another one that the actor sees; again changes nothing.
 
         One that is in progress goes on, and waits if it has to be started again.
+
+        Raises:
+            CompletedAlready: the task waits for nothing any more.
+            TooManyBlockers, TooManyWaiting: there are as many as there may be.
+            TooManyDependencies: what it would wait for, directly or not, is too much to look through.
+            DependencyCycle: the tasks would wait for each other.
         """
         task, blocker = await self._lock_both(actor, task_id, blocker_id)
         if task.status is TaskStatus.COMPLETED:
             raise CompletedAlready
         if await self._find(task_id, blocker_id):
             return task
+        await self._require_room(task_id, blocker_id)
         await lock_graph(self._session)
         if cycle := await find_cycle(self._session, task_id, through=blocker_id):
             visible = await visible_among(self._session, actor, cycle)
@@ -98,6 +125,15 @@ class BlockerService:
         is_the_one = (TaskBlocker.task_id == task_id, TaskBlocker.blocker_id == blocker_id)
         found: TaskBlocker | None = await self._session.scalar(select(TaskBlocker).where(*is_the_one))
         return found
+
+    async def _require_room(self, task_id: UUID, blocker_id: UUID) -> None:
+        """Both are locked, so no other dependency of them is made meanwhile."""
+        blockers = select(func.count()).where(TaskBlocker.task_id == task_id)
+        if await self._session.scalar(blockers) >= MOST_BLOCKERS:
+            raise TooManyBlockers
+        waiting = select(func.count()).where(TaskBlocker.blocker_id == blocker_id)
+        if await self._session.scalar(waiting) >= MOST_WAITING:
+            raise TooManyWaiting
 
     async def _lock_both(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> tuple[Task, Task]:
         """Both, in the order in which all lock tasks. The blocker too: it must not be completed or go meanwhile."""

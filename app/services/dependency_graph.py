@@ -3,12 +3,22 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import CTE, Uuid, cast, func, select
+from sqlalchemy import CTE, Uuid, cast, false, func, select
 
+from app.core.errors import Conflict
 from app.models import TaskBlocker
 from app.session import Session
 
 GRAPH_LOCK = 4_183_020
+# Everybody who adds a dependency waits while somebody looks through the graph.
+MOST_REACHED = 10_000
+
+
+class TooManyDependencies(Conflict):
+    code = "too_many_dependencies"
+
+    def __init__(self) -> None:
+        super().__init__(f"The task would wait for more than {MOST_REACHED} others, directly or not, and may not.")
 
 
 async def lock_graph(session: Session) -> None:
@@ -20,11 +30,20 @@ async def lock_graph(session: Session) -> None:
 
 
 async def find_cycle(session: Session, task_id: UUID, *, through: UUID) -> list[UUID]:
-    """The shortest way from the task over `through` back to itself, if it waited for that; empty if there is none."""
+    """The shortest way from the task over `through` back to itself, if it waited for that; empty if there is none.
+
+    Raises:
+        TooManyDependencies: there are too many to say so.
+    """
     if task_id == through:
         return [task_id, task_id]
-    reached = _reached_from(through)
-    if await session.scalar(select(reached.c.id).where(reached.c.id == task_id)) is None:
+    # Nearer ones come first, so if the task is among those that are looked at, then so is what leads to it.
+    reached = select(_reached_from(through).c.id).limit(MOST_REACHED + 1).subquery()
+    looked_at = select(func.count(), func.coalesce(func.bool_or(reached.c.id == task_id), false()))
+    [(count, is_found)] = await session.execute(looked_at.select_from(reached))
+    if not is_found:
+        if count > MOST_REACHED:
+            raise TooManyDependencies
         return []
     edges = select(TaskBlocker.task_id, TaskBlocker.blocker_id).join(reached, reached.c.id == TaskBlocker.task_id)
     steps = [(waiting, blocker) for waiting, blocker in await session.execute(edges)]

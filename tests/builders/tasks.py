@@ -46,3 +46,17 @@ async def create_held_tasks(session: AsyncSession, count: int, *, owner: User, h
     """So many committed tasks in progress, by one statement."""
     await session.execute(_MANY_HELD, {"count": count, "owner": owner.id, "holder": holder.id})
     await session.commit()
+
+
+_MANY_WAITING = text(
+    "WITH made AS (INSERT INTO tasks (id, title, status, owner_id)"
+    " SELECT gen_random_uuid(), 'Water orchid ' || number, 'available', :owner"
+    " FROM generate_series(1, :count) AS number RETURNING id)"
+    " INSERT INTO task_blockers (task_id, blocker_id, created_by) SELECT id, :blocker, :owner FROM made"
+)
+
+
+async def create_waiting_tasks(session: AsyncSession, count: int, *, blocker: Task) -> None:
+    """So many committed tasks of the same owner that wait for the blocker, by one statement."""
+    await session.execute(_MANY_WAITING, {"count": count, "owner": blocker.owner_id, "blocker": blocker.id})
+    await session.commit()

@@ -7,11 +7,13 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import Event, Task, TaskBlocker, TaskStatus, User
-from tests.builders.tasks import create_task
+from app.models import Event, EventType, Task, TaskBlocker, TaskStatus, User
+from app.services import batch_locks, dependency_graph
+from app.services.blocker_service import MOST_BLOCKERS, MOST_WAITING
+from tests.builders.tasks import create_task, create_waiting_tasks
 from tests.utils.test_utils import events_of, problem
 
 
@@ -276,3 +278,68 @@ async def test_blockers_come_in_pages(signed_in: httpx2.AsyncClient, session: As
         path = page.links.get("next", {}).get("url", "").removeprefix("/api/v1")
 
     assert sorted(found) == sorted(str(blocker.id) for blocker in blockers)
+
+
+async def test_for_one_task_so_many_may_wait_and_all_are_told_of_its_end(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User
+) -> None:
+    blocker, another = [await create_task(session, owner=user) for _ in range(2)]
+    await create_waiting_tasks(session, MOST_WAITING - 1, blocker=blocker)
+    last, one_more = [await create_task(session, owner=user) for _ in range(2)]
+
+    assert (await signed_in.put(f"/tasks/{last.id}/blockers/{blocker.id}")).status_code == 200
+    refused = await signed_in.put(f"/tasks/{one_more.id}/blockers/{blocker.id}")
+    again = await signed_in.put(f"/tasks/{last.id}/blockers/{blocker.id}")
+    elsewhere = await signed_in.put(f"/tasks/{one_more.id}/blockers/{another.id}")
+
+    assert problem(refused, 409)["code"] == "too_many_waiting"
+    assert (again.status_code, elsewhere.status_code) == (200, 200)
+    assert await blockers_of(session, one_more) == {another.id}
+    assert (await signed_in.delete(f"/tasks/{blocker.id}")).status_code == 200
+    told = select(func.count(Event.task_id.distinct())).where(Event.type == EventType.TASK_READY)
+    assert await session.scalar(told) == MOST_WAITING
+
+
+async def test_a_task_may_wait_for_so_many(signed_in: httpx2.AsyncClient, session: AsyncSession, user: User) -> None:
+    task, blocker = [await create_task(session, owner=user) for _ in range(2)]
+    await block(session, task, *[await create_task(session, owner=user) for _ in range(MOST_BLOCKERS)])
+
+    refused = await signed_in.put(f"/tasks/{task.id}/blockers/{blocker.id}")
+
+    assert problem(refused, 409)["code"] == "too_many_blockers"
+    assert blocker.id not in await blockers_of(session, task)
+
+
+async def test_a_graph_that_is_too_large_to_look_through_gets_no_larger(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dependency_graph, "MOST_REACHED", 4)
+    tasks = await chain(session, user, 6)
+
+    refused = await signed_in.put(f"/tasks/{(await create_task(session, owner=user)).id}/blockers/{tasks[-1].id}")
+    cycle = await signed_in.put(f"/tasks/{tasks[1].id}/blockers/{tasks[4].id}")
+    added = await signed_in.put(f"/tasks/{(await create_task(session, owner=user)).id}/blockers/{tasks[3].id}")
+
+    assert problem(refused, 409)["code"] == "too_many_dependencies"
+    assert path_of(cycle) == [str(tasks[number].id) for number in (1, 4, 3, 2, 1)]
+    assert added.status_code == 200
+
+
+@pytest.mark.parametrize("mode", ["atomic", "each"])
+async def test_a_batch_ends_only_what_so_many_wait_for(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_locks, "MOST_TOLD", 4)
+    blockers = [await create_task(session, owner=user, status=TaskStatus.IN_PROGRESS) for _ in range(2)]
+    for blocker, waiting in zip(blockers, (3, 2), strict=True):
+        await create_waiting_tasks(session, waiting, blocker=blocker)
+    items = [
+        {"op": "delete", "id": str(blockers[0].id)},
+        {"op": "status", "id": str(blockers[1].id), "body": {"status": "completed"}},
+    ]
+
+    refused = await signed_in.post("/tasks/batch", json={"mode": mode, "items": items})
+    done = await signed_in.post("/tasks/batch", json={"mode": mode, "items": items[:1]})
+
+    assert problem(refused, 409)["code"] == "too_many_waiting"
+    assert (done.status_code, done.json()["items"][0]["status"]) == (200, 200)
