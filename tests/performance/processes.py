@@ -49,7 +49,7 @@ async def further_api(system: BenchedSystem) -> AsyncIterator[Listening]:
 @asynccontextmanager
 async def listening(environment: Mapping[str, str], command: list[str], port: int) -> AsyncIterator[Listening]:
     """A module with its arguments as a process, once it takes connections."""
-    with HiveProcess(["-m", *command], {**environment, "PORT": str(port)}) as process:
+    with HiveProcess(["-m", *command], {**environment, "PORT": str(port)}, may_be_forked=False) as process:
 
         async def takes_connections() -> bool:
             assert process.process.poll() is None, process.output

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import httpx2
 
 from app.servers.tether import tethered
+from tests.utils.forked import ForkedProgram, can_be_forked
 from tests.utils.test_utils import PATIENCE, wait_until
 
 # How the kernel's table of connections says it.
@@ -41,10 +42,13 @@ class HiveProcess:
     """`python <arguments>` in a folder of its own, with all that it says in one file.
 
     However the test ends, and should the tests themselves be killed, the process ends with it. It may be started
-    again; its output goes on where it was.
+    again; its output goes on where it was. `may_be_forked` is False where the start or the memory is what is tested.
     """
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], *, cwd: Path | None = None) -> None:
+    def __init__(
+        self, arguments: list[str], environment: dict[str, str], *, cwd: Path | None = None, may_be_forked: bool = True
+    ) -> None:
+        self._may_be_forked = may_be_forked
         self._arguments = arguments
         self._environment = environment | measured()
         self._cwd = cwd
@@ -57,14 +61,19 @@ class HiveProcess:
 
     def start(self) -> None:
         with self._output.open("ab") as output:
-            self.process = subprocess.Popen(
-                tethered([sys.executable, *self._arguments], dies_by=signal.SIGKILL),
-                env=self._environment,
-                cwd=self._cwd or self._folder.name,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+            self.process = self._started(str(self._cwd or self._folder.name), output)
+
+    def _started(self, folder: str, output: IO[bytes]) -> subprocess.Popen[bytes] | ForkedProgram:
+        if self._may_be_forked and can_be_forked(self._arguments, self._environment):
+            return ForkedProgram(self._arguments, self._environment, cwd=folder, output=output)
+        return subprocess.Popen(
+            tethered([sys.executable, *self._arguments], dies_by=signal.SIGKILL),
+            env=self._environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -122,7 +122,7 @@ def bare_worker(system: BenchedSystem) -> Iterator[None]:
     """A worker of bare Celery, and this process as its client."""
     broker = system.redis_url.replace("unix://", "redis+socket://")
     command = ["-m", "celery", "-A", "tests.performance.ceilings.bare_jobs", "worker", "--loglevel=INFO"]
-    with HiveProcess(command, {**system.environment, BROKER: broker}) as worker:
+    with HiveProcess(command, {**system.environment, BROKER: broker}, may_be_forked=False) as worker:
         worker.wait_for_output("ready.", timeout=60)
         bare.conf.update(broker_url=broker, result_backend=broker)
         yield
