@@ -10,6 +10,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from app.backing import join_backing
 from app.causes.postgres import is_unmigrated, known_why_postgres
@@ -22,10 +23,16 @@ from app.migrate import DATABASE_FAILURES
 from app.models import Base
 from app.models.base import Vocabulary
 from app.server_checks import why_database_unusable
+from migrations.online import LOCK_TIMEOUT
 
 # Any number will do, as long as it's the same in every process and nothing else uses it.
 MIGRATION_LOCK = 4_183_001
 LONGEST_TURN_SECONDS = 3_600
+# For so long a lock that is not to be had is asked for again and again, with pauses in between.
+LOCK_PATIENCE_SECONDS = 60.0
+PAUSE_SECONDS = 0.5
+# No lock in time, or a deadlock.
+LOCKED_OUT = {"55P03", "40P01"}
 
 
 def render_item(type_: str, item: object, _context: AutogenContext) -> str | Literal[False]:
@@ -53,10 +60,19 @@ def wait_for_turn(connection: Connection) -> None:
 def run_migrations(connection: Connection) -> None:
     with one_sentence():
         require_utf8(str(connection.scalar(text("SHOW server_encoding"))))
-    # A table lock that isn't to be had in seconds would queue all the readers behind it.
     connection.execute(text("SET statement_timeout = 0"))
-    connection.execute(text("SET lock_timeout = '5s'"))
     wait_for_turn(connection)
+    patience = context.config.attributes.get("lock_patience_seconds", LOCK_PATIENCE_SECONDS)
+    end = time.monotonic() + patience
+    while not _run_all(connection, is_last_try=time.monotonic() > end):
+        # Those who have queued behind it go first.
+        time.sleep(PAUSE_SECONDS)
+
+
+def _run_all(connection: Connection, *, is_last_try: bool) -> bool:
+    """Run what is left, unless a lock is not to be had soon; what was done until then is done."""
+    connection.execute(text(LOCK_TIMEOUT))
+    connection.commit()
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
@@ -64,8 +80,15 @@ def run_migrations(connection: Connection) -> None:
         # Each revision is committed by itself, so that one's locks aren't held while the next one looks through a table.
         transaction_per_migration=True,
     )
-    with context.begin_transaction():
-        context.run_migrations()
+    try:
+        with context.begin_transaction():
+            context.run_migrations()
+    except DBAPIError as error:
+        connection.rollback()
+        if is_last_try or getattr(error.orig, "sqlstate", None) not in LOCKED_OUT:
+            raise
+        return False
+    return True
 
 
 async def run_async_migrations(url: str) -> None:

@@ -6,9 +6,9 @@ After: 0019
 
 from collections.abc import Sequence
 
-import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
+
+from migrations.online import add_column, online, replace_check
 
 revision: str = "0020"
 down_revision: str | None = "0019"
@@ -19,9 +19,9 @@ JOBS = "'test_celery_task', 'recompute_impact_score', 'notify', 'send_mail', 'ex
 
 
 def upgrade() -> None:
-    op.add_column("tasks", sa.Column("words", postgresql.TSVECTOR(), nullable=True))
-    op.drop_constraint(op.f("ck_jobs_name_known"), "jobs")
-    op.create_check_constraint(op.f("ck_jobs_name_known"), "jobs", f"name IN ({JOBS}, 'index_tasks')")
+    with online():
+        add_column("tasks", "words", "tsvector")
+        replace_check("jobs", "ck_jobs_name_known", f"name IN ({JOBS}, 'index_tasks')")
 
 
 def downgrade() -> None:

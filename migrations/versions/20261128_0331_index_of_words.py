@@ -14,6 +14,7 @@ from alembic import context, op
 from alembic.util import CommandError
 
 from app.search_words import as_tsvector, words_of
+from migrations.online import online, replace_indexes
 
 revision: str = "0021"
 down_revision: str | None = "0020"
@@ -34,23 +35,26 @@ FILL = sa.text(
     " AND (tasks.title, tasks.description) = (given.title, given.description)"
 )
 INDEXES = {
-    "ix_tasks_words": "USING gin (words)",
-    "ix_tasks_without_words": "(id) WHERE words IS NULL",
+    "ix_tasks_words": "tasks USING gin (words)",
+    "ix_tasks_without_words": "tasks (id) WHERE words IS NULL",
 }
-INDEX_BEFORE = {"ix_tasks_search": "USING gin (to_tsvector('simple'::regconfig, (title || ' '::text) || description))"}
+INDEX_BEFORE = {
+    "ix_tasks_search": "tasks USING gin (to_tsvector('simple'::regconfig, (title || ' '::text) || description))"
+}
 
 
 def upgrade() -> None:
     if context.is_offline_mode():
         raise CommandError("this revision reads the texts of tasks and can't be written as SQL")
     fill(op.get_bind())
-    replace_indexes(INDEX_BEFORE, INDEXES)
+    with online():
+        replace_indexes(INDEX_BEFORE, INDEXES)
     op.execute("ANALYZE tasks (words)")
 
 
 def fill(connection: sa.Connection) -> None:
     after = UUID(int=0)
-    with op.get_context().autocommit_block():
+    with online():
         while rows := connection.execute(TEXTS, {"after": after, "batch": BATCH}).all():
             ids, titles, descriptions = (list(column) for column in zip(*rows, strict=True))
             words = [as_tsvector(words_of(title, description)) for _, title, description in rows]
@@ -59,16 +63,6 @@ def fill(connection: sa.Connection) -> None:
             after = ids[-1]
 
 
-def replace_indexes(before: dict[str, str], after: dict[str, str]) -> None:
-    with op.get_context().autocommit_block():
-        # One that was cut off is there, and of no use.
-        for name in after:
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        for name, definition in after.items():
-            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON tasks {definition}")
-        for name in before:
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-
-
 def downgrade() -> None:
-    replace_indexes(INDEXES, INDEX_BEFORE)
+    with online():
+        replace_indexes(INDEXES, INDEX_BEFORE)

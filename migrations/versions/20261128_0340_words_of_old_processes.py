@@ -15,6 +15,7 @@ from alembic import context, op
 from alembic.util import CommandError
 
 from app.search_words import as_tsvector, words_of
+from migrations.online import online
 
 revision: str = "0022"
 down_revision: str | None = "0021"
@@ -65,7 +66,7 @@ def upgrade() -> None:
             f"CREATE OR REPLACE TRIGGER {name} BEFORE UPDATE OF {columns} ON tasks FOR EACH ROW WHEN ({condition})"
             f" EXECUTE FUNCTION judge_words('{step}')"
         )
-    with op.get_context().autocommit_block():
+    with online():
         forget_old_words(op.get_bind())
 
 

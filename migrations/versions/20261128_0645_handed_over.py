@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from alembic import op
 
+from migrations.online import online, replace_check
+
 revision: str = "0023"
 down_revision: str | None = "0022"
 branch_labels: str | Sequence[str] | None = None
@@ -36,9 +38,6 @@ def downgrade() -> None:
 
 
 def know(kinds: Sequence[str]) -> None:
-    """Validated in a statement of its own, which takes no lock that writers would wait for."""
-    name, listed = op.f("ck_notifications_kind_known"), ", ".join(f"'{kind}'" for kind in kinds)
-    op.drop_constraint(name, "notifications")
-    op.create_check_constraint(name, "notifications", f"kind IN ({listed})", postgresql_not_valid=True)
-    with op.get_context().autocommit_block():
-        op.execute(f"ALTER TABLE notifications VALIDATE CONSTRAINT {name}")
+    listed = ", ".join(f"'{kind}'" for kind in kinds)
+    with online():
+        replace_check("notifications", "ck_notifications_kind_known", f"kind IN ({listed})")

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from migrations.online import add_column, fill, online, replace_check, replace_indexes
+
 revision: str = "0024"
 down_revision: str | None = "0023"
 branch_labels: str | Sequence[str] | None = None
@@ -27,6 +29,10 @@ PERSON_OR_AGENT_OR_EMPTIED = (
     " AND (owner_id IS NULL AND emptied_at IS NULL) = (password_hash IS NOT NULL)"
     " AND (owner_id IS NULL OR NOT (is_admin OR mail_notifications))"
 )
+INDEXES = {
+    "ix_users_ended": "users (deactivated_at) WHERE NOT is_active AND emptied_at IS NULL",
+    "ix_users_created_at_id": "users (created_at, id)",
+}
 REFUSE = """
 CREATE FUNCTION refuse_change_of_audit_log() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -36,13 +42,17 @@ $$
 """
 
 
-def replace_check(table: str, name: str, condition: str) -> None:
-    # Rows that are there needn't be looked through while nobody else can use the table; the next revision does that.
-    op.drop_constraint(op.f(f"ck_{table}_{name}"), table)
-    op.create_check_constraint(op.f(f"ck_{table}_{name}"), table, condition, postgresql_not_valid=True)
-
-
 def upgrade() -> None:
+    with online():
+        add_column("users", "deactivated_at", "timestamptz")
+        add_column("users", "emptied_at", "timestamptz")
+        # When they ended is not known, so what they are called is kept as long as that of those who end now.
+        fill("users", "deactivated_at = now()", "NOT is_active AND deactivated_at IS NULL")
+        replace_check("users", "ck_users_person_or_agent", PERSON_OR_AGENT_OR_EMPTIED)
+        replace_check("users", "ck_users_emptied_has_ended", "emptied_at IS NULL OR NOT is_active")
+        replace_indexes({}, INDEXES)
+        replace_check("events", "ck_events_type_known", f"type IN ({TYPES}, 'account.changed')")
+        replace_check("jobs", "ck_jobs_name_known", f"name IN ({JOBS}, 'empty_ended_accounts')")
     op.create_table(
         "audit_log",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -66,25 +76,6 @@ def upgrade() -> None:
             f"CREATE TRIGGER refuse_{level.lower()} BEFORE {event} ON audit_log"
             f" FOR EACH {level} EXECUTE FUNCTION refuse_change_of_audit_log()"
         )
-    op.add_column("users", sa.Column("deactivated_at", sa.DateTime(timezone=True), nullable=True))
-    op.add_column("users", sa.Column("emptied_at", sa.DateTime(timezone=True), nullable=True))
-    # When they ended is not known, so what they are called is kept as long as that of those who end now.
-    op.execute("UPDATE users SET deactivated_at = now() WHERE NOT is_active")
-    replace_check("users", "person_or_agent", PERSON_OR_AGENT_OR_EMPTIED)
-    op.create_check_constraint(
-        op.f("ck_users_emptied_has_ended"), "users", "emptied_at IS NULL OR NOT is_active", postgresql_not_valid=True
-    )
-    op.create_index(
-        "ix_users_ended",
-        "users",
-        ["deactivated_at"],
-        unique=False,
-        postgresql_where=sa.text("NOT is_active AND emptied_at IS NULL"),
-    )
-    op.create_index(op.f("ix_users_created_at_id"), "users", ["created_at", "id"], unique=False)
-    replace_check("events", "type_known", f"type IN ({TYPES}, 'account.changed')")
-    op.drop_constraint(op.f("ck_jobs_name_known"), "jobs")
-    op.create_check_constraint(op.f("ck_jobs_name_known"), "jobs", f"name IN ({JOBS}, 'empty_ended_accounts')")
 
 
 def downgrade() -> None:
@@ -92,7 +83,8 @@ def downgrade() -> None:
     op.drop_constraint(op.f("ck_jobs_name_known"), "jobs")
     op.create_check_constraint(op.f("ck_jobs_name_known"), "jobs", f"name IN ({JOBS})")
     op.execute("DELETE FROM events WHERE type = 'account.changed'")
-    replace_check("events", "type_known", f"type IN ({TYPES})")
+    op.drop_constraint(op.f("ck_events_type_known"), "events")
+    op.create_check_constraint(op.f("ck_events_type_known"), "events", f"type IN ({TYPES})")
     op.drop_index(op.f("ix_users_created_at_id"), table_name="users")
     op.drop_index("ix_users_ended", table_name="users")
     op.drop_constraint(op.f("ck_users_emptied_has_ended"), "users")

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from alembic import op
 
+from migrations.online import online, replace_check
+
 revision: str = "0026"
 down_revision: str | None = "0025"
 branch_labels: str | Sequence[str] | None = None
@@ -18,14 +20,9 @@ KINDS = "'assigned', 'unassigned', 'mentioned', 'claimed', 'completed', 'reopene
 
 
 def know(jobs: str, kinds: str) -> None:
-    """Validated in a statement of its own, which takes no lock that writers would wait for."""
-    op.drop_constraint(op.f("ck_jobs_name_known"), "jobs")
-    op.create_check_constraint(op.f("ck_jobs_name_known"), "jobs", f"name IN ({jobs})")
-    name = op.f("ck_notifications_kind_known")
-    op.drop_constraint(name, "notifications")
-    op.create_check_constraint(name, "notifications", f"kind IN ({kinds})", postgresql_not_valid=True)
-    with op.get_context().autocommit_block():
-        op.execute(f"ALTER TABLE notifications VALIDATE CONSTRAINT {name}")
+    with online():
+        replace_check("jobs", "ck_jobs_name_known", f"name IN ({jobs})")
+        replace_check("notifications", "ck_notifications_kind_known", f"kind IN ({kinds})")
 
 
 def upgrade() -> None:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from alembic import op
 
+from migrations.online import online, replace_check
+
 revision: str = "0029"
 down_revision: str | None = "0028"
 branch_labels: str | Sequence[str] | None = None
@@ -17,12 +19,8 @@ JOBS = "'test_celery_task', 'recompute_impact_score', 'notify', 'send_mail', 'se
 
 
 def know(jobs: str) -> None:
-    """Validated in a statement of its own, which takes no lock that writers would wait for."""
-    name = op.f("ck_jobs_name_known")
-    op.drop_constraint(name, "jobs")
-    op.create_check_constraint(name, "jobs", f"name IN ({jobs})", postgresql_not_valid=True)
-    with op.get_context().autocommit_block():
-        op.execute(f"ALTER TABLE jobs VALIDATE CONSTRAINT {name}")
+    with online():
+        replace_check("jobs", "ck_jobs_name_known", f"name IN ({jobs})")
 
 
 def upgrade() -> None:

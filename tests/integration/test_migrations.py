@@ -183,8 +183,10 @@ async def test_a_revision_waits_seconds_for_a_lock_and_not_for_ever(url: str) ->
     await transaction.start()
     await connection.execute("LOCK TABLE user_task_associations IN ACCESS SHARE MODE")
 
+    config = alembic_config(url)
+    config.attributes["lock_patience_seconds"] = 0.0
     with pytest.raises(Exception, match="lock timeout"):
-        await asyncio.to_thread(command.downgrade, alembic_config(url), "base")
+        await asyncio.to_thread(command.downgrade, config, "base")
 
     await transaction.rollback()
     await connection.close()
