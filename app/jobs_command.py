@@ -30,12 +30,28 @@ async def list_jobs(database_url: str, query: JobListQuery) -> list[str]:
 
 async def retry_jobs(database_url: str, job_ids: Sequence[UUID] | None) -> int:
     """How many dead jobs will be tried again. Raises ValueError as `list_jobs` does."""
-    return len(await _with_session(database_url, lambda session: JobAdmin(session).retry(job_ids)))
+
+    async def retry_some(session: AsyncSession) -> int:
+        return len(await JobAdmin(session).retry_some(job_ids))
+
+    return await _until_none(database_url, retry_some)
 
 
 async def purge_jobs(database_url: str, state: JobState, *, older_than: timedelta) -> int:
     """How many finished jobs are forgotten. Raises ValueError as `list_jobs` does."""
-    return await _with_session(database_url, lambda session: JobAdmin(session).purge(state, older_than=older_than))
+
+    async def purge_some(session: AsyncSession) -> int:
+        return await JobAdmin(session).purge_some(state, older_than=older_than)
+
+    return await _until_none(database_url, purge_some)
+
+
+async def _until_none(database_url: str, work: Callable[[AsyncSession], Awaitable[int]]) -> int:
+    """Do it again, each time in a transaction of its own, until there was nothing to do; how much there was in all."""
+    count = 0
+    while done := await _with_session(database_url, work):
+        count += done
+    return count
 
 
 async def _with_session(database_url: str, work: Callable[[AsyncSession], Awaitable[T]]) -> T:

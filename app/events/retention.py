@@ -6,10 +6,11 @@ as its history, though too old to be replayed.
 
 from datetime import timedelta
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Event, EventLog, Task
+from app.purging import purge_some
 
 BATCH = 5_000
 
@@ -17,9 +18,9 @@ BATCH = 5_000
 async def purge_events(session: AsyncSession, *, keep: timedelta) -> bool:
     """Move the log's beginning on and delete what is before it; whether there may be more to do."""
     # In this order, for the relay waits for the log's row once it's written, and deleting may take a while.
-    deleted = await _delete_passed_events(session)
+    are_more = await _delete_passed_events(session)
     passed = await _pass_old_events(session, keep)
-    return passed > 0 or deleted == BATCH
+    return passed > 0 or are_more
 
 
 async def _pass_old_events(session: AsyncSession, keep: timedelta) -> int:
@@ -43,9 +44,7 @@ async def _pass_old_events(session: AsyncSession, keep: timedelta) -> int:
     return int(count)
 
 
-async def _delete_passed_events(session: AsyncSession) -> int:
+async def _delete_passed_events(session: AsyncSession) -> bool:
     begin = select(EventLog.purged_seq).scalar_subquery()
     is_history = select(Task.id).where(Task.id == Event.task_id).exists()
-    doomed = select(Event.id).where(Event.seq <= begin, ~is_history).limit(BATCH)
-    deleted = await session.scalars(delete(Event).where(Event.id.in_(doomed)).returning(Event.id))
-    return len(deleted.all())
+    return await purge_some(session, Event, Event.seq <= begin, ~is_history)

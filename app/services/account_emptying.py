@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Notification, User
+from app.purging import purge_some
 
 # So long a deactivation can be taken back, and the address stays taken.
 KEEP = timedelta(days=30)
@@ -28,6 +29,10 @@ async def empty_ended_accounts(session: AsyncSession) -> bool:
         .with_for_update(key_share=True, skip_locked=True)
     )
     accounts = (await session.scalars(ended)).all()
+    is_of_them = Notification.user_id.in_([user.id for user in accounts])
+    if await purge_some(session, Notification, is_of_them):
+        # What is left of them is for the next time, and the accounts with it.
+        return True
     now = await session.scalar(select(func.now()))
     for user in accounts:
         user.email = None  # type: ignore[assignment]  # Its readers have people, and never one who was emptied.
@@ -36,5 +41,4 @@ async def empty_ended_accounts(session: AsyncSession) -> bool:
         user.is_admin = user.mail_notifications = False
         user.emptied_at = now
         user.version += 1
-    await session.execute(delete(Notification).where(Notification.user_id.in_([user.id for user in accounts])))
     return len(accounts) == BATCH

@@ -1,3 +1,4 @@
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +13,7 @@ from app.core.permissions import Actor
 from app.core.security import hash_secret, new_secret
 from app.core.security_log import note
 from app.models import ApiToken, User
+from app.purging import purge_some
 from app.schemas.api_token import ApiTokenCreate
 from app.schemas.fields import PageQuery
 from app.services.pages import Order, Page, Pager, scope_of
@@ -106,15 +108,13 @@ class ApiTokenService:
     async def revoke_all(self, user_ids: Sequence[UUID], *, by: Actor) -> int:
         """Revoke every token of these accounts; how many there were."""
         gone = delete(ApiToken).where(ApiToken.user_id.in_(user_ids)).returning(ApiToken.user_id, ApiToken.id)
-        ended = (await self._session.execute(gone)).all()
-        for user_id in user_ids:
-            ids = [token_id for owner_id, token_id in ended if owner_id == user_id]
-            await tell_of_ended_sign_ins(self._session, ids, user_id=user_id, actor=by)
-        return len(ended)
+        ended: defaultdict[UUID, list[UUID]] = defaultdict(list)
+        for user_id, token_id in await self._session.execute(gone):
+            ended[user_id].append(token_id)
+        for user_id, token_ids in ended.items():
+            await tell_of_ended_sign_ins(self._session, token_ids, user_id=user_id, actor=by)
+        return sum(map(len, ended.values()))
 
-    async def purge(self) -> None:
-        """Forget tokens that ran out long ago."""
-        long_expired = ApiToken.expires_at < func.now() - KEEP_EXPIRED
-        # Those that somebody is revoking are gone soon; waiting for them could hold up who waits for others of these.
-        over = select(ApiToken.id).where(long_expired).with_for_update(skip_locked=True)
-        await self._session.execute(delete(ApiToken).where(ApiToken.id.in_(over)))
+    async def purge(self) -> bool:
+        """Forget some of the tokens that ran out long ago; whether there may be more."""
+        return await purge_some(self._session, ApiToken, ApiToken.expires_at < func.now() - KEEP_EXPIRED)

@@ -10,6 +10,7 @@ from app.core.auth import SignedIn, find_actor_of_session, find_api_token
 from app.core.errors import Unauthorized
 from app.core.security import hash_secret, new_secret
 from app.models import ApiToken, EventTicket
+from app.purging import purge_some
 from app.services.sign_in_locks import lock_sign_in
 
 TICKET_LIFETIME = timedelta(seconds=30)
@@ -67,9 +68,9 @@ class EventTicketService:
             raise InvalidTicket
         return found
 
-    async def purge(self) -> None:
-        """Forget tickets that nobody has used in time."""
-        await self._session.execute(delete(EventTicket).where(EventTicket.expires_at <= func.now()))
+    async def purge(self) -> bool:
+        """Forget some of the tickets that nobody has used in time; whether there may be more."""
+        return await purge_some(self._session, EventTicket, EventTicket.expires_at <= func.now())
 
     async def _find_sign_in(
         self, session_id: UUID | None, api_token_id: UUID | None, left: timedelta | None

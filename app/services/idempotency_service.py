@@ -10,10 +10,13 @@ from sqlalchemy import Interval, bindparam, delete, func, literal_column, select
 from app.core.errors import Conflict, HiveError
 from app.database import Savepoint
 from app.models import IdempotentRequest
+from app.purging import purge_some
 from app.session import Session
 from app.statements import keep
 
 KEEP = timedelta(hours=24)
+# Their answers are large rows: one of a batch may have megabytes.
+PURGED_AT_ONCE = 1_000
 
 
 class StillRunning(Conflict):
@@ -129,10 +132,10 @@ class IdempotencyService:
             raise Replayed(KeptAnswer(kept.status, kept.headers, kept.body))
         return OneTry(self._session, await Savepoint.begin(self._session), identity, body_hash)
 
-    async def purge(self) -> None:
-        """Forget answers that are past their keep time."""
-        old = IdempotentRequest.created_at < func.now() - KEEP
-        await self._session.execute(delete(IdempotentRequest).where(old))
+    async def purge(self) -> bool:
+        """Forget some of the answers that are past their keep time; whether there may be more."""
+        is_old = IdempotentRequest.created_at < func.now() - KEEP
+        return await purge_some(self._session, IdempotentRequest, is_old, most=PURGED_AT_ONCE)
 
     async def _find(self, identity: RequestIdentity) -> IdempotentRequest | None:
         same = {f"{name}_asked": value for name, value in asdict(identity).items()}

@@ -13,6 +13,7 @@ from app.services.pages import Order, Page, Pager, scope_of
 from app.session import WAKES_RELAY
 
 NEWEST_FIRST = Order(key=Job.created_at, id=Job.id, descending=True)
+AT_ONCE = 5_000
 FINISHED = (JobState.DONE, JobState.DEAD)
 
 
@@ -32,20 +33,24 @@ class JobAdmin:
         scope = scope_of("jobs", state=sorted(query.state), name=sorted(query.name))
         return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope)
 
-    async def retry(self, job_ids: Sequence[UUID] | None) -> Sequence[UUID]:
-        """Have dead jobs (these, or all of them) tried again from their first attempt on; which they were."""
-        statement = update(Job).where(Job.state == JobState.DEAD)
+    async def retry_some(self, job_ids: Sequence[UUID] | None) -> Sequence[UUID]:
+        """Have some dead jobs (of these, or of all) tried again from their first attempt on; which they were."""
+        dead = select(Job.id).where(Job.state == JobState.DEAD)
         if job_ids is not None:
-            statement = statement.where(Job.id.in_(job_ids))
-        again = statement.values(
-            state=JobState.WAITING, attempts=0, sends=0, unknown_outcomes=0, run_after=func.now()
-        ).returning(Job.id)
+            dead = dead.where(Job.id.in_(job_ids))
+        some = dead.order_by(Job.id).limit(AT_ONCE).with_for_update(skip_locked=True)
+        again = (
+            update(Job)
+            .where(Job.id.in_(some))
+            .values(state=JobState.WAITING, attempts=0, sends=0, unknown_outcomes=0, run_after=func.now())
+            .returning(Job.id)
+        )
         retried = (await self._session.scalars(again)).all()
         self._session.info[WAKES_RELAY] = bool(retried)
         return retried
 
-    async def purge(self, state: JobState, *, older_than: timedelta) -> int:
-        """Forget jobs that are finished (done or dead) and were asked for longer ago than that; how many."""
+    async def purge_some(self, state: JobState, *, older_than: timedelta) -> int:
+        """Forget some of the finished jobs (done or dead) that were asked for longer ago than that; how many."""
         assert state in FINISHED
-        old = delete(Job).where(Job.state == state, Job.created_at <= func.now() - older_than)
-        return len((await self._session.scalars(old.returning(Job.id))).all())
+        old = select(Job.id).where(Job.state == state, Job.created_at <= func.now() - older_than).limit(AT_ONCE)
+        return len((await self._session.scalars(delete(Job).where(Job.id.in_(old)).returning(Job.id))).all())

@@ -8,17 +8,17 @@ from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Interval, bindparam, case, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Interval, bindparam, case, func, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
 from app.models import IS_FREE, IS_UNFINISHED, Job, JobName, JobState
+from app.purging import purge_some
 from app.session import Session
 from app.statements import keep
 
 MAX_ATTEMPTS = 8
 KEEP_DONE = timedelta(days=7)
-PURGED_AT_ONCE = 5_000
 FIRST_PAUSE = timedelta(seconds=2)
 LONGEST_ERROR = 2_000
 
@@ -162,10 +162,8 @@ async def mark_done(session: Session, job_id: UUID) -> bool:
 
 async def purge_done_jobs(session: AsyncSession) -> bool:
     """Forget some of the jobs that were done long ago; whether there are more."""
-    old = select(Job.id).where(Job.state == JobState.DONE, Job.done_at < func.now() - KEEP_DONE)
-    doomed = old.order_by(Job.done_at).limit(PURGED_AT_ONCE)
-    forgotten = await session.scalars(delete(Job).where(Job.id.in_(doomed)).returning(Job.id))
-    return len(forgotten.all()) == PURGED_AT_ONCE
+    is_old = (Job.state == JobState.DONE, Job.done_at < func.now() - KEEP_DONE)
+    return await purge_some(session, Job, *is_old, order=Job.done_at)
 
 
 async def _begin_attempt(database: Database, job_id: UUID, hold: timedelta | None) -> Begun | None:

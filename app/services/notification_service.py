@@ -1,7 +1,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
@@ -10,6 +10,7 @@ from app.events import outbox
 from app.events.jobs import ask_for_job
 from app.events.types import NotificationRead
 from app.models import JobName, Notification
+from app.purging import purge_found, purge_some
 from app.schemas.notification import NotificationListQuery
 from app.services.pages import Order, Page, Pager, scope_of
 
@@ -21,7 +22,6 @@ NEWEST_FIRST = Order(key=Notification.created_at, id=Notification.id, descending
 # What nobody looks at for so long is nobody's concern.
 KEEP_UNREAD = timedelta(days=180)
 MOST_KEPT = 10_000
-PURGED_AT_ONCE = 5_000
 
 
 class NotificationNotFound(NotFound):
@@ -105,20 +105,14 @@ class NotificationService:
         Unread ones stay for `KEEP_UNREAD`, or for as long as reading would have left them if that is longer, and of
         each person the newest `MOST_KEPT`.
         """
-        read = select(Notification.id).where(Notification.read_at < func.now() - keep).limit(PURGED_AT_ONCE)
-        unread = (
-            select(Notification.id)
-            .where(Notification.read_at.is_(None), Notification.created_at < func.now() - max(KEEP_UNREAD, keep))
-            .limit(PURGED_AT_ONCE)
-        )
-        counts = [await self._forget(doomed) for doomed in (read, unread, _too_many())]
-        return PURGED_AT_ONCE in counts
-
-    async def _forget(self, doomed: Select[UUID]) -> int:
-        forgotten = await self._session.scalars(
-            delete(Notification).where(Notification.id.in_(doomed)).returning(Notification.id)
-        )
-        return len(forgotten.all())
+        is_read = Notification.read_at < func.now() - keep
+        is_old = Notification.read_at.is_(None) & (Notification.created_at < func.now() - max(KEEP_UNREAD, keep))
+        are_more = [
+            await purge_some(self._session, Notification, is_read),
+            await purge_some(self._session, Notification, is_old),
+            await purge_found(self._session, Notification, _too_many()),
+        ]
+        return any(are_more)
 
     async def _tell_devices(self, actor: Actor, ids: list[UUID]) -> None:
         await outbox.record(self._session, NotificationRead(notification_ids=ids), actor=actor, audience=[actor.id])
@@ -141,4 +135,4 @@ def _too_many() -> Select[UUID]:
         .join(crowded, crowded.c.user_id == Notification.user_id)
         .subquery()
     )
-    return select(ranked.c.id).where(ranked.c.place > MOST_KEPT).limit(PURGED_AT_ONCE)
+    return select(ranked.c.id).where(ranked.c.place > MOST_KEPT)

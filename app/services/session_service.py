@@ -12,6 +12,7 @@ from app.core.refresh_tokens import RefreshToken
 from app.core.security_log import note
 from app.database import Database
 from app.models import User, UserSession
+from app.purging import purge_some
 from app.schemas.fields import PageQuery
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.sign_in_endings import tell_of_ended_sign_ins
@@ -114,11 +115,9 @@ class SessionService:
         """End the sessions of an account, all or all but one; how many there were."""
         return await self._end_where(user_id, UserSession.id.is_distinct_from(but), by=by)
 
-    async def purge(self) -> None:
-        """Forget sessions that have run out."""
-        # Those that somebody is ending are gone soon; waiting for them could hold up who waits for others of these.
-        over = select(UserSession.id).where(~_is_alive()).with_for_update(skip_locked=True)
-        await self._session.execute(delete(UserSession).where(UserSession.id.in_(over)))
+    async def purge(self) -> bool:
+        """Forget some of the sessions that have run out; whether there may be more."""
+        return await purge_some(self._session, UserSession, UserSession.expires_at <= func.now())
 
     async def _lock_session_of(self, token: RefreshToken) -> tuple[UserSession, bool] | None:
         is_in_grace = UserSession.refreshed_at > func.clock_timestamp() - GRACE

@@ -33,6 +33,7 @@ async def end_sign_ins(
     sessions = 0 if keep_sessions else await SessionService(session).end_all(user.id, but=but, by=by)
     if keep_tokens:
         return EndedSignIns(sessions, 0)
-    own = select(User.id).where(or_(User.id == user.id, User.owner_id == user.id)).order_by(User.id)
+    # Agents that have ended have none, and there may be any number of them.
+    own = select(User.id).where(or_(User.id == user.id, (User.owner_id == user.id) & User.is_active)).order_by(User.id)
     accounts = (await session.scalars(own)).all()
     return EndedSignIns(sessions, await ApiTokenService(session).revoke_all(accounts, by=by))

@@ -211,11 +211,16 @@ async def purge_old_notifications(session: AsyncSession) -> None:
 @job(JobName.PURGE_IDEMPOTENT_REQUESTS)
 async def purge_idempotent_requests(session: AsyncSession) -> None:
     """Of what holds for a time: answers to requests, sessions, tokens, tickets, and what has changed about those."""
-    await IdempotencyService(session).purge()
-    await SessionService(session).purge()
-    await ApiTokenService(session).purge()
-    await EventTicketService(session).purge()
-    await purge_sign_in_changes(session)
+    are_more = [
+        await IdempotencyService(session).purge(),
+        # First, for those of a session or token that is forgotten go with it.
+        await EventTicketService(session).purge(),
+        await SessionService(session).purge(),
+        await ApiTokenService(session).purge(),
+        await purge_sign_in_changes(session),
+    ]
+    if any(are_more):
+        ask_for_job(session, JobName.PURGE_IDEMPOTENT_REQUESTS)
 
 
 @job(JobName.PURGE_FINISHED_JOBS)

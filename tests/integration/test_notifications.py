@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import purging
 from app.core.permissions import Actor
 from app.models import Event, EventType, Job, JobName, Notification, NotificationKind, TaskStatus, User
 from app.services import ChatService, NotificationService, Notifier, notification_service
@@ -301,7 +302,7 @@ async def test_old_unread_ones_and_those_beyond_the_newest_are_forgotten(
 async def test_purging_goes_in_pieces_and_says_that_there_is_more(
     session: AsyncSession, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notification_service, "PURGED_AT_ONCE", 2)
+    monkeypatch.setattr(purging, "AT_ONCE", 2)
     long_ago = datetime.now(UTC) - timedelta(days=60)
     for _ in range(3):
         session.add(Notification(user_id=user.id, kind=NotificationKind.ASSIGNED, event_id=uuid4(), read_at=long_ago))
