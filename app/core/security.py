@@ -33,8 +33,9 @@ _passwords = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19456, parallel
 MOST_HASHES_WAITING = 128
 _hashes_waiting = 0
 _hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="argon2")
-# What an unknown address is checked against, so that it takes as long as a known one.
-_NOBODYS_HASH = _passwords.hash("no account has this password")
+# What an unknown address is checked against, so that it takes as long as a known one: the hash of a random password.
+# Every process would make its own at its start otherwise, which takes as long as to load a large library.
+_NOBODYS_HASH = "$argon2id$v=19$m=19456,t=2,p=1$cnW53Q6rCObJA2I8vekcFA$iy4FUBX+qAmNKs8slkaXlPxjvjKdnGZqXpV9pV8791Q"
 
 
 async def hash_password(password: str) -> str:

@@ -241,6 +241,15 @@ async def test_nobodys_password_matches_nothing(password: str) -> None:
     assert await password_matches(password, None) is False
 
 
+async def test_nobodys_hash_costs_what_others_cost(verifications: list[str]) -> None:
+    await password_matches("anything", None)
+    await password_matches("anything", await hash_password("correct horse"))
+
+    [nobodys, somebodys] = [text.split("$") for text in verifications]
+    assert nobodys[:4] == somebodys[:4]
+    assert [len(part) for part in nobodys] == [len(part) for part in somebodys]
+
+
 async def test_hashing_leaves_the_loop_free(monkeypatch: pytest.MonkeyPatch) -> None:
     is_hashing, may_end = threading.Event(), threading.Event()
     hash_it, was_free = PasswordHash.hash, []
