@@ -148,6 +148,8 @@ def _set_aside_what_stays() -> None:
     """
     gc.collect()
     gc.freeze()
+    # `hive api` has switched it off for the start.
+    gc.enable()
 
 
 def _allow_many_open_files() -> None:
