@@ -3,7 +3,6 @@
 import asyncio
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -17,8 +16,7 @@ from app.migrate import MigrationError, create_missing_database, migrate_databas
 from app.revisions import is_at_newest_revision
 from tests.conftest import ROOT
 from tests.utils.databases import run_sql
-from tests.utils.processes import free_port
-from tests.utils.test_utils import PATIENCE
+from tests.utils.processes import free_port, run_program
 
 ENCODINGS = ["SQL_ASCII", "LATIN1"]
 
@@ -57,16 +55,7 @@ def run(command: list[str], url: str, redis_url: str, folder: str) -> "subproces
         "HIVE_DATA_DIR": folder,
         "PORT": str(free_port()),
     }
-    return subprocess.run(
-        [sys.executable, *command],
-        env=environment,
-        cwd=ROOT,
-        input="a long enough password\n",
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    return run_program(command, environment, cwd=ROOT, text="a long enough password\n")
 
 
 @pytest.mark.parametrize("url", ["SQL_ASCII"], indirect=True)

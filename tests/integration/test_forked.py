@@ -1,6 +1,7 @@
 """What the tests start by forking can't be told from what is started by itself."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -34,8 +35,9 @@ time.sleep(600)
 
 def forked(folder: Path, program: str, environment: dict[str, str]) -> ForkedProgram:
     (folder / "program.py").write_text(program)
-    with (folder / "output").open("wb") as output:
-        return ForkedProgram(["-m", "program", "a", "b"], environment, cwd=str(folder), output=output)
+    with (folder / "output").open("wb") as output, Path(os.devnull).open("rb") as nothing:
+        files = (nothing, output, output)
+        return ForkedProgram(["-m", "program", "a", "b"], environment, cwd=str(folder), files=files)
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """`hive user hand-over`: all tasks of an account go to another owner, once, however often it is asked for."""
 
 import re
-import subprocess
-import sys
 from uuid import uuid4
 
 import pytest
@@ -17,7 +15,8 @@ from app.services import hand_over
 from tests.builders.agents import create_agent
 from tests.builders.tasks import create_task
 from tests.builders.users import create_user
-from tests.utils.test_utils import PATIENCE, events_of
+from tests.utils.processes import run_program
+from tests.utils.test_utils import events_of
 
 Kind = NotificationKind
 pytestmark = pytest.mark.committed
@@ -124,10 +123,7 @@ async def test_the_command_prints_the_count_and_fails_with_a_sentence(
     await create_task(session, owner=user)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "app.cli", "user", "hand-over", *arguments]
-        done = subprocess.run(
-            command, env=hive_environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
+        done = run_program(["-m", "app.cli", "user", "hand-over", *arguments], hive_environment)
         return done.returncode, done.stdout, done.stderr
 
     assert run(user.email, other_user.email) == (

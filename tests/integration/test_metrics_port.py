@@ -4,8 +4,6 @@ import asyncio
 import json
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from app.config import Settings
 from app.models import EventLog, User
 from tests.conftest import RunningSystem, token_of
 from tests.utils.metrics import Scrape
-from tests.utils.processes import HiveProcess, answers, free_port
+from tests.utils.processes import HiveProcess, answers, free_port, run_program
 from tests.utils.test_utils import PATIENCE, problem, wait_until, wait_until_async
 
 pytestmark = pytest.mark.committed
@@ -178,14 +176,7 @@ async def test_the_port_for_scrapers_ends_with_the_api(hive_environment: dict[st
 
 def refused(command: str, environment: dict[str, str]) -> str:
     """What the command says that can't start: one sentence, with exit code 1."""
-    outcome = subprocess.run(
-        [sys.executable, "-m", "app.cli", command],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    outcome = run_program(["-m", "app.cli", command], environment)
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert outcome.stderr.count("\n") == 1
     return outcome.stderr

@@ -2,14 +2,12 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
-from tests.utils.processes import free_port
-from tests.utils.test_utils import PATIENCE
+from tests.utils.processes import free_port, run_program
 
 ALEMBIC = ["-m", "alembic", "upgrade", "head"]
 UVICORN = ["-m", "uvicorn", "app.main:app"]
@@ -18,15 +16,8 @@ AWAY = {"DATABASE_URL": "postgresql://ada:geheim@127.0.0.1:1/none", "REDIS_URL":
 
 def ended(command: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     port = ["--port", str(free_port())] if command is UVICORN else []
-    return subprocess.run(
-        [sys.executable, *command, *port],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | environment
+    return run_program([*command, *port], environment, cwd=ROOT)
 
 
 @pytest.mark.parametrize(

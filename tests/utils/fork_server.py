@@ -23,11 +23,11 @@ PR_SET_PDEATHSIG = 1
 MAX_MESSAGE_BYTES = 2**18
 # What isn't listed is loaded by the program itself, and costs the time that this saves.
 LIBRARIES = """
-    aiosmtplib asyncpg celery.app.log celery.apps.worker celery.backends.redis celery.bin.celery celery.bin.worker
-    celery.concurrency.prefork celery.concurrency.solo celery.fixups.django celery.worker.components
-    celery.worker.consumer celery.worker.strategy email_validator fastapi.middleware.cors fastapi_swagger httptools
-    itsdangerous jinja2 jwt kombu.transport.redis limits.aio.storage limits.aio.strategies prometheus_client
-    prometheus_client.core pwdlib.hashers.argon2 pydantic.v1 pydantic_settings redis.asyncio
+    aiosmtplib alembic.command alembic.config asyncpg celery.app.log celery.apps.worker celery.backends.redis
+    celery.bin.celery celery.bin.worker celery.concurrency.prefork celery.concurrency.solo celery.fixups.django
+    celery.worker.components celery.worker.consumer celery.worker.strategy email_validator fastapi.middleware.cors
+    fastapi_swagger httptools itsdangerous jinja2 jwt kombu.transport.redis limits.aio.storage limits.aio.strategies
+    prometheus_client prometheus_client.core pwdlib.hashers.argon2 pydantic.v1 pydantic_settings redis.asyncio
     sqlalchemy.dialects.postgresql.asyncpg sqlalchemy.ext.asyncio structlog typer uuid_utils.compat
     uvicorn.lifespan.on uvicorn.loops.auto uvicorn.protocols.http.httptools_impl
     uvicorn.protocols.websockets.websockets_sansio_impl yaml
@@ -52,7 +52,7 @@ class ForkServer:
                     self._woken.recv(MAX_MESSAGE_BYTES)
                     self._report_ended()
                     continue
-                message, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, 2)
+                message, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, 4)
                 if not message:
                     return None
                 if self._fork(*descriptors):
@@ -68,20 +68,24 @@ class ForkServer:
         self._selector.register(self._control, selectors.EVENT_READ)
         self._selector.register(self._woken, selectors.EVENT_READ)
 
-    def _fork(self, report: int, output: int) -> bool:
+    def _fork(self, report: int, *files: int) -> bool:
         """Whether this is the new process."""
         this = os.getpid()
         pid = os.fork()
         if pid == 0:
             os.close(report)
-            self._leave(this, output)
+            self._leave(this)
+            for number, file in enumerate(files):
+                os.dup2(file, number)
+        for file in files:
+            os.close(file)
+        if pid == 0:
             return True
-        os.close(output)
         self._reports[pid] = socket.socket(fileno=report)
         self._tell(self._reports[pid], pid)
         return False
 
-    def _leave(self, parent: int, output: int) -> None:
+    def _leave(self, parent: int) -> None:
         """Become a process like one that has been started by itself. It dies with its parent."""
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
         if os.getppid() != parent:
@@ -92,9 +96,6 @@ class ForkServer:
         self._selector.close()
         for mine in (self._control, self._woken, self._wake, *self._reports.values()):
             mine.close()
-        for number in (1, 2):
-            os.dup2(output, number)
-        os.close(output)
 
     def _report_ended(self) -> None:
         # One signal may stand for several that have ended.
@@ -113,7 +114,7 @@ class ForkServer:
 
 
 def run(arguments: list[str], environment: dict[str, str], folder: str) -> None:
-    """Do what `python <arguments>` does, which begin with `-m` or `-P -m`."""
+    """Do what `python <arguments>` does, which begin with `-m`, with `-P -m`, or with the path of a script."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -121,9 +122,13 @@ def run(arguments: list[str], environment: dict[str, str], folder: str) -> None:
     if arguments[0] == "-P":
         arguments = arguments[1:]
     else:
-        sys.path.insert(0, str(Path.cwd()))
-    _, module, *sys.argv[1:] = arguments
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+        sys.path.insert(0, str(Path.cwd() if arguments[0] == "-m" else Path(arguments[0]).parent))
+    if arguments[0] == "-m":
+        _, module, *sys.argv[1:] = arguments
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = arguments
+        runpy.run_path(arguments[0], run_name="__main__")
 
 
 if __name__ == "__main__":

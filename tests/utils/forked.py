@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,7 @@ from typing import IO
 from app.servers.tether import tethered
 
 FORK_SERVER = Path(__file__).with_name("fork_server.py")
+SCRIPTS = f"{Path(__file__).resolve().parents[2]}/scripts/"
 # The interpreter or the C library reads these at its own start.
 READ_AT_START = ("PYTHON", "COVERAGE", "LANG", "LC_", "LD_", "MALLOC_", "TZ")
 
@@ -34,22 +36,28 @@ def can_be_forked(arguments: list[str], environment: dict[str, str]) -> bool:
         case ["-m", "app.cli", command, *_]:
             # It starts the others itself, and stays small.
             return command != "run"
-        case ["-m", "celery" | "uvicorn", *_]:
+        case ["-m", "celery" | "uvicorn" | "alembic", *_]:
             return True
+        case [script, *_]:
+            return script.startswith(SCRIPTS)
     return False
 
 
 class ForkedProgram:
     """As much of `subprocess.Popen` as is needed here."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], *, cwd: str, output: IO[bytes]) -> None:
+    def __init__(
+        self, arguments: list[str], environment: dict[str, str], *, cwd: str, files: Sequence[IO[bytes]]
+    ) -> None:
+        """`files` are the program's standard input, output and error output."""
         self._arguments = arguments
         self._lock = threading.Lock()
         self.returncode: int | None = None
         self._report, theirs = socket.socketpair()
         wanted = {"arguments": arguments, "environment": environment, "folder": cwd}
         with theirs:
-            socket.send_fds(_fork_server(), [json.dumps(wanted).encode()], [theirs.fileno(), output.fileno()])
+            descriptors = [theirs.fileno(), *(file.fileno() for file in files)]
+            socket.send_fds(_fork_server(), [json.dumps(wanted).encode()], descriptors)
         self.pid = self._read()
 
     def poll(self) -> int | None:

@@ -65,7 +65,8 @@ class HiveProcess:
 
     def _started(self, folder: str, output: IO[bytes]) -> subprocess.Popen[bytes] | ForkedProgram:
         if self._may_be_forked and can_be_forked(self._arguments, self._environment):
-            return ForkedProgram(self._arguments, self._environment, cwd=folder, output=output)
+            with Path(os.devnull).open("rb") as nothing:
+                return ForkedProgram(self._arguments, self._environment, cwd=folder, files=(nothing, output, output))
         return subprocess.Popen(
             tethered([sys.executable, *self._arguments], dies_by=signal.SIGKILL),
             env=self._environment,
@@ -125,6 +126,38 @@ class HiveProcess:
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+
+def run_program(
+    arguments: list[str], environment: dict[str, str], *, cwd: Path | str | None = None, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """What `python <arguments>` says and how it ends, with the text as its input."""
+    with ExitStack() as stack:
+        folder = cwd or stack.enter_context(tempfile.TemporaryDirectory(prefix="hive-program-"))
+        if not can_be_forked(arguments, environment | measured()):
+            return subprocess.run(
+                [sys.executable, *arguments],
+                env=environment | measured(),
+                cwd=folder,
+                input=text,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+        files[0].write(text.encode())
+        files[0].seek(0)
+        program = ForkedProgram(arguments, environment, cwd=str(folder), files=files)
+        try:
+            program.wait(PATIENCE)
+        finally:
+            program.kill()
+            code = program.wait()
+        for file in files:
+            file.seek(0)
+        _, said, faults = (file.read().decode() for file in files)
+        return subprocess.CompletedProcess(arguments, code, said, faults)
 
 
 def answers(url: str, process: HiveProcess) -> bool:
