@@ -45,6 +45,7 @@ from app.services.job_admin import JobAdmin
 from app.services.operator import AdminsOnly, AuditLog, Operator
 from app.services.pages import CursorCodec, Pager
 from app.services.preconditions import Precondition, precondition_of
+from app.services.registration import RegistrationClosed, is_registration_open
 from app.services.user_admin import UserAdmin
 from app.services.whoami_service import WhoamiService
 from app.session import Session
@@ -259,11 +260,15 @@ class NewAccount:
     password_hash: str
 
 
-async def hash_new_password(body: UserRegister, request: Request, state: StateDep) -> None:
+async def hash_new_password(body: UserRegister, request: Request, state: StateDep) -> bool:
+    """Whether anybody may register; if not, nothing is done for who tries."""
+    if not await is_registration_open(state.database, state.settings):
+        return False
     registrations = state.limits.registrations
     await registrations.count(state.limits.client_of(request.scope))
     async with registrations.turn():
         request.state.new_account = NewAccount(body, await hash_password(body.password))
+    return True
 
 
 async def get_new_account(request: Request) -> NewAccount | None:
@@ -279,11 +284,15 @@ NewAccountDep = Annotated[NewAccount, Depends(get_new_account)]
 async def get_one_try_of_nobody(
     request: Request,
     session: SessionDep,
-    _hashed: Annotated[None, Depends(hash_new_password)],
+    is_open: Annotated[bool, Depends(hash_new_password)],
     idempotency_key: IdempotencyKey = None,
 ) -> None:
     key = None if idempotency_key is None else await _key_of_stranger(request, idempotency_key)
     await _begin_once(request, session, NOBODY, key)
+    if not is_open:
+        # Who has registered before, and did not get the answer, has got it by now. All others get nothing kept.
+        request.state.one_try = None
+        raise RegistrationClosed
 
 
 async def _key_of_stranger(request: Request, key: str) -> str:

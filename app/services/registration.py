@@ -1,11 +1,14 @@
 """Whether strangers may register."""
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Registration, Settings
 from app.core.errors import Forbidden
+from app.database import Database
 from app.models import User
+from app.statements import keep
+
+_HAS_ADMIN = keep(select(select(User.id).where(User.is_admin, User.is_active).exists()))
 
 
 class RegistrationClosed(Forbidden):
@@ -15,15 +18,13 @@ class RegistrationClosed(Forbidden):
         super().__init__("Nobody can register here; ask an admin for an account.")
 
 
-async def require_open_registration(session: AsyncSession, settings: Settings) -> None:
-    """
-    Raises:
-        RegistrationClosed: strangers may not make accounts.
-    """
-    is_closed = settings.registration is Registration.CLOSED
-    if is_closed or (settings.opens_until_first_admin and await _has_admin(session)):
-        raise RegistrationClosed
+async def is_registration_open(database: Database, settings: Settings) -> bool:
+    """Whether strangers may make accounts now. No connection is held afterwards."""
+    if settings.registration is Registration.CLOSED:
+        return False
+    return not (settings.opens_until_first_admin and await _has_admin(database))
 
 
-async def _has_admin(session: AsyncSession) -> bool:
-    return bool(await session.scalar(select(select(User.id).where(User.is_admin, User.is_active).exists())))
+async def _has_admin(database: Database) -> bool:
+    async with database.quick_statement() as session:
+        return bool(await session.scalar(_HAS_ADMIN))

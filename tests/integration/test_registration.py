@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import dependencies
 from app.config import ConfigurationError, Environment, Registration, load_settings
 from app.doctor import _registration
 from app.models import User
@@ -17,6 +18,7 @@ from tests.utils.test_utils import problem
 
 NEW_USER = {"email": "new@example.org", "password": PASSWORD}
 PRODUCTION = {"environment": Environment.PRODUCTION}
+KEY = {"Idempotency-Key": "a-key-of-this-test"}
 CLOSED = {"registration": Registration.CLOSED}
 
 
@@ -80,6 +82,40 @@ async def test_a_closed_registration_tells_nothing_of_accounts(
     known, unknown = (problem(answer, 403) for answer in answers)
     assert known["code"] == unknown["code"] == "registration_closed"
     assert known | {"request_id": None} == unknown | {"request_id": None}
+
+
+@pytest.mark.parametrize("changed", [CLOSED, PRODUCTION])
+async def test_a_closed_registration_costs_and_keeps_nothing(
+    app: FastAPI, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, admin: User, changed: dict[str, Any]
+) -> None:
+    hashed: list[str] = []
+
+    async def note(password: str) -> str:
+        hashed.append(password)
+        return "a hash"
+
+    monkeypatch.setattr(dependencies, "hash_password", note)
+    usual = app.state.hive
+    use(app, changed)
+    refused = await client.post("/auth/register", json=NEW_USER, headers=KEY)
+    assert hashed == []
+    app.state.hive = usual
+    opened = await client.post("/auth/register", json=NEW_USER, headers=KEY)
+
+    assert problem(refused, 403)["code"] == "registration_closed"
+    assert (opened.status_code, opened.headers.get("Idempotency-Replayed")) == (201, None)
+
+
+async def test_who_registered_before_it_closed_gets_the_same_answer_again(
+    app: FastAPI, client: httpx2.AsyncClient, admin: User
+) -> None:
+    first = await client.post("/auth/register", json=NEW_USER, headers=KEY)
+    use(app, CLOSED)
+
+    again = await client.post("/auth/register", json=NEW_USER, headers=KEY)
+
+    assert (again.status_code, again.headers["Idempotency-Replayed"]) == (201, "true")
+    assert again.json() == first.json()
 
 
 @pytest.mark.parametrize(("given", "told"), [("invited", "there are no invitations yet"), ("ajar", "'open'")])

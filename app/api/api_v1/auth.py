@@ -34,7 +34,6 @@ from app.schemas.auth import (
 )
 from app.schemas.user import UserResponse
 from app.services.address_confirmation import confirm_address
-from app.services.registration import require_open_registration
 from app.services.session_service import HeldSession, refresh_session
 
 router = APIRouter(prefix="/auth", tags=["auth"], route_class=OnceRoute)
@@ -44,11 +43,8 @@ oauth_router = APIRouter(prefix="/auth", tags=["auth"], route_class=OAuthRoute)
 @router.post(
     "/register", status_code=status.HTTP_201_CREATED, responses=responses(403, 409), dependencies=[OnceForNobody]
 )
-async def register(
-    new: NewAccountDep, users: UserServiceDep, session: SessionDep, settings: SettingsDep
-) -> RegisteredResponse:
+async def register(new: NewAccountDep, users: UserServiceDep) -> RegisteredResponse:
     """Make an account, where `REGISTRATION` lets strangers do that."""
-    await require_open_registration(session, settings)
     user = await users.register(new.body, password_hash=new.password_hash)
     return RegisteredResponse(user=UserResponse.of(user, online=()))
 
