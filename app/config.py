@@ -26,6 +26,7 @@ PUBLISHED_SECRETS = frozenset(
         "test-only-jwt-secret-key-that-protects-nothing-at-all",
     }
 )
+MIN_BYTES_PER_DAY = 1024 * 1024
 DEFAULT_REDIS_PREFIX = "hive"
 MAX_REDIS_PREFIX_LENGTH = 64
 # Nothing that stands for more than itself in a pattern, as in the permissions of a Redis user.
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
     max_connections_per_address: int = Field(default=200, ge=1, le=1_000_000)
     registrations_per_minute: int = Field(default=5, ge=0, le=1_000_000)
     requests_per_minute: int = Field(default=1200, ge=0, le=1_000_000)
+    bytes_per_user_and_day: int = Field(default=256 * 1024 * 1024, ge=0, le=2**50)
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network | Literal["local"], ...], NoDecode] = ()
 
     mails_per_recipient_per_day: int = Field(default=50, ge=0, le=1_000_000)
@@ -116,6 +118,13 @@ class Settings(BaseSettings):
     def _split_proxies(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(_read_proxy(proxy.strip()) for proxy in value.split(",") if proxy.strip())
+        return value
+
+    @field_validator("bytes_per_user_and_day")
+    @classmethod
+    def _enough_for_a_body(cls, value: int) -> int:
+        if 0 < value < MIN_BYTES_PER_DAY:
+            raise ValueError(f"it must be {MIN_BYTES_PER_DAY} or more, as one body may have, or 0 for any number")
         return value
 
     @field_validator("log_level", mode="before")

@@ -14,6 +14,7 @@ from fastapi.routing import iter_route_contexts
 from app import __version__
 from app.api import health, metrics
 from app.api.api_v1.api import build_router, socket_router
+from app.api.body_bytes import BodyBytes
 from app.api.documentation import complete_document, operation_id, operation_id_at_root, serve_docs
 from app.api.front_page import serve_front_page
 from app.api.large_answers import LargeAnswers
@@ -115,6 +116,7 @@ def create_app(settings: Settings) -> FastAPI:
     complete_document(app)
     # The last one added is the outermost: a browser's page can read every answer, that to a fault of ours too.
     app.add_middleware(LargeAnswers)
+    app.add_middleware(BodyBytes)
     app.add_middleware(BodyRules)
     app.add_middleware(RequestLimits)
     app.add_middleware(RequestContext)
@@ -205,6 +207,7 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
 
     async def say(actor: Actor, message: str) -> None:
         await limits.requests.charge(caller_of_user(actor.id))
+        await limits.bytes.take(actor.id, len(message.encode()))
         async with database.unit_of_work() as session:
             await ChatService(session).say(actor, message)
 

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.bearer import bearer_token
 from app.api.problems import problem_response
+from app.core.errors import HiveError
 from app.core.security import InvalidToken, read_token
 from app.limits.allowance import Allowance
 from app.limits.requests import TooManyRequests, caller_at, caller_of_user
@@ -31,7 +32,7 @@ class RequestLimits:
         elif scope["type"] == "websocket":
             await _refuse_socket(receive, send)
         else:
-            await _refuse(allowance, scope, receive, _telling(send, allowance.headers()))
+            await refuse(TooManyRequests(allowance), scope, receive, _telling(send, allowance.headers()))
 
 
 async def _count(scope: Scope) -> Allowance | None:
@@ -86,8 +87,8 @@ def _telling(send: Send, headers: Mapping[str, str]) -> Send:
     return send_with_headers
 
 
-async def _refuse(allowance: Allowance, scope: Scope, receive: Receive, send: Send) -> None:
-    error = TooManyRequests(allowance)
+async def refuse(error: HiveError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the error before any route is looked for. The body isn't read."""
     request_id = scope.get("hive_request_id")
     response = problem_response(
         error.status_code, error.error_code, error.detail, request_id=request_id, headers=error.headers

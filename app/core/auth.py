@@ -65,13 +65,19 @@ class InsufficientScope(Forbidden):
 class SignedIn:
     """Who the token speaks for, until when by this machine's clock, and of which session it is, or which API token.
 
-    `scopes` are those of an API token; a session has none, and is not narrowed.
+    `scopes` are those of an API token; a session has none, and is not narrowed. `owner_id` is whose agent it is.
     """
 
     actor: Actor
     expires_at: datetime
     id: UUID
     scopes: frozenset[str] | None = None
+    owner_id: UUID | None = None
+
+    @property
+    def person_id(self) -> UUID:
+        """The account, or of an agent its owner."""
+        return self.owner_id or self.actor.id
 
     def require_session(self) -> None:
         """Raises `NotForTokens` if it's an API token."""
@@ -122,7 +128,7 @@ async def find_api_token(session: AsyncSession, which: ColumnElement[bool]) -> S
         )
     # How long it holds is PostgreSQL's word; when that is over is measured by this machine's clock.
     expires_at = NEVER if lifetime is None else datetime.now(UTC) + lifetime
-    return SignedIn(Actor.of(user), expires_at, held.id, frozenset(held.scopes))
+    return SignedIn(Actor.of(user), expires_at, held.id, frozenset(held.scopes), user.owner_id)
 
 
 async def _by_access_token(session: AsyncSession, token: str, *, key: str) -> SignedIn:

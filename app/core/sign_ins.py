@@ -36,7 +36,7 @@ class SignIns:
         async with self._database.unit_of_work() as session:
             signed_in = await authenticate(session, token, key=self._key)
         if token.startswith(API_TOKEN_PREFIX):
-            self._known_tokens.remember(token, signed_in.actor.id)
+            self._known_tokens.remember(token, signed_in.actor.id, person_id=signed_in.person_id)
         self.memory.remember(token, signed_in, changes=changes)
         bind_user(signed_in.actor.id)
         return signed_in

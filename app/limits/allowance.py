@@ -1,7 +1,7 @@
 from dataclasses import dataclass, replace
 from math import ceil
 
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem
 
 from app.limits.shared import SlidingWindow
 
@@ -11,14 +11,12 @@ class Allowance:
     """What a caller has left: `remaining` requests within the next `seconds`."""
 
     is_granted: bool
-    limit: RateLimitItemPerMinute
+    limit: RateLimitItem
     remaining: int
     seconds: int
 
     @classmethod
-    def of(
-        cls, limit: RateLimitItemPerMinute, window: SlidingWindow, *, is_granted: bool, unused: int = 0
-    ) -> "Allowance":
+    def of(cls, limit: RateLimitItem, window: SlidingWindow, *, is_granted: bool, unused: int = 0) -> "Allowance":
         """`unused` are counted in the window already, and still to be had."""
         if not is_granted:
             return cls(is_granted, limit, 0, max(ceil(_seconds_until_room(limit, window)), 1))
@@ -39,7 +37,7 @@ class Allowance:
         return replace(self, remaining=self.remaining - further, seconds=max(ceil(self.seconds - seconds), 1))
 
 
-def _seconds_until_room(limit: RateLimitItemPerMinute, window: SlidingWindow) -> float:
+def _seconds_until_room(limit: RateLimitItem, window: SlidingWindow) -> float:
     """Until the past minute has lost enough of its weight, or the one that runs is past."""
     room = limit.amount - window.current
     if room <= 0 or not window.previous:
@@ -47,5 +45,5 @@ def _seconds_until_room(limit: RateLimitItemPerMinute, window: SlidingWindow) ->
     return window.previous_seconds_left - room * limit.get_expiry() / window.previous
 
 
-def _seconds_until_shift(limit: RateLimitItemPerMinute, window: SlidingWindow) -> float:
+def _seconds_until_shift(limit: RateLimitItem, window: SlidingWindow) -> float:
     return window.current_seconds_left - limit.get_expiry()

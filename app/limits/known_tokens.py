@@ -13,13 +13,21 @@ MOST_TOKENS = 10_000
 
 class KnownTokens:
     def __init__(self) -> None:
-        self._users: dict[str, UUID] = {}
+        self._users: dict[str, tuple[UUID, UUID]] = {}
 
-    def remember(self, token: str, user_id: UUID) -> None:
-        """It was valid just now. Past the bound the one that was remembered first is forgotten."""
-        self._users[hash_secret(token)] = user_id
+    def remember(self, token: str, user_id: UUID, *, person_id: UUID) -> None:
+        """It was valid just now. `person_id` is the account, or of an agent its owner.
+
+        Past the bound the one that was remembered first is forgotten.
+        """
+        self._users[hash_secret(token)] = user_id, person_id
         if len(self._users) > MOST_TOKENS:
             del self._users[next(iter(self._users))]
 
     def user_of(self, token: str) -> UUID | None:
-        return self._users.get(hash_secret(token))
+        found = self._users.get(hash_secret(token))
+        return None if found is None else found[0]
+
+    def person_of(self, token: str) -> UUID | None:
+        found = self._users.get(hash_secret(token))
+        return None if found is None else found[1]

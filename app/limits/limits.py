@@ -6,6 +6,7 @@ from typing import Any
 from app.config import Settings
 from app.core.redis import PrefixedRedis
 from app.limits.address import TrustedProxies, client_of
+from app.limits.bytes_sent import ByteLimit
 from app.limits.known_tokens import KnownTokens
 from app.limits.registrations import RegistrationLimit
 from app.limits.requests import RequestLimit
@@ -20,6 +21,7 @@ class Limits:
     """What one process limits, together with the others on the same Redis."""
 
     requests: RequestLimit
+    bytes: ByteLimit
     sign_ins: SignInLimit
     registrations: RegistrationLimit
     trusted_proxies: TrustedProxies
@@ -35,6 +37,7 @@ class Limits:
         searches = turns_of_searches(settings.max_searches_per_user)
         return cls(
             requests,
+            ByteLimit(storage, reach, settings.bytes_per_user_and_day),
             SignInLimit(storage, reach),
             RegistrationLimit(storage, reach, settings.registrations_per_minute),
             settings.trusted_proxies,

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "LOG_LEVEL": "WARNING",
     "REQUESTS_PER_MINUTE": "1000000",
+    "BYTES_PER_USER_AND_DAY": str(2**50),
     "REGISTRATIONS_PER_MINUTE": "0",
     "ACCESS_TOKEN_MINUTES": "120",
 }

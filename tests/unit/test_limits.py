@@ -293,13 +293,13 @@ def test_what_is_left_of_a_window(window: SlidingWindow, is_granted: bool, told:
 
 
 def test_a_token_that_was_seen_at_work_counts_for_its_user() -> None:
-    tokens, user = KnownTokens(), uuid4()
+    tokens, user, owner = KnownTokens(), uuid4(), uuid4()
 
-    assert tokens.user_of("hive_unseen") is None
-    tokens.remember("hive_seen", user)
-    assert tokens.user_of("hive_seen") == user
+    assert (tokens.user_of("hive_unseen"), tokens.person_of("hive_unseen")) == (None, None)
+    tokens.remember("hive_seen", user, person_id=owner)
+    assert (tokens.user_of("hive_seen"), tokens.person_of("hive_seen")) == (user, owner)
     for number in range(MOST_TOKENS):
-        tokens.remember(f"hive_{number}", user)
+        tokens.remember(f"hive_{number}", user, person_id=owner)
     assert tokens.user_of("hive_seen") is None
 
 
