@@ -25,6 +25,8 @@ def nested(levels: int) -> str:
         {"title": "," * 5_000, "description": '{[",]}' * 5_000},
         {"title": "\\" * 501, "description": '\\",' * 500},
         {"a": ['"', "[" * 100, {"b": "{" * 100}]},
+        {"title": '"' * 100_000, "description": "," * 1_000},
+        [{f"k{key}": "text" for key in range(90)} for _ in range(100)],
         json.loads(nested(MAX_DEPTH)),
     ],
 )
@@ -42,6 +44,9 @@ def test_what_a_request_may_need_passes(value: Any) -> None:
         (json.dumps([[0] * 900 for _ in range(20)]), f"{MAX_VALUES:,} values"),
         (nested(MAX_DEPTH + 1), "32 levels"),
         ('{"a":' * 50_000, "values"),
+        ('"",' * 300_000, "values"),
+        # More texts than there can be values and keys, whatever is around them.
+        ("[" * 40 + '""' * 20_001, "values"),
         ("[" * 1_000_000, "values"),
     ],
 )
