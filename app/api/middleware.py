@@ -16,6 +16,8 @@ from app.core.logging import bind_request
 from app.limits.address import client_of
 
 MAX_BODY_BYTES = 1024 * 1024
+# Of a form, which has a password or a token at most. To decode a megabyte of them holds up everybody for 0.2 s.
+MAX_FORM_BYTES = 64 * 1024
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
 log = structlog.stdlib.get_logger("hive.request")
@@ -112,7 +114,8 @@ class HeadAsGet:
 
 
 class BodyRules:
-    """Refuses bodies over 1 MiB, at once when the length is announced, else while they come in, and encoded ones.
+    """Refuses bodies over 1 MiB, forms over 64 KiB, and encoded ones: at once when the length is announced, else while
+    they come in.
 
     JSON with too many parts is refused as soon as it's there, for all who read bodies.
 
@@ -127,7 +130,8 @@ class BodyRules:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if _announced_length(scope) > MAX_BODY_BYTES:
+        most = MAX_FORM_BYTES if _is_form(scope) else MAX_BODY_BYTES
+        if _announced_length(scope) > most:
             await _refuse_body(413, {}, scope, receive, send)
             return
         if _is_encoded(scope):
@@ -142,7 +146,7 @@ class BodyRules:
             message = await receive()
             chunk = message.get("body", b"")
             received += len(chunk)
-            if received > MAX_BODY_BYTES:
+            if received > most:
                 raise HTTPException(413)
             if b"\x00" in chunk:
                 raise HTTPException(400)
@@ -157,6 +161,10 @@ class BodyRules:
 
 def _is_json(scope: Scope) -> bool:
     return any(name == b"content-type" and b"json" in value.lower() for name, value in scope["headers"])
+
+
+def _is_form(scope: Scope) -> bool:
+    return any(name == b"content-type" and b"form" in value.lower() for name, value in scope["headers"])
 
 
 def _require_few_parts(content: bytes) -> None:

@@ -27,7 +27,7 @@ FRAMEWORK_CODES = {
     400: ("malformed_request", "The request can't be read."),
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not know the method."),
-    413: ("body_too_large", "The body is larger than 1 MiB."),
+    413: ("body_too_large", "The body is larger than 1 MiB, or it is a form and larger than 64 KiB."),
     415: ("unsupported_encoding", "The body has a Content-Encoding; send it without one."),
 }
 
