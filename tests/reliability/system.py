@@ -22,12 +22,12 @@ from app.config import Settings
 from app.core.redis import connect_redis
 from app.core.security import issue_token
 from app.database import Database
-from app.migrate import migrate_database
 from app.models import User
 from app.servers.folder import Folder
 from app.servers.valkey import answering_process
 from tests.builders.users import create_user
 from tests.reliability.parts import Api, Part, Relay, Scheduler, Worker
+from tests.reliability.prepared import put_cluster
 from tests.utils.test_utils import PATIENCE, wait_until_async
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,8 +170,10 @@ class ChaosSystem:
             yield client
 
     async def _start(self) -> None:
+        await asyncio.to_thread(put_cluster, self.folder)
         await asyncio.to_thread(embedded.join, self.folder, durable=False)
-        await asyncio.to_thread(migrate_database, self.database_url)
+        # Otherwise two systems that share a Redis would take each other's history for their own.
+        await self.sql("UPDATE event_log SET epoch = gen_random_uuid()")
         self.database = Database.connect(self.database_url, application="tests", pool_size=10)
         self._stack.push_async_callback(self.database.close)
         self.redis = connect_redis(self.redis_url)
