@@ -49,7 +49,7 @@ from app.core.security import issue_token
 from app.database import Database, driver_options
 from app.driver_pool import Connections, DriverPool
 from app.events.published import read_log
-from app.main import build_state, create_app
+from app.main import build_state
 from app.models import User
 from app.reads import dashboard_reads
 from app.workers import tasks as worker_tasks
@@ -58,6 +58,7 @@ from tests.utils.driver_connections import ConnectionOfTest
 from tests.utils.jobs import WorkerHere
 from tests.utils.mail_server import MailServer
 from tests.utils.processes import HiveProcess, answers, free_port
+from tests.utils.routes import routes
 from tests.utils.stores import Stores, new_stores
 from tests.utils.test_utils import PATIENCE, wait_until
 
@@ -258,7 +259,7 @@ async def clean_redis(redis_url: str) -> AsyncIterator[None]:
 @pytest.fixture(scope="session")
 def routes_app() -> FastAPI:
     """The application, made once: FastAPI takes a while to see through its routes. It knows no server yet."""
-    return create_app(Settings(_env_file=ROOT / ".env.test"))
+    return routes()
 
 
 @pytest.fixture

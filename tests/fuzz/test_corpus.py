@@ -13,9 +13,7 @@ import jsonschema_rs
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.config import Settings
 from app.core.redis import connect_redis
-from app.main import create_app
 from app.models import Task, User
 from tests.builders.agents import create_agent
 from tests.builders.tasks import create_task
@@ -23,11 +21,12 @@ from tests.builders.users import PASSWORD, create_user
 from tests.conftest import ClientAs, forget_callers
 from tests.fuzz.corpus import JSON_VALUES, TEXTS, UNREADABLE
 from tests.fuzz.reading import read_all_lists, read_histories
+from tests.utils.routes import document
 from tests.utils.test_utils import problem
 
 API = "/api/v1"
 TASK = f"{API}/tasks/{{task_id}}"
-DOCUMENT = create_app(Settings(_env_file=".env.test")).openapi()
+DOCUMENT = document()
 JSON = {"Content-Type": "application/json"}
 FORM = "application/x-www-form-urlencoded"
 HOLE = "the place of the value"

@@ -12,10 +12,10 @@ import pytest
 
 from app.config import Settings
 from app.events.types import EVENT_TYPES, EventData
-from app.main import create_app
 from app.models import EventType, User
 from tests.conftest import RunningSystem, token_of
 from tests.utils.processes import HiveProcess, answers, free_port
+from tests.utils.routes import document
 from tests.utils.test_utils import PATIENCE, wait_until, wait_until_async
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "events.md").read_text()
@@ -49,7 +49,7 @@ def test_the_table_of_types_says_what_the_schemas_say() -> None:
     assert dict(rows) == {event.type.value: fields_of(event) for event in EVENT_TYPES}
 
 
-SCHEMAS = create_app(Settings(_env_file=".env.test")).openapi()["components"]["schemas"]
+SCHEMAS = document()["components"]["schemas"]
 BASE = {
     "id": "01a2091c-dd6a-77c8-91cd-7176a0d6d481",
     "seq": 18231,

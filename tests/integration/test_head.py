@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api.metrics import create_metrics_app
 from app.config import Settings
-from app.main import create_app
 from app.models import TaskStatus, User
 from tests.builders.tasks import create_task
 from tests.conftest import ClientAs, RunningSystem, token_of
+from tests.utils.routes import document
 from tests.utils.test_utils import PATIENCE, problem
 
 HERE = "http://hive.test"
@@ -34,11 +34,11 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, frozenset[str]]]
 
 
 async def test_head_answers_as_get_does_at_every_address(
-    client_as: ClientAs, settings: Settings, session: AsyncSession, admin: User
+    client_as: ClientAs, session: AsyncSession, admin: User
 ) -> None:
     task = await create_task(session, owner=admin, status=TaskStatus.AVAILABLE)
     client = await client_as(admin)
-    paths = [path for path, methods in operations(create_app(settings).openapi()) if "GET" in methods]
+    paths = [path for path, methods in operations(document()) if "GET" in methods]
     assert len(paths) > 20
     for path in [*paths, *BESIDES_THE_DOCUMENT, "/api/v1/tasks?limit=1", "/api/v1/tasks/", "/api/v1/tasks?limt=1"]:
         if path in (STREAM, "/metrics"):
@@ -69,9 +69,9 @@ async def test_head_of_a_version_that_one_has_is_not_modified(
     assert (await signed_in.head(f"/tasks/{task.id}", headers={"If-None-Match": etag})).status_code == 304
 
 
-async def test_allow_names_the_methods_that_are_answered(client_as: ClientAs, settings: Settings, admin: User) -> None:
+async def test_allow_names_the_methods_that_are_answered(client_as: ClientAs, admin: User) -> None:
     client = await client_as(admin)
-    for path, methods in operations(create_app(settings).openapi()):
+    for path, methods in operations(document()):
         address = HERE + re.sub(r"\{\w+\}", str(admin.id), path)
         expected = methods | ({"HEAD"} if "GET" in methods else set())
         absent = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} - expected

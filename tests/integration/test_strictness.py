@@ -16,6 +16,7 @@ from app.config import Settings
 from app.main import create_app
 from app.models import Event, Task, User
 from tests.builders.tasks import create_task
+from tests.utils.routes import document, routes
 from tests.utils.test_utils import problem
 
 JSON = {"Content-Type": "application/json"}
@@ -24,7 +25,7 @@ MIB = 1024 * 1024
 
 
 def http_routes() -> list[tuple[str, str]]:
-    contexts = iter_route_contexts(create_app(Settings(_env_file=".env.test")).routes)
+    contexts = iter_route_contexts(routes().routes)
     return [
         (method, context.path_format or "")
         for context in contexts
@@ -36,7 +37,7 @@ def http_routes() -> list[tuple[str, str]]:
 ROUTES = http_routes()
 OPERATIONS = {
     (method.upper(), path): operation
-    for path, operations in create_app(Settings(_env_file=".env.test")).openapi()["paths"].items()
+    for path, operations in document()["paths"].items()
     for method, operation in operations.items()
 }
 JSON_ROUTES = [
