@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = None
     jwt_secret_key: SecretStr | None = None
     access_token_minutes: int = Field(default=15, ge=1, le=24 * 60)
+    sessions_per_account: int = Field(default=100, ge=1, le=10_000)
     registration: Registration | None = None
     docs: Literal["on", "off"] = "on"
     require_if_match: bool = False

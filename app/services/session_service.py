@@ -54,16 +54,20 @@ class SessionService:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def open(self, user: User, *, user_agent: str) -> HeldSession:
+    async def open(self, user: User, *, user_agent: str, most: int) -> HeldSession:
         """Begin a session of somebody whose password was checked.
+
+        An account has `most` sessions. For one more, the one ends that was not kept up for the longest time.
 
         Raises:
             InvalidCredentials: the account has ended since then, or has another password.
         """
-        # Locked, so that a change of the password either sees this session or is seen here.
+        # Locked, so that a change of the password either sees this session or is seen here, and so does another one
+        # that is opened at the same time.
         is_as_checked = (User.id == user.id, User.is_active, User.password_hash == user.password_hash)
-        if await self._session.scalar(select(User.id).where(*is_as_checked).with_for_update(read=True)) is None:
+        if await self._session.scalar(select(User.id).where(*is_as_checked).with_for_update(key_share=True)) is None:
             raise InvalidCredentials
+        await self._make_room(user, most)
         token = RefreshToken.new()
         row = UserSession(
             user_id=user.id,
@@ -118,6 +122,13 @@ class SessionService:
     async def purge(self) -> bool:
         """Forget some of the sessions that have run out; whether there may be more."""
         return await purge_some(self._session, UserSession, UserSession.expires_at <= func.now())
+
+    async def _make_room(self, user: User, most: int) -> None:
+        """End what is too much beside one more session of the account, which is locked."""
+        lately_kept_up = (UserSession.refreshed_at.desc(), UserSession.id.desc())
+        too_many = select(UserSession.id).where(UserSession.user_id == user.id).order_by(*lately_kept_up)
+        if ids := list(await self._session.scalars(too_many.offset(most - 1))):
+            await self._end_where(user.id, UserSession.id.in_(ids), by=Actor.of(user))
 
     async def _lock_session_of(self, token: RefreshToken) -> tuple[UserSession, bool] | None:
         is_in_grace = UserSession.refreshed_at > func.clock_timestamp() - GRACE

@@ -72,7 +72,7 @@ COUNTS = [
     ("POST", "/tasks/{task}/claim", NONE, 3),
     # The task seen and locked, and the change.
     ("PUT", "/tasks/{task}/status", {"status": "draft"}, 3),
-    ("POST", "/auth/login", {"email": "ada@example.org", "password": PASSWORD}, 3),
+    ("POST", "/auth/login", {"email": "ada@example.org", "password": PASSWORD}, 4),
     # The account, the number of the day, and the job that mails the link for its address.
     ("POST", "/auth/register", {"email": "new@example.org", "password": PASSWORD, "display_name": "New"}, 3),
 ]

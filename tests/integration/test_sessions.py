@@ -458,7 +458,7 @@ async def test_who_signs_in_while_the_password_changes_gets_no_session(
     await signed_in.patch("/users/me", json={"password": NEW_PASSWORD, "current_password": PASSWORD})
 
     with pytest.raises(InvalidCredentials):
-        await SessionService(session).open(user, user_agent="")
+        await SessionService(session).open(user, user_agent="", most=100)
 
     assert await session.scalar(select(func.count()).select_from(UserSession)) == 1
 

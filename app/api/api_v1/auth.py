@@ -61,7 +61,8 @@ async def login(
 ) -> TokenResponse:
     """Trade an e-mail address and a password for an access token, and a refresh token for the next one."""
     user = await check_credentials(database, body.email, body.password, attempt)
-    return _tokens_of(await sessions.open(user, user_agent=user_agent), settings, response)
+    held = await sessions.open(user, user_agent=user_agent, most=settings.sessions_per_account)
+    return _tokens_of(held, settings, response)
 
 
 @oauth_router.post("/token", responses=responses(400, 401))
@@ -82,7 +83,7 @@ async def token(
         case GrantType.PASSWORD:
             username, password = parameter(form, "username"), parameter(form, "password")
             user = await check_credentials(database, username, password, attempt)
-            held = await sessions.open(user, user_agent=user_agent)
+            held = await sessions.open(user, user_agent=user_agent, most=settings.sessions_per_account)
         case GrantType.REFRESH_TOKEN:
             held = await refresh_session(database, parameter(form, "refresh_token"), key=settings.signing_key)
         case _:
