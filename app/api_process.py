@@ -39,6 +39,7 @@ class Server(uvicorn.Server):
         config = WireConfig(
             app,
             connections=self._connections,
+            is_https=app.state.settings.is_https,
             http=HttpProtocol,
             root_path=root_path,
             log_config=None,
@@ -61,6 +62,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._app.state.hive.metrics.endings = self._connections.endings
         if self._scrapers:
             self._metrics = MetricsServer(self._app.state.hive, self._scrapers, self._connections)
         _set_aside_what_stays()

@@ -21,7 +21,7 @@ from app.api.made_once import MadeOnce
 from app.api.prefix import public_path
 from app.api.problems import Problem
 from app.api.response_headers import COMPONENTS, describe_headers
-from app.api.security_headers import POLICY
+from app.core.browser_headers import POLICY
 from app.mail_settings import origin_of
 
 ASSETS = "/docs/assets"

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from app import __version__
 from app.api.health import readiness
-from app.api.security_headers import POLICY, STRICT_POLICY
+from app.core.browser_headers import POLICY, STRICT_POLICY
 from app.core.errors import HiveError
 from app.schemas.dashboard import DashboardSummary
 from app.state import State

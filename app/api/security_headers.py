@@ -2,15 +2,8 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-POLICY = "Content-Security-Policy"
-# For what is no page: even if a browser takes it for one, it loads nothing, runs nothing and is in no frame.
-STRICT_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
-}
-ONLY_BY_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
+from app.core.browser_headers import POLICY, STRICT_POLICY, browser_headers
+
 _POLICY_NAME = POLICY.lower().encode()
 
 
@@ -19,7 +12,7 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, *, is_https: bool = False) -> None:
         self.app = app
-        given = ALWAYS | (ONLY_BY_HTTPS if is_https else {})
+        given = browser_headers(is_https=is_https)
         # Made here once, for there are thousands of answers a second.
         self._headers = [(name.lower().encode(), value.encode()) for name, value in given.items()]
         self._with_policy = [*self._headers, (_POLICY_NAME, STRICT_POLICY.encode())]

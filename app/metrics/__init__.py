@@ -2,6 +2,7 @@
 
 - `http.py`: requests, counted as they are answered.
 - `readers.py`: sockets, streams and waiting pages, counted by the room of sockets in plain numbers.
+- `wire.py`: connections that were refused, as the table of connections counts them.
 - `stored.py`: what all processes share, read from PostgreSQL when it's asked for.
 - `exposition.py`: all of it as one text.
 

@@ -13,7 +13,9 @@ from app.database import Database
 from app.metrics.http import HttpMetrics
 from app.metrics.readers import reader_metrics
 from app.metrics.stored import StoredFigures, stored_metrics
+from app.metrics.wire import wire_metrics
 from app.websockets.conversation import SocketServer
+from app.wire.endings import Endings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -24,6 +26,8 @@ class Metrics:
         self._sockets = sockets
         self._stored = StoredFigures(database)
         self.http = HttpMetrics(self._registry)
+        # HIVE's own server puts its own here. Under others nothing is refused before it's a request.
+        self.endings = Endings()
         build = Info("hive_build", "What runs here.", registry=self._registry)
         build.info({"version": __version__, "python": platform.python_version()})
         ProcessCollector(registry=self._registry)
@@ -31,7 +35,7 @@ class Metrics:
     async def expose(self) -> bytes:
         """What there is to tell now, in Prometheus's text format. Without PostgreSQL it's less."""
         stored = await self._stored.read()
-        families = [*reader_metrics(self._sockets), *stored_metrics(stored)]
+        families = [*reader_metrics(self._sockets), *wire_metrics(self.endings), *stored_metrics(stored)]
         # With every route in use the text is hundreds of kilobytes, which takes longer than a request may wait.
         return await asyncio.to_thread(generate_latest, _Together(self._registry, families))
 

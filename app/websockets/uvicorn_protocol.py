@@ -5,14 +5,15 @@ Under any other server, and under uvicorn's other protocols, sockets are written
 """
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
-import structlog
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import Frame
+from websockets.http11 import Request
 from websockets.protocol import State
 
 from app.websockets.line import EXTENSION, SERVER
@@ -28,16 +29,15 @@ from app.wire.bounds import (
     MAX_FRAMES_AT_ONCE,
 )
 from app.wire.budget import TokenBucket
-from app.wire.config import table_of
+from app.wire.config import wire_config
 from app.wire.connections import ConnectionTable, Standing
-from app.wire.refusals import NOT_HTTP
+from app.wire.endings import Ending
+from app.wire.refusals import BAD_HANDSHAKE, HEADERS_TOO_LARGE, OTHER_PROTOCOL, STOPS, Refusal
 
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
 # So that a client which is over its budget is not looked at for every single frame.
 SHORTEST_REST = 0.25
-
-log = structlog.stdlib.get_logger(__name__)
 
 
 class FrameProtocol(WebSocketsSansIOProtocol):
@@ -58,7 +58,8 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._table: ConnectionTable = table_of(config)
+        self._wire = wire_config(config)
+        self._table: ConnectionTable = self._wire.connections
         self._backlog = Backlog()
         now = self.loop.time()
         self._frame_budget = TokenBucket(FRAMES_PER_SECOND, MAX_FRAMES_AT_ONCE, now)
@@ -148,7 +149,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
 
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) >= MAX_FRAGMENTS:
-            self._refuse("too many fragments")
+            self._refuse(Ending.TOO_MANY_FRAGMENTS)
         else:
             super().handle_cont(event)
 
@@ -161,14 +162,33 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # The parser has refused it, and uvicorn leaves that answer, if there is one, where it is.
-            self.transport.write(b"".join(self.conn.data_to_send()) or NOT_HTTP.answer())
-            self.transport.close()
+            is_too_large = b"".join(self.conn.data_to_send()).startswith(b"HTTP/1.1 431 ")
+            self._answer(HEADERS_TOO_LARGE if is_too_large else BAD_HANDSHAKE)
+
+    def handle_connect(self, event: Request) -> None:
+        status = self.conn.accept(event).status_code
+        if status == HTTPStatus.SWITCHING_PROTOCOLS:
+            super().handle_connect(event)
+            return
+        self.handshake_initiated = self.handshake_complete = self.close_sent = True
+        self._answer(OTHER_PROTOCOL if status == HTTPStatus.UPGRADE_REQUIRED else BAD_HANDSHAKE)
+
+    def send_500_response(self) -> None:
+        # In place of uvicorn's own, for a handshake that nobody will answer any more.
+        if not self.handshake_complete:
+            self.handshake_complete = True
+            self._answer(STOPS)
+
+    def _answer(self, refusal: Refusal) -> None:
+        self._table.endings.note(refusal.ending, self.client)
+        self.transport.write(refusal.answer(is_https=self._wire.is_https))
+        self.transport.close()
 
     def _feed(self, data: bytes) -> None:
         if not self._is_signed_in:
             self._early_bytes += len(data)
             if self._early_bytes > MAX_BYTES_BEFORE_SIGN_IN:
-                self._refuse("too much before the sign-in")
+                self._refuse(Ending.TOO_MUCH_BEFORE_SIGN_IN)
                 return
         self._byte_budget.spend(len(data), self.loop.time())
         super().data_received(data)
@@ -203,7 +223,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         if self._excess_since is None:
             self._excess_since = now
         if now - self._excess_since > MAX_EXCESS_SECONDS:
-            self._refuse("too many frames")
+            self._refuse(Ending.TOO_MANY_FRAMES)
         else:
             self._rest = self.loop.call_later(max(seconds, SHORTEST_REST), self._end_rest)
 
@@ -211,12 +231,16 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         self._rest = None
         self._go_on()
 
-    def _refuse(self, reason: str, *, code: int = POLICY_VIOLATION) -> None:
-        """Close the socket, and say why."""
+    def _refuse(self, ending: Ending) -> None:
+        """Close the socket for what it has sent, and say why."""
+        if not self._is_closing():
+            self._table.endings.note(ending, self.client)
+        self._close(ending.replace("_", " "), code=POLICY_VIOLATION)
+
+    def _close(self, reason: str, *, code: int) -> None:
         self._backlog.clear()
         if self._is_closing():
             return
-        log.info("a socket is refused", client=self.client, reason=reason)
         if self.conn.state is State.OPEN:
             self.conn.fail(code, reason)
             self.handle_parser_exception()
@@ -240,7 +264,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         """Nothing: the application waits for the sign-in, and uvicorn for answers to its pings."""
 
     def evict(self) -> None:
-        self._refuse("too many connections from this address", code=TRY_AGAIN_LATER)
+        self._close("too many connections from this address", code=TRY_AGAIN_LATER)
 
     async def run_asgi(self) -> None:
         extensions = self.scope["extensions"]

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from app.limits.address import LOCAL, TrustedProxies, client_of, is_trusted_peer
 from app.wire.bounds import MAX_UNFINISHED_BYTES
+from app.wire.endings import Ending, Endings
 from app.wire.turns import FairTurns
 
 CHECK_SECONDS = 1.0
@@ -23,6 +24,9 @@ class Standing(IntEnum):
 
 class Member(Protocol):
     """A connection whose client is not known to be somebody with an account."""
+
+    @property
+    def client(self) -> "Peer": ...
 
     @property
     def standing(self) -> Standing: ...
@@ -54,8 +58,7 @@ class ConnectionTable:
 
     def __init__(self, *, most_each: int, most: int, trusted: TrustedProxies) -> None:
         self.turns = FairTurns()
-        self.refused = 0
-        self.evicted = 0
+        self.endings = Endings()
         self._most_each = most_each
         self._most = most
         self._trusted = trusted
@@ -74,7 +77,7 @@ class ConnectionTable:
         address = client_of(scope, self._trusted)
         is_limited = address != LOCAL and not is_trusted_peer(scope, self._trusted)
         if not self._has_place(address, most=self._most_each if is_limited else self._most):
-            self.refused += 1
+            self.endings.note(Ending.NO_PLACE, peer)
             return False
         self._add(member, address)
         if self._check is None:
@@ -123,7 +126,7 @@ class ConnectionTable:
                 default=None,
             )
             if slowest is not None:
-                self._evict(slowest)
+                self._evict(slowest, Ending.EVICTED_BODY)
 
     def take_back_unfinished(self, size: int) -> None:
         self._unfinished_bytes -= size
@@ -145,13 +148,13 @@ class ConnectionTable:
         member = min(group, key=_standing, default=None)
         if member is None or member.standing is Standing.IS_SERVED:
             return False
-        self._evict(member)
+        self._evict(member, Ending.EVICTED)
         return True
 
-    def _evict(self, member: Member) -> None:
+    def _evict(self, member: Member, ending: Ending) -> None:
         self.leave(member)
+        self.endings.note(ending, member.client)
         member.evict()
-        self.evicted += 1
 
     def _plan_check(self) -> None:
         self._check = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check_all, _now())

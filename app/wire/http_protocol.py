@@ -6,7 +6,6 @@ It relies on how uvicorn's own class names its parts; `tests/unit/test_wire_and_
 import asyncio
 from typing import Any
 
-import structlog
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -30,20 +29,23 @@ from app.wire.bounds import (
     MIN_TAKEN_BYTES_PER_SECOND,
     TAKE_RESERVE_SECONDS,
 )
-from app.wire.config import table_of
+from app.wire.config import wire_config
 from app.wire.connections import ConnectionTable, Standing
+from app.wire.endings import Ending
 from app.wire.refusals import (
     BODY_TOO_SLOW,
+    EVICTED,
     HEAD_TOO_SLOW,
     HEADERS_TOO_LARGE,
+    NO_PLACE,
     NOT_HTTP,
-    TOO_MANY_CONNECTIONS,
     TOO_MUCH_OVERHEAD,
     URL_TOO_LONG,
     Refusal,
 )
 
-log = structlog.stdlib.get_logger(__name__)
+# The table has noted the connection before it was told to go.
+NOTED_BY_TABLE = {Ending.NO_PLACE, Ending.EVICTED}
 
 
 class _Refused(Exception):
@@ -62,7 +64,8 @@ class HttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._table: ConnectionTable = table_of(config)
+        self._wire = wire_config(config)
+        self._table: ConnectionTable = self._wire.connections
         self._is_whole = True
         self._refusal = NOT_HTTP
         self._backlog = Backlog()
@@ -88,7 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow = PacedFlow(transport, self)
         self._head_since = self.loop.time()
         if not self._table.admit(self, self.client):
-            self._end(TOO_MANY_CONNECTIONS)
+            self._end(NO_PLACE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._table.leave(self)
@@ -170,7 +173,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._drain_until is not None:
             self._drained_bytes += size
             if self._drained_bytes > MAX_DRAINED_BYTES:
-                self._end(None)
+                self._end_unread_body()
 
     def _forget_unfinished(self) -> None:
         self._table.take_back_unfinished(self.unfinished_bytes)
@@ -248,7 +251,7 @@ class HttpProtocol(HttpToolsProtocol):
         return Standing.NOTHING_ASKED if self.cycle is None or self._is_in_head() else Standing.IDLE
 
     def evict(self) -> None:
-        self._end(TOO_MANY_CONNECTIONS if self._is_in_head() or not self._is_whole else None)
+        self._end(EVICTED if self._is_in_head() or not self._is_whole else None)
 
     def check(self, now: float, passed: float) -> None:
         self._requests = 0
@@ -257,7 +260,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.go_on()
         if self._drain_until is not None:
             if now > self._drain_until:
-                self._end(None)
+                self._end_unread_body()
         elif not self._is_whole:
             self._check_body(passed)
         elif self._head_since is not None and now - self._head_since > HEAD_SECONDS and not self._is_served():
@@ -291,8 +294,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._unsent_bytes = unsent
         self._take_reserve = min(self._take_reserve + taken / MIN_TAKEN_BYTES_PER_SECOND - passed, TAKE_RESERVE_SECONDS)
         if self._take_reserve < 0:
-            log.info("a client takes its answer too slowly", client=self.client)
+            self._table.endings.note(Ending.ANSWER_NOT_TAKEN, self.client)
             self.transport.abort()
+
+    def _end_unread_body(self) -> None:
+        self._table.endings.note(Ending.UNREAD_BODY, self.client)
+        self._end(None)
 
     def _end(self, refusal: Refusal | None) -> None:
         """Close the connection, with an answer if there is a request that has got none yet."""
@@ -302,9 +309,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._forget_unfinished()
         cycle = self.cycle if self._is_served() else None
         if refusal is not None:
-            log.info("a connection is refused", client=self.client, status=refusal.status, code=refusal.code)
+            if refusal.ending not in NOTED_BY_TABLE:
+                self._table.endings.note(refusal.ending, self.client)
             if cycle is None or not cycle.response_started:
-                self.transport.write(refusal.answer())
+                self.transport.write(refusal.answer(is_https=self._wire.is_https))
         if cycle is not None:
             cycle.disconnected = True
             cycle.message_event.set()

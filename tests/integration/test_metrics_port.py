@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -118,6 +119,18 @@ async def test_readers_are_told_by_their_kinds_and_what_they_got(
     assert (found.value("hive_readers_refused_total") or 0) >= 1
     state = await session.get_one(EventLog, 1)
     assert found.value("hive_events_published_total") == state.published_seq
+
+
+async def test_connections_that_the_server_refuses_are_told(api: Api, scraper: httpx2.AsyncClient) -> None:
+    address = urlsplit(api.system.address)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(b"hello\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+
+    found = Scrape(await scraper.get(api.metrics))
+
+    assert (found.value("hive_connections_refused_total", reason="not_http") or 0) >= 1
 
 
 async def test_a_locked_table_delays_no_scrape_for_long_and_costs_one_connection(

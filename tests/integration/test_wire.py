@@ -9,6 +9,7 @@ import pytest
 from app.websockets.uvicorn_protocol import TRY_AGAIN_LATER, FrameProtocol
 from app.wire import connections, http_protocol
 from app.wire.bounds import MAX_DRAINED_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
+from app.wire.endings import Ending
 from tests.utils.test_utils import wait_until_async
 from tests.utils.wire import Caller, Site, serving
 
@@ -107,6 +108,21 @@ async def test_what_is_not_http_is_a_problem(site: Site) -> None:
 
     assert (await caller.answer())[:2] == (400, "application/problem+json")
     assert await caller.rest() == b""
+
+
+async def test_many_that_are_not_http_are_counted_and_fill_no_log(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for _ in range(20):
+        caller = await site.call()
+        await caller.say(b"\x16\x03\x01 hello\r\n\r\n")
+        assert await caller.status() == 400
+    caller = await site.call()
+    await caller.say(GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    assert await caller.status() == 200
+
+    assert site.table.endings.counts[Ending.NOT_HTTP] == 20
+    said = [record for record in caplog.records if record.name in {"uvicorn.error", "app.wire.endings"}]
+    assert len(said) == 1
 
 
 @pytest.mark.usefixtures("hurry")
@@ -248,7 +264,7 @@ async def test_bodies_without_their_ends_take_a_bounded_space(site: Site, monkey
         await caller.say(POST + b"Content-Length: 900000\r\n\r\n" + b"y" * 300_000)
 
     async def are_few() -> bool:
-        return len(site.table) <= 2 and site.table.evicted >= 2
+        return len(site.table) <= 2 and site.table.endings.counts[Ending.EVICTED_BODY] >= 2
 
     await wait_until_async(are_few, what="the others to go")
     for caller in callers:
@@ -324,7 +340,7 @@ async def test_connections_that_are_served_stay_and_a_new_one_is_refused() -> No
         site.app.may_read.set()
 
         assert [await caller.status() for caller in busy] == [200, 200, 200]
-        assert site.table.refused == 1
+        assert site.table.endings.counts[Ending.NO_PLACE] == 1
 
 
 async def test_a_slow_body_goes_before_an_idle_connection() -> None:

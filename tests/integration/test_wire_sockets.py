@@ -8,6 +8,7 @@ import pytest
 from app.websockets import uvicorn_protocol
 from app.websockets.uvicorn_protocol import FrameProtocol
 from app.wire.bounds import MAX_FRAGMENTS, MAX_FRAMES_AT_ONCE
+from app.wire.endings import Ending
 from tests.siege.stranger import frame
 from tests.utils.test_utils import wait_until_async
 from tests.utils.wire import Caller, Site, serving
@@ -72,6 +73,28 @@ async def test_a_message_that_follows_the_token_at_once_is_read_after_the_sign_i
     site.app.may_read.set()
 
     await until_heard(site, 21)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (b"Sec-WebSocket-Version: 13\r\n", 400),
+        (b"Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", 400),
+        (b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n", 400),
+        (b"Content-Length: 1\r\nSec-WebSocket-Key: x\r\n", 400),
+    ],
+)
+async def test_a_handshake_that_is_none_is_a_problem(site: Site, fields: bytes, status: int) -> None:
+    caller = await site.call()
+
+    await caller.say(
+        b"GET /ws HTTP/1.1\r\nHost: hive\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + fields + b"\r\n"
+    )
+
+    answer = await caller.answer()
+    assert answer[:2] == (status, "application/problem+json")
+    assert await caller.rest() == b""
+    assert site.table.endings.counts[Ending.BAD_HANDSHAKE] == 1
 
 
 async def test_a_few_pings_are_answered_at_once(guest: Caller) -> None:
@@ -188,7 +211,7 @@ async def test_a_socket_with_a_user_counts_for_no_address() -> None:
             await until_signed_in(site, number + 1)
 
         assert len(site.table) == 3
-        assert site.table.evicted == site.table.refused == 0
+        assert not any(site.table.endings.counts.values())
     assert len(site.table) == 0
 
 

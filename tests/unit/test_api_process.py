@@ -52,6 +52,7 @@ async def test_some_open_files_are_kept_for_the_database(settings: Settings, mon
 class Busy:
     """A connection that waits for its answer."""
 
+    client = None
     standing = Standing.IS_SERVED
     unfinished_bytes = 0
     body_reserve = 0.0
