@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     registrations_per_minute: int = Field(default=5, ge=0, le=1_000_000)
     requests_per_minute: int = Field(default=1200, ge=0, le=1_000_000)
     bytes_per_user_and_day: int = Field(default=256 * 1024 * 1024, ge=0, le=2**50)
+    open_tasks_per_user: int = Field(default=50_000, ge=0, le=10_000_000)
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network | Literal["local"], ...], NoDecode] = ()
 
     mails_per_recipient_per_day: int = Field(default=50, ge=0, le=1_000_000)

@@ -55,6 +55,7 @@ from app.reads.user_reads import UserReads
 from app.server_checks import refuse_unusable
 from app.services import ChatService
 from app.services.idempotency_service import Replayed
+from app.services.open_tasks import OpenTasks
 from app.services.pages import CursorCodec
 from app.state import State
 from app.websockets.connection_manager import ConnectionManager
@@ -231,6 +232,7 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
         metrics=Metrics(database, sockets),
         limits=limits,
         answers=answers,
+        open_tasks=OpenTasks(database, settings.open_tasks_per_user, per_minute=settings.requests_per_minute),
         task_reads=TaskReads(database, cursors, limits.searches, answers),
         user_reads=UserReads(database, cursors),
         dashboard_reads=DashboardReads(database),

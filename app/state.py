@@ -10,6 +10,7 @@ from app.metrics import Metrics
 from app.reads.dashboard_reads import DashboardReads
 from app.reads.task_reads import TaskReads
 from app.reads.user_reads import UserReads
+from app.services.open_tasks import OpenTasks
 from app.websockets.conversation import SocketServer
 from app.websockets.presence import Presence
 
@@ -27,6 +28,7 @@ class State:
     metrics: Metrics
     limits: Limits
     answers: AnswersInFlight
+    open_tasks: OpenTasks
     task_reads: TaskReads
     user_reads: UserReads
     dashboard_reads: DashboardReads

@@ -55,6 +55,7 @@ async def _create(call: Call[bool, TaskCreate]) -> Response:
     # The task, its event and what follows from it are written together, and nothing was read before; unless it has to
     # be read where a day ends.
     database = call.state.database
+    await call.state.open_tasks.require_room(call.actor.id)
     async with (
         database.quick_unit_of_work() if isinstance(call.body.due_at, Day) else database.quick_statement() as session
     ):

@@ -74,6 +74,11 @@ class Batch(Strict):
     mode: BatchMode
     items: Annotated[list[BatchItem], Field(min_length=1, max_length=MOST_ITEMS)]
 
+    @property
+    def creations(self) -> int:
+        """How many tasks it makes."""
+        return sum(isinstance(item, CreateItem) for item in self.items)
+
 
 class ItemDone(Sent):
     """`status` and `body` are what a request of its own would have been answered."""

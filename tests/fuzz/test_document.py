@@ -43,6 +43,7 @@ def address(running_system: RunningSystem, hive_environment: dict[str, str]) -> 
     """A further API, which takes as many requests as come, from callers as various as `hooks.py` makes them."""
     further = {
         "REQUESTS_PER_MINUTE": "0",
+        "BYTES_PER_USER_AND_DAY": "0",
         "REGISTRATIONS_PER_MINUTE": "0",
         "TRUSTED_PROXIES": "127.0.0.1",
         "LOG_LEVEL": "WARNING",

@@ -202,6 +202,8 @@ class ChaosSystem:
             "WORKER_CONCURRENCY": "1",
             # The writers are few, and in a hurry.
             "REQUESTS_PER_MINUTE": "0",
+            "BYTES_PER_USER_AND_DAY": "0",
+            "OPEN_TASKS_PER_USER": "0",
             "REGISTRATIONS_PER_MINUTE": "0",
             **self._further_settings,
         }

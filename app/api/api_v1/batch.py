@@ -19,4 +19,5 @@ async def change_many_tasks(
     does what can be done, and says of each item what became of it. Each item counts as a request.
     """
     await state.limits.requests.count_further(caller_of_user(actor.id), len(body.items) - 1)
+    await state.open_tasks.require_room(actor.id, tasks=body.creations)
     return BatchResponse(items=await batches.run(actor, body))

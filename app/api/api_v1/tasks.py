@@ -60,8 +60,11 @@ router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=OnceRoute)
     dependencies=[OnceByWriterOfTasks],
     response_model=TaskResponse,
 )
-async def create_task(body: TaskCreate, actor: WriterOfTasks, tasks: TaskMakerDep, request: Request) -> Response:
+async def create_task(
+    body: TaskCreate, actor: WriterOfTasks, tasks: TaskMakerDep, state: StateDep, request: Request
+) -> Response:
     """Make a task: a draft that only its owner sees, or an available one."""
+    await state.open_tasks.require_room(actor.id)
     task = await tasks.create(actor, body)
     location = {"Location": location_of(task, request.scope)}
     return change_answer(task, actor, status=status.HTTP_201_CREATED, headers=location)
