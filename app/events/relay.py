@@ -22,7 +22,9 @@ from app.events.due_jobs import DueJob, QueueName, may_have_due_jobs, put_back, 
 from app.events.history import is_restored, renew_if_restored
 from app.events.published import PublishedEvent, stream_key
 from app.events.queue_length import CountQueued, QueueLength
+from app.events.sizes import first_bytes_of
 from app.events.wakeup import hear_wake_ups
+from app.limits.answers import MAX_PAGE_BYTES
 from app.models import Event, EventLog
 from app.statements import keep
 
@@ -104,11 +106,11 @@ class Relay:
         """Number and publish one batch of events; whether there may be more at once."""
         numbered = await number_events(database, limit=BATCH)
         try:
-            published = await publish_events(database, self._redis, limit=BATCH)
+            has_more = await publish_events(database, self._redis, limit=BATCH)
         except REDIS_FAILURES as error:
             log.warning("events wait for Redis", reason=why_redis(error).sentence)
             return numbered == BATCH
-        return BATCH in (numbered, published)
+        return has_more or numbered == BATCH
 
     async def relay_jobs(self, queue: QueueName = QueueName.MAIN) -> bool:
         """Send one batch of a queue's jobs; whether there may be more at once."""
@@ -176,12 +178,18 @@ _NUMBERED = (
 _NUMBER = keep(update(Event).where(Event.id == _NUMBERED.c.row).values(seq=_NUMBERED.c.number))
 _COUNT_ON = keep(update(EventLog).values(last_seq=bindparam("reached")))
 
-_EPOCH, _PUBLISHED_SEQ = (select(part).scalar_subquery() for part in (EventLog.epoch, EventLog.published_seq))
+_EPOCH, _LAST_SEQ, _PUBLISHED_SEQ = (
+    select(part).scalar_subquery() for part in (EventLog.epoch, EventLog.last_seq, EventLog.published_seq)
+)
+_NEXT = first_bytes_of(
+    select(Event).where(Event.seq > _PUBLISHED_SEQ).order_by(Event.seq).limit(bindparam("most", type_=BigInteger()))
+)
+# Large events are read few at a time: the relay has all of a batch in its memory.
+_REACH = select(func.max(_NEXT.event.seq)).where(_NEXT.before < bindparam("most_bytes", type_=BigInteger()))
 _UNPUBLISHED = keep(
-    select(_EPOCH, Event)
-    .where(Event.seq > _PUBLISHED_SEQ)
+    select(_EPOCH, _LAST_SEQ, Event)
+    .where(Event.seq > _PUBLISHED_SEQ, Event.seq <= _REACH.scalar_subquery())
     .order_by(Event.seq)
-    .limit(bindparam("most", type_=BigInteger()))
 )
 _NOTE_PUBLISHED = keep(
     update(EventLog).values(
@@ -212,18 +220,25 @@ async def number_events(database: Database, *, limit: int) -> int:
     return len(rows)
 
 
-async def publish_events(database: Database, redis: PrefixedRedis, *, limit: int) -> int:
-    """Put numbered events into the stream and note how far it came; how many there were."""
+async def publish_events(
+    database: Database, redis: PrefixedRedis, *, limit: int, most_bytes: int = MAX_PAGE_BYTES
+) -> bool:
+    """Put numbered events into the stream and note how far it came; whether there were more.
+
+    One is put in however large it is.
+    """
     async with database.quick_statement() as session:
-        rows = await session.execute(_UNPUBLISHED, {"most": limit})
-    events = [PublishedEvent.of(event) for _, event in rows]
-    if events:
-        is_repeated = await _add_to_stream(redis, stream_key(redis, rows[0][0]), events)
-        if is_repeated and await is_restored(database, redis):
-            raise HistoryEnded
-        async with database.quick_statement() as session:
-            await session.execute(_NOTE_PUBLISHED, {"reached": events[-1].seq})
-    return len(events)
+        rows = await session.execute(_UNPUBLISHED, {"most": limit, "most_bytes": most_bytes})
+    if not rows:
+        return False
+    epoch, last_seq, last = rows[-1]
+    events = [PublishedEvent.of(event) for *_, event in rows]
+    is_repeated = await _add_to_stream(redis, stream_key(redis, epoch), events)
+    if is_repeated and await is_restored(database, redis):
+        raise HistoryEnded
+    async with database.quick_statement() as session:
+        await session.execute(_NOTE_PUBLISHED, {"reached": last.seq})
+    return bool(last.seq < last_seq)
 
 
 async def _add_to_stream(redis: PrefixedRedis, key: str, events: Sequence[PublishedEvent]) -> bool:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.limits.answers import MAX_BYTES_IN_FLIGHT
 from app.models import Event, Job, JobName, Task, TaskStatus, User, UserTaskAssociation
 from tests.builders.tasks import create_task
 from tests.integration.test_blockers import block
@@ -260,3 +261,17 @@ async def test_a_body_that_looks_like_a_choice_is_told_of_as_any_other(signed_in
     answer = await signed_in.post("/tasks/batch", json={"mode": "each", "items": [item]})
 
     problem(answer, 422)
+
+
+async def test_a_batch_is_refused_while_clients_take_too_many_large_answers(
+    app: FastAPI, signed_in: httpx2.AsyncClient, session: AsyncSession
+) -> None:
+    answers = app.state.hive.answers
+    with answers.holding(MAX_BYTES_IN_FLIGHT):
+        refused = await send(signed_in, "each", CREATE, headers=KEY)
+
+    assert problem(refused, 503)["code"] == "too_busy"
+    assert refused.headers["Retry-After"]
+    assert await count(session, Task) == 0
+    again = await send(signed_in, "each", CREATE, headers=KEY)
+    assert [result["status"] for result in again.json()["items"]] == [201]

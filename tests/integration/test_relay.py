@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -136,11 +137,30 @@ async def test_an_event_takes_few_statements_and_none_waiting_fewer(
     event.listen(engine.sync_engine, "before_cursor_execute", note)
     # The lock, which events, their numbers, the end of the log; what to publish, how far that came.
     assert await count(number) == (1, 4)
-    assert await count(publish) == (1, 2)
+    assert await count(publish) == (False, 2)
 
     assert await count(number) == (0, 1)
-    assert await count(publish) == (0, 1)
+    assert await count(publish) == (False, 1)
     event.remove(engine.sync_engine, "before_cursor_execute", note)
+
+
+async def test_large_events_are_published_few_at_a_time_and_all_of_them(
+    database: Database, redis: PrefixedRedis, user: User
+) -> None:
+    start = await start_of(database)
+    messages = ["x" * 1_000] * 4 + ["short"] * 3
+    await say_committed(database, user, *messages)
+    await number_events(database, limit=10)
+
+    reached, has_more = [start], True
+    while has_more:
+        has_more = await publish_events(database, redis, limit=10, most_bytes=2_500)
+        async with database.unit_of_work() as session:
+            reached.append((await read_log(session)).published_seq)
+
+    # One may go past the bound.
+    assert [later - earlier for earlier, later in pairwise(reached)] == [2, 2, 3]
+    assert [message for _, message in await entries(redis, database)] == messages
 
 
 async def test_publishing_again_after_a_crash_repeats_nothing_in_the_stream(
@@ -154,7 +174,7 @@ async def test_publishing_again_after_a_crash_repeats_nothing_in_the_stream(
     async with database.unit_of_work() as session:
         await session.execute(update(EventLog).values(published_seq=start))
 
-    assert await publish_events(database, redis, limit=10) == 2
+    assert not await publish_events(database, redis, limit=10)
 
     assert await entries(redis, database) == [(f"{start + 1}-0", "one"), (f"{start + 2}-0", "two")]
     async with database.unit_of_work() as session:

@@ -18,6 +18,7 @@ async def change_many_tasks(
     `atomic` does all of them or, when one is refused, none: the answer has its status then, and its `index`. `each`
     does what can be done, and says of each item what became of it. Each item counts as a request.
     """
+    state.answers.require_room()
     await state.limits.requests.count_further(caller_of_user(actor.id), len(body.items) - 1)
     await state.open_tasks.require_room(actor.id, tasks=body.creations)
     return BatchResponse(items=await batches.run(actor, body))
