@@ -1,27 +1,32 @@
 """Notifications as mail: from a request, over a real worker, to a real mail server, each once."""
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.database import Database
+from app.events.jobs import ask_for_job
 from app.mail.mailer import MailDelayed, NoMailer
 from app.mail.smtp import SmtpMailer
 from app.models import Job, JobName, JobState, Notification, NotificationKind, User
 from app.services.job_service import Hopeless, OutcomeUnknown, perform_outside
 from app.services.notification_mail import NotificationMailer
 from tests.builders.tasks import create_task
+from tests.builders.users import create_user
 from tests.conftest import ClientAs
-from tests.utils.mail_server import HANG_UP, MailServer
-from tests.utils.test_utils import wait_until_async
+from tests.utils.mail_server import HANG_UP, SILENCE, MailServer
+from tests.utils.processes import HiveProcess
+from tests.utils.test_utils import wait_until, wait_until_async
 
+PAST = {"held_until": None, "run_after": func.now()}
 SENDER = "HIVE <hive@example.org>"
 
 
@@ -221,3 +226,37 @@ async def test_a_server_that_takes_mail_and_never_says_so_is_given_it_twice_at_m
     assert len(server.received) == 2
     await session.refresh(job)
     assert (job.state, job.unknown_outcomes) == (JobState.DEAD, 2)
+
+
+@pytest.mark.committed
+async def test_a_worker_that_is_killed_in_the_middle_of_a_mail_loses_none(
+    hive_environment: dict[str, str], session: AsyncSession, user: User, other_user: User
+) -> None:
+    notifications = [await notify(session, person, user) for person in (other_user, await create_user(session))]
+    jobs = [ask_for_job(session, JobName.SEND_MAIL, notification_id=str(each.id)) for each in notifications]
+    await session.commit()
+
+    async def are_done() -> bool:
+        await session.commit()
+        states = await session.scalars(select(Job.state).where(Job.id.in_([job.id for job in jobs])))
+        return set(states) == {JobState.DONE}
+
+    with MailServer(answers={"DATA": SILENCE}) as server:
+        environment = hive_environment | {"SMTP_URL": f"smtp://127.0.0.1:{server.port}"}
+        with (
+            HiveProcess(["-m", "app.cli", "relay"], environment),
+            HiveProcess(["-m", "app.cli", "worker", "--queue", "outside"], environment) as worker,
+        ):
+            await asyncio.to_thread(wait_until, lambda: bool(server.received), what="a mail that is being sent")
+            worker.kill()
+            server.answers.clear()
+            # What the dead worker held, and what it had from the queue, would be sent again after minutes.
+            await session.execute(update(Job).where(Job.state == JobState.SENT).values(PAST))
+            await session.commit()
+            worker.start()
+            await wait_until_async(are_done, what="both mails to be sent")
+
+    came = Counter(str(mail.message["Message-ID"]) for mail in server.received)
+    assert set(came) == {f"<notification.{each.id}@example.org>" for each in notifications}
+    # The server had the one already when the worker was killed, and gets it again under the same name.
+    assert sorted(came.values()) == [1, 2]
