@@ -1,5 +1,6 @@
-"""Counts the bytes of the bodies that each person sends, as plain ASGI."""
+"""Counts the bytes that each person sends and has kept, as plain ASGI: bodies, and answers under a key."""
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,11 +15,37 @@ from app.state import State
 WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Announced:
+    """What the headers say of a request. One with a key has its answer kept for a day."""
+
+    length: int = 0
+    is_chunked: bool = False
+    has_key: bool = False
+
+    @classmethod
+    def of(cls, scope: Scope) -> "_Announced":
+        length, is_chunked, has_key = 0, False, False
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit():
+                length = int(value)
+            elif name == b"transfer-encoding":
+                is_chunked = True
+            elif name == b"idempotency-key":
+                has_key = True
+        return cls(length, is_chunked, has_key)
+
+    @property
+    def least(self) -> int:
+        """How much it has at least; 0 if nothing of it is to be counted."""
+        return self.length or int(self.is_chunked or self.has_key)
+
+
 class BodyBytes:
     """Refuses bodies of who has sent as much as one may within a day, before they are read.
 
     A body of unknown length, and the first one after a start that comes with an API token, are counted when they have
-    been read.
+    been read; so are answers that are kept.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -29,51 +56,49 @@ class BodyBytes:
         if scope["type"] != "http" or scope["method"] in WITHOUT_BODY or state is None or not state.limits.bytes.is_on:
             await self.app(scope, receive, send)
             return
-        announced, is_chunked = _length_of(scope)
-        if not announced and not is_chunked:
+        announced = _Announced.of(scope)
+        if announced.least:
+            await self._count(announced, scope, state, receive, send)
+        else:
             await self.app(scope, receive, send)
-            return
+
+    async def _count(self, announced: _Announced, scope: Scope, state: State, receive: Receive, send: Send) -> None:
         person_id = _person(scope, state)
         if person_id is not None:
             try:
-                # Of a body of unknown length there is one byte at least.
-                await state.limits.bytes.take(person_id, announced or 1)
+                await state.limits.bytes.take(person_id, announced.least)
             except TooManyBytes as error:
                 await refuse(error, scope, receive, send)
                 return
-        body = _Counted(receive) if is_chunked else None
+        counted = announced.least if person_id is not None else 0
+        passed = _Passed(receive, send, announced)
         try:
-            await self.app(scope, body.receive if body else receive, send)
+            await self.app(
+                scope,
+                passed.receive if announced.is_chunked else receive,
+                passed.send if announced.has_key else send,
+            )
         finally:
-            _count_afterwards(scope, state, body.bytes if body else announced, is_counted=person_id is not None)
+            if passed.bytes > counted and (person_id := person_id or _person(scope, state)):
+                state.limits.bytes.note(person_id, passed.bytes - counted)
 
 
-class _Counted:
-    def __init__(self, receive: Receive) -> None:
-        self.bytes = 0
+class _Passed:
+    """Counts what isn't announced as it passes: a body in chunks, an answer that is kept."""
+
+    def __init__(self, receive: Receive, send: Send, announced: _Announced) -> None:
+        self.bytes = announced.length
         self._receive = receive
+        self._send = send
 
     async def receive(self) -> Message:
         message = await self._receive()
         self.bytes += len(message.get("body", b""))
         return message
 
-
-def _count_afterwards(scope: Scope, state: State, size: int, *, is_counted: bool) -> None:
-    already = (_length_of(scope)[0] or 1) if is_counted else 0
-    person_id = _person(scope, state) if size > already else None
-    if person_id is not None:
-        state.limits.bytes.note(person_id, size - already)
-
-
-def _length_of(scope: Scope) -> tuple[int, bool]:
-    """How long the body is as far as it's announced, and whether it comes in chunks of whatever length."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value), False
-        if name == b"transfer-encoding":
-            return 0, True
-    return 0, False
+    async def send(self, message: Message) -> None:
+        self.bytes += len(message.get("body", b""))
+        await self._send(message)
 
 
 def _person(scope: Scope, state: State) -> UUID | None:

@@ -16,8 +16,9 @@ from app.core.redis import connect_redis
 from app.database import Database
 from app.limits.bytes_sent import DAY, UNIT, ByteLimit, TooManyBytes
 from app.limits.shared import Reach, SharedStorage
-from app.models import Event, Task, User
+from app.models import Event, IdempotentRequest, Task, User
 from tests.builders.agents import create_agent
+from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
 from tests.conftest import ClientAs, ClientWith, attached_state, token_of
 from tests.utils.test_utils import FakeNetwork, problem
@@ -101,6 +102,24 @@ async def test_a_body_of_unknown_length_is_counted_when_it_was_read(client_as: C
     assert codes == [201, 201, 429]
 
 
+async def test_an_answer_that_is_kept_counts_too(client_as: ClientAs, session: AsyncSession, user: User) -> None:
+    """A request without a body could else have an answer of 80 KB kept a thousand times a minute."""
+    task = await create_task(session, owner=user, description="ä" * 20_000)
+    client = await client_as(user)
+    await client.get("/users/me")
+
+    async def claim(**headers: str) -> int:
+        return (await client.post(f"/tasks/{task.id}/claim", headers=headers)).status_code
+
+    codes = [await claim(**{"Idempotency-Key": f"claim-number-{number}"}) for number in range(40)]
+
+    assert sorted(codes) == codes
+    assert set(codes) == {200, 429}
+    kept = await session.scalar(select(func.sum(func.octet_length(IdempotentRequest.body))))
+    assert abs(MOST - kept) <= 2 * UNIT
+    assert await claim() == 200
+
+
 async def test_who_is_not_signed_in_is_not_counted_for_anybody(client: httpx2.AsyncClient) -> None:
     codes = [(await send(client, 600 * 1024)).status_code for _ in range(3)]
 
@@ -134,10 +153,10 @@ async def test_all_processes_count_together(redis_url: str) -> None:
     processes = [ByteLimit(SharedStorage(redis), Reach(), 16 * UNIT) for _ in range(2)]
     person = uuid4()
 
-    asked = [granted(processes[number % 2], person, UNIT) for number in range(24)]
+    answers = await asyncio.gather(*(granted(processes[number % 2], person, UNIT) for number in range(24)))
     await redis.aclose()
 
-    assert sum(await asyncio.gather(*asked)) == 16
+    assert sum(answers) == 16
 
 
 @pytest.mark.usefixtures("clean_redis")
