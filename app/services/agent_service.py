@@ -11,6 +11,7 @@ from app.models import User
 from app.schemas.agent import AgentCreate
 from app.schemas.api_token import ApiTokenCreate
 from app.schemas.fields import PageQuery
+from app.services.account_emptying import KEEP
 from app.services.account_endings import end_accounts
 from app.services.api_token_service import ApiTokenService, NewToken
 from app.services.pages import Order, Page, Pager, scope_of
@@ -18,6 +19,8 @@ from app.services.sign_in_locks import lock_account_and_sign_in
 
 # What one account may have open or ask for is limited, and agents are accounts.
 MOST_AGENTS = 50
+# With those that have ended and are not emptied yet: their rows stay for good.
+MOST_WITH_ENDED = 500
 NEWEST_FIRST = Order(key=User.created_at, id=User.id, descending=True)
 
 
@@ -33,6 +36,16 @@ class TooManyAgents(Conflict):
 
     def __init__(self) -> None:
         super().__init__(f"You have {MOST_AGENTS} agents, and may not have more.")
+
+
+class TooManyEndedAgents(Conflict):
+    code = "too_many_agents"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"You have made {MOST_WITH_ENDED} agents, with those that have ended within the last {KEEP.days} days;"
+            " give an agent another token in place of making another one."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +68,12 @@ class AgentService:
         Raises:
             NotSignedIn: the session or the account has ended meanwhile.
             TooManyAgents: there are as many as there may be.
+            TooManyEndedAgents: and so many have ended lately that it's the same.
         """
         # Of an owner who ends at the same time, the agent would stay behind.
         await lock_account_and_sign_in(self._session, signed_in)
         owner = signed_in.actor
-        own = select(func.count()).select_from(User).where(User.owner_id == owner.id, User.is_active)
-        if (await self._session.scalar(own) or 0) >= MOST_AGENTS:
-            raise TooManyAgents
+        await self._require_room(owner)
         agent = User(
             owner_id=owner.id,
             display_name=new.display_name,
@@ -73,6 +85,15 @@ class AgentService:
         await self._session.flush()
         token = ApiTokenCreate(name="First token", scopes=new.scopes, expires_at=new.expires_at)
         return NewAgent(agent, await ApiTokenService(self._session).make(agent.id, token))
+
+    async def _require_room(self, owner: Actor) -> None:
+        own = select(func.count().filter(User.is_active), func.count())
+        found = await self._session.execute(own.where(User.owner_id == owner.id, User.emptied_at.is_(None)))
+        active, with_ended = found.one()
+        if active >= MOST_AGENTS:
+            raise TooManyAgents
+        if with_ended >= MOST_WITH_ENDED:
+            raise TooManyEndedAgents
 
     async def make_token(self, signed_in: SignedIn, agent_id: UUID, new: ApiTokenCreate) -> NewToken:
         """Make a further token of one's own agent.

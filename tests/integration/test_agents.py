@@ -1,6 +1,7 @@
 """Agents: accounts of programs, which belong to a person, have no rights of theirs, and end with them."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -24,7 +25,7 @@ from app.models import (
     User,
 )
 from app.schemas.task import TaskCreate
-from app.services import ClaimService, Notifier, TaskService
+from app.services import ClaimService, Notifier, TaskService, agent_service
 from app.services.agent_service import MOST_AGENTS
 from tests.builders.agents import create_agent
 from tests.builders.tasks import create_task
@@ -288,6 +289,22 @@ async def test_an_owner_may_have_so_many_agents_and_no_more(
 
     assert problem(refused, 409)["code"] == "too_many_agents"
     assert after.status_code == 201
+
+
+async def test_agents_that_ended_lately_count_too_until_they_are_emptied(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_service, "MOST_WITH_ENDED", 3)
+    ended = [await create_agent(session, owner=user, is_active=False) for _ in range(2)]
+
+    first, refused = [await signed_in.post("/agents", json=GARDENER) for _ in range(2)]
+    ended[0].emptied_at = datetime.now(UTC)
+    await session.commit()
+    after = await signed_in.post("/agents", json=GARDENER)
+
+    assert (first.status_code, after.status_code) == (201, 201)
+    assert problem(refused, 409)["code"] == "too_many_agents"
+    assert len(await agents_in(session)) == 4
 
 
 async def test_a_repeated_request_makes_one_agent_and_shows_no_secret_again(
