@@ -1,6 +1,5 @@
 """What HIVE is deployed by, as it stands in the repository: containers and the unit of systemd."""
 
-import importlib
 import re
 import shutil
 import subprocess
@@ -9,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-# The fuzzer needs it, so it's there.
-COMPOSE: dict[str, Any] = importlib.import_module("yaml").safe_load((ROOT / "docker-compose.yml").read_text())
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
