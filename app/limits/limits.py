@@ -29,6 +29,8 @@ class Limits:
     searches: Turns
     # Those who claim what words say would else take turns from all other changes.
     claims_by_words: Turns
+    # Each has a connection of the pool for as long as a hundred changes take.
+    batches: Turns
 
     @classmethod
     def of(cls, settings: Settings, redis: PrefixedRedis) -> "Limits":
@@ -44,6 +46,7 @@ class Limits:
             KnownTokens(),
             searches,
             claims_by_words=Turns(partial(TooBusy, "searching for something to claim")),
+            batches=Turns(partial(TooBusy, "changing many tasks"), at_once=2),
         )
 
     def client_of(self, scope: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Many changes in one request: by the rules of single ones, all or nothing or each by itself."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.limits.answers import MAX_BYTES_IN_FLIGHT
+from app.limits.turns import MOST_WAITING, Turns
 from app.models import Event, Job, JobName, Task, TaskStatus, User, UserTaskAssociation
 from tests.builders.tasks import create_task
 from tests.integration.test_blockers import block
@@ -275,3 +277,23 @@ async def test_a_batch_is_refused_while_clients_take_too_many_large_answers(
     assert await count(session, Task) == 0
     again = await send(signed_in, "each", CREATE, headers=KEY)
     assert [result["status"] for result in again.json()["items"]] == [201]
+
+
+async def test_a_user_whose_batches_wait_already_holds_up_nobody_else(
+    app: FastAPI, signed_in: httpx2.AsyncClient, signed_in_other: httpx2.AsyncClient, user: User
+) -> None:
+    turns = app.state.hive.limits.batches
+    async with turns.of(str(user.id)), turns.of(str(user.id)):
+        waiting = [asyncio.create_task(_wait(turns, user)) for _ in range(MOST_WAITING)]
+        await asyncio.sleep(0)
+        refused, others = await send(signed_in, "each", CREATE), await send(signed_in_other, "each", CREATE)
+    await asyncio.gather(*waiting)
+
+    assert problem(refused, 503)["code"] == "too_busy"
+    assert others.status_code == 200
+    assert (await send(signed_in, "each", CREATE)).status_code == 200
+
+
+async def _wait(turns: Turns, user: User) -> None:
+    async with turns.of(str(user.id)):
+        pass

@@ -20,5 +20,6 @@ async def change_many_tasks(
     """
     state.answers.require_room()
     await state.limits.requests.count_further(caller_of_user(actor.id), len(body.items) - 1)
-    await state.open_tasks.require_room(actor.id, tasks=body.creations)
-    return BatchResponse(items=await batches.run(actor, body))
+    async with state.limits.batches.of(str(actor.id)):
+        await state.open_tasks.require_room(actor.id, tasks=body.creations)
+        return BatchResponse(items=await batches.run(actor, body))
