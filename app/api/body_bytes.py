@@ -15,7 +15,7 @@ from app.state import State
 WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Announced:
     """What the headers say of a request. One with a key has its answer kept for a day."""
 
@@ -25,15 +25,10 @@ class _Announced:
 
     @classmethod
     def of(cls, scope: Scope) -> "_Announced":
-        length, is_chunked, has_key = 0, False, False
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit():
-                length = int(value)
-            elif name == b"transfer-encoding":
-                is_chunked = True
-            elif name == b"idempotency-key":
-                has_key = True
-        return cls(length, is_chunked, has_key)
+        given = dict(scope["headers"])
+        length = given.get(b"content-length", b"")
+        size = int(length) if length.isdigit() else 0
+        return cls(size, b"transfer-encoding" in given, b"idempotency-key" in given)
 
     @property
     def least(self) -> int:
@@ -69,6 +64,9 @@ class BodyBytes:
                 await state.limits.bytes.take(person_id, announced.least)
             except TooManyBytes as error:
                 await refuse(error, scope, receive, send)
+                return
+            if not announced.is_chunked and not announced.has_key:
+                await self.app(scope, receive, send)
                 return
         counted = announced.least if person_id is not None else 0
         passed = _Passed(receive, send, announced)
