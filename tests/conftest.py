@@ -79,6 +79,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", action="store_true", help="run the reliability scenarios at full scale")
     parser.addoption("--fuzz", action="store_true", help="run the tests that make their input up at full scale")
     parser.addoption("--siege", action="store_true", help="attack for minutes, one attack after the other")
+    parser.addoption("--attack", default="", help="which attacks of the siege to make, by their names, with commas")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

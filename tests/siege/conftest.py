@@ -15,3 +15,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def is_full_siege(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--siege"))
+
+
+@pytest.fixture
+def only(request: pytest.FixtureRequest) -> frozenset[str]:
+    """The names of the attacks that are to be made; all if there are none."""
+    return frozenset(filter(None, request.config.getoption("--attack").split(",")))

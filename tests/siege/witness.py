@@ -1,8 +1,8 @@
-"""Another user, who goes on working while HIVE is attacked, and notes how long each answer takes."""
+"""Other users, who go on working while HIVE is attacked. How long each answer takes is noted."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -20,7 +20,8 @@ class Witness:
     """`seconds` of each answer; `faults` are the requests that got none, or another one than they should."""
 
     address: str
-    token: str
+    # Of several users, or they would reach the limit of requests.
+    tokens: Sequence[str]
     seconds: list[float] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -53,7 +54,8 @@ class Witness:
     async def _ask(self, client: httpx2.AsyncClient, path: str) -> None:
         started = time.perf_counter()
         try:
-            answer = await client.get(path)
+            token = self.tokens[len(self.seconds) % len(self.tokens)]
+            answer = await client.get(path, headers={"Authorization": f"Bearer {token}"})
         except httpx2.TransportError as error:
             self.faults.append(f"{path}: {error!r}")
         else:
@@ -64,5 +66,4 @@ class Witness:
             self.seconds.append(time.perf_counter() - started)
 
     def _client(self) -> httpx2.AsyncClient:
-        headers = {"Authorization": f"Bearer {self.token}"}
-        return httpx2.AsyncClient(base_url=self.address, headers=headers, timeout=PATIENCE, verify=False)
+        return httpx2.AsyncClient(base_url=self.address, timeout=PATIENCE, verify=False)
