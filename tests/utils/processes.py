@@ -1,6 +1,7 @@
 """HIVE's programs as real processes, for tests that start, watch and kill them."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from app.servers.tether import tethered
 from tests.utils.forked import ForkedProgram, can_be_forked
 from tests.utils.test_utils import PATIENCE, wait_until
 
+# Below those that Linux gives to connections.
+PORTS = range(20_000, 32_000)
 # How the kernel's table of connections says it.
 LISTENING = "0A"
 # How much of what a process has said is shown when something else was waited for.
@@ -27,10 +30,25 @@ SHOWN_CHARACTERS = 5_000
 
 
 def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A port on which nobody listens, and that no other test process on this machine gets while this one runs.
+
+    It's none of those that the system gives to connections, so none of them takes it before the program that is to
+    listen there has started.
+    """
+    while True:
+        # Not by `random`, which begins alike in all test processes.
+        port = secrets.choice(PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            _reserve(port)
+            return port
+
+
+def _reserve(port: int) -> None:
+    """Raise OSError if another one has done so. It lasts until this process ends."""
+    # A name that the kernel keeps, and forgets with the process; no file is left.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as name:
+        name.bind(f"\0hive-test-port-{port}")
+        name.detach()
 
 
 def measured() -> dict[str, str]:
