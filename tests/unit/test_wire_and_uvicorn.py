@@ -36,6 +36,9 @@ DIGESTS: dict[Callable[..., Any], str] = {
     WebSocketsSansIOProtocol.connection_made: "f533ec93747c2cbf",
     WebSocketsSansIOProtocol.connection_lost: "dd116afc4d8034e1",
     WebSocketsSansIOProtocol.data_received: "c89d394077d8841d",
+    WebSocketsSansIOProtocol.handle_connect: "fc648c2161ff8e13",
+    WebSocketsSansIOProtocol.shutdown: "e8ace796ada616b7",
+    WebSocketsSansIOProtocol.send_500_response: "47eba6fe24f5ddb3",
     WebSocketsSansIOProtocol.handle_events: "b2c9351a5d13493f",
     WebSocketsSansIOProtocol.handle_cont: "d96fe1479da61beb",
     WebSocketsSansIOProtocol.send_receive_event_to_app: "a2b10de91477dc1d",
@@ -45,6 +48,7 @@ DIGESTS: dict[Callable[..., Any], str] = {
     WebSocketsSansIOProtocol.receive: "1dc0e715390021a1",
     Protocol.receive_data: "df57bef09335e176",
     Protocol.fail: "924ae7075dc75a9d",
+    ServerProtocol.accept: "f2f96c48162dbfda",
     ServerProtocol.parse: "8c4d10340de4d32f",
 }
 
