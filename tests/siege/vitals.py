@@ -9,8 +9,9 @@ MIB = 1024 * 1024
 MAX_GROWTH = 100 * MIB
 # What may stay when an attack is over. Code that was never run before, and plans and pools, need some of it.
 MAX_LEFT = 30 * MIB
-MAX_DESCRIPTORS_LEFT = 4
-# The pools of HIVE keep a few connections that were opened for the attack.
+# The pools of HIVE keep a few connections to PostgreSQL and Redis that were opened for the attack.
+MAX_DESCRIPTORS_LEFT = 8
+# Those of all processes.
 MAX_BACKENDS_LEFT = 12
 
 
