@@ -16,6 +16,7 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import State
 
+from app.limits.budget import TokenBucket
 from app.websockets.line import EXTENSION, SERVER
 from app.wire.backlog import Backlog
 from app.wire.bounds import (
@@ -28,7 +29,6 @@ from app.wire.bounds import (
     MAX_FRAME_BYTES_AT_ONCE,
     MAX_FRAMES_AT_ONCE,
 )
-from app.wire.budget import TokenBucket
 from app.wire.config import wire_config
 from app.wire.connections import ConnectionTable, Standing
 from app.wire.endings import Ending

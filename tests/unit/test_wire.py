@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from app.limits.budget import TokenBucket
 from app.wire.backlog import Backlog
-from app.wire.budget import TokenBucket
 from app.wire.turns import FairTurns
 
 
