@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     max_connections_per_address: int = Field(default=200, ge=1, le=1_000_000)
     registrations_per_minute: int = Field(default=5, ge=0, le=1_000_000)
     requests_per_minute: int = Field(default=1200, ge=0, le=1_000_000)
+    requests_per_address_and_second: int = Field(default=500, ge=0, le=1_000_000)
     bytes_per_user_and_day: int = Field(default=256 * 1024 * 1024, ge=0, le=2**50)
     open_tasks_per_user: int = Field(default=50_000, ge=0, le=10_000_000)
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network | Literal["local"], ...], NoDecode] = ()

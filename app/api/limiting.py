@@ -1,6 +1,7 @@
 """Counts the requests of each caller, as plain ASGI: so all are counted, also those that no route understands."""
 
 from collections.abc import Mapping
+from uuid import UUID
 
 from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,7 +10,7 @@ from app.api.bearer import bearer_token
 from app.api.problems import problem_response
 from app.core.errors import HiveError
 from app.core.security import InvalidToken, read_token
-from app.limits.allowance import Allowance
+from app.limits.pace import TooFast
 from app.limits.requests import TooManyRequests, caller_at, caller_of_user
 from app.state import State
 from app.websockets.connection import CloseCode
@@ -17,30 +18,69 @@ from app.websockets.connection import CloseCode
 # Whether the process lives is asked all the time, costs nothing, and doesn't wait for Redis. All else is counted.
 NOT_COUNTED = frozenset({"/health", "/api/v1/health"})
 SOCKETS = ("/ws", "/api/v1/ws")
+# What `AddressPace` notes in the scope.
+_USER = "hive_user"
+_TOO_FAST = "hive_too_fast"
 
 
-class RequestLimits:
+class AddressPace:
+    """Answers what comes from an address no faster than `Pace` allows, except what is counted for a user.
+
+    It's outside of what answers by itself, such as CORS. The refusal is left to `RequestLimits`, for it needs the
+    headers that the layers between them add.
+    """
+
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        allowance = await _count(scope)
-        if allowance is None:
+        if (state := _state_of(scope)) is not None:
+            scope[_USER] = _user_of(scope, state)
+            if scope[_USER] is None:
+                await _keep_pace(scope, state)
+        await self.app(scope, receive, send)
+
+
+class RequestLimits:
+    """Counts requests for users and addresses. A user's requests that are refused or not counted keep the pace of the
+    address, as all others have done already."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state = _state_of(scope)
+        if state is None:
             await self.app(scope, receive, send)
-        elif allowance.is_granted:
-            await self.app(scope, receive, _telling(send, allowance.headers()))
+            return
+        is_counted = _is_counted(scope)
+        allowance = await state.limits.requests.count(_caller(scope, state)) if is_counted else None
+        is_refused = allowance is not None and not allowance.is_granted
+        if scope[_USER] is not None and (is_refused or not is_counted):
+            await _keep_pace(scope, state)
+        error: HiveError | None = scope.get(_TOO_FAST)
+        if allowance is not None:
+            send = _telling(send, allowance.headers())
+            if is_refused:
+                error = TooManyRequests(allowance)
+        if error is None:
+            await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await _refuse_socket(receive, send)
         else:
-            await refuse(TooManyRequests(allowance), scope, receive, _telling(send, allowance.headers()))
+            await refuse(error, scope, receive, send)
 
 
-async def _count(scope: Scope) -> Allowance | None:
-    if not _is_counted(scope):
-        return None
-    # Before the lifespan has begun there is nobody to count.
-    state: State | None = getattr(scope["app"].state, "hive", None)
-    return await state.limits.requests.count(_caller(scope, state)) if state else None
+def _state_of(scope: Scope) -> State | None:
+    """None before the lifespan has begun: there is nobody to count then."""
+    return None if scope["type"] == "lifespan" else getattr(scope["app"].state, "hive", None)
+
+
+async def _keep_pace(scope: Scope, state: State) -> None:
+    try:
+        await state.limits.pace.keep(state.limits.client_of(scope))
+    except TooFast as error:
+        scope[_TOO_FAST] = error
 
 
 def _is_counted(scope: Scope) -> bool:
@@ -58,16 +98,21 @@ def is_limited(path: str) -> bool:
 
 
 def _caller(scope: Scope, state: State) -> str:
-    """The user that a valid token speaks for, or the address. Whether the user may sign in at all is no matter here."""
+    user_id: UUID | None = scope[_USER]
+    return caller_at(state.limits.client_of(scope)) if user_id is None else caller_of_user(user_id)
+
+
+def _user_of(scope: Scope, state: State) -> UUID | None:
+    """The user that a valid token speaks for. Whether they may sign in at all is no matter here."""
     token = _token_of(scope)
     if signed_in := state.sign_ins.memory.recall(token):
-        return caller_of_user(signed_in.actor.id)
+        return signed_in.actor.id
     if user_id := state.limits.known_tokens.user_of(token):
-        return caller_of_user(user_id)
+        return user_id
     try:
-        return caller_of_user(read_token(token, key=state.settings.jwt_key).user_id)
+        return read_token(token, key=state.settings.jwt_key).user_id
     except InvalidToken:
-        return caller_at(state.limits.client_of(scope))
+        return None
 
 
 def _token_of(scope: Scope) -> str:

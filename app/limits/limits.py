@@ -8,6 +8,7 @@ from app.core.redis import PrefixedRedis
 from app.limits.address import TrustedProxies, client_of
 from app.limits.bytes_sent import ByteLimit
 from app.limits.known_tokens import KnownTokens
+from app.limits.pace import Pace
 from app.limits.registrations import RegistrationLimit
 from app.limits.requests import RequestLimit
 from app.limits.searches import turns_of_searches
@@ -21,6 +22,7 @@ class Limits:
     """What one process limits, together with the others on the same Redis."""
 
     requests: RequestLimit
+    pace: Pace
     bytes: ByteLimit
     sign_ins: SignInLimit
     registrations: RegistrationLimit
@@ -39,6 +41,7 @@ class Limits:
         searches = turns_of_searches(settings.max_searches_per_user)
         return cls(
             requests,
+            Pace(settings.requests_per_address_and_second),
             ByteLimit(storage, reach, settings.bytes_per_user_and_day),
             SignInLimit(storage, reach),
             RegistrationLimit(storage, reach, settings.registrations_per_minute),

@@ -1,0 +1,99 @@
+"""What nobody's limit of requests bounds is answered no faster than an address may ask."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from fastapi import FastAPI
+
+from app.config import Settings
+from app.database import Database
+from app.limits.pace import Pace, TooFast
+from app.models import User
+from tests.conftest import attached_state, token_of
+from tests.utils.callers import client_at
+from tests.utils.test_utils import FakeNetwork, problem
+
+HERE = "198.51.100.1"
+PREFLIGHT = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
+
+
+@pytest.fixture
+def paced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that had to keep their pace."""
+    addresses: list[str] = []
+
+    async def keep(_: Pace, address: str) -> None:
+        addresses.append(address)
+
+    monkeypatch.setattr(Pace, "keep", keep)
+    return addresses
+
+
+@pytest.fixture
+async def strict_app(
+    routes_app: FastAPI, settings: Settings, database: Database, redis_url: str
+) -> AsyncIterator[FastAPI]:
+    """The application, where each caller has one request a minute."""
+    strict = settings.model_copy(update={"requests_per_minute": 1})
+    async with attached_state(routes_app, strict, database, redis_url):
+        yield routes_app
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/health", {}),
+        ("HEAD", "/health/", {}),
+        ("GET", "/nothing/is/here", {}),
+        ("GET", "/api/v1/users/me", {"Authorization": "Bearer junk"}),
+        ("OPTIONS", "/api/v1/tasks", PREFLIGHT),
+    ],
+)
+async def test_what_nobody_signed_in_asks_for_keeps_the_pace(
+    app: FastAPI, paced: list[str], method: str, path: str, headers: dict[str, str]
+) -> None:
+    async with client_at(HERE, app, headers) as client:
+        await client.request(method, f"http://hive.test{path}")
+
+    assert paced == [HERE]
+
+
+async def test_what_is_counted_for_a_user_need_not_but_all_else_of_theirs_must(
+    strict_app: FastAPI, settings: Settings, user: User, paced: list[str]
+) -> None:
+    headers = {"Authorization": f"Bearer {token_of(user, settings)}"}
+    async with client_at(HERE, strict_app, headers) as client:
+        assert (await client.get("/users/me")).status_code == 200
+        assert paced == []
+
+        assert (await client.get("http://hive.test/health")).status_code == 200
+        assert paced == [HERE]
+        assert (await client.get("/users/me")).status_code == 429
+        assert paced == [HERE, HERE]
+
+
+async def test_handshakes_keep_it_too(app: FastAPI, settings: Settings, user: User, paced: list[str]) -> None:
+    async with FakeNetwork(query=f"token={token_of(user, settings)}").talk_to(app):
+        assert paced == []
+    async with FakeNetwork("/nowhere", query=f"token={token_of(user, settings)}").talk_to(app) as network:
+        await network.closing_code()
+    assert len(paced) == 1
+    async with FakeNetwork().talk_to(app) as network:
+        network.say("junk")
+        await network.closing_code()
+    assert len(paced) == 2
+
+
+async def test_one_who_is_too_fast_is_told_so_as_everybody_is(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def keep(_: Pace, _address: str) -> None:
+        raise TooFast
+
+    monkeypatch.setattr(Pace, "keep", keep)
+    async with client_at(HERE, app) as client:
+        refused = await client.get("http://hive.test/health")
+    async with FakeNetwork().talk_to(app) as network:
+        assert await network.closing_code() == 4429
+
+    assert problem(refused, 429)["code"] == "too_many_requests"
+    assert refused.headers["Retry-After"] == "1"
+    assert refused.headers["X-Request-ID"] == refused.json()["request_id"]
