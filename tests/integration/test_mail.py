@@ -285,12 +285,11 @@ async def test_what_a_server_says_is_one_short_printable_sentence(said: str) -> 
     assert len(str(refused.value)) < 300
 
 
-# Trying it, as the README says.
+# Trying it, as docs/mail.md says.
 
 
-def test_the_trial_of_the_readme_sends_a_mail(server: MailServer, tmp_path: Path) -> None:
-    section = (ROOT / "README.md").read_text().partition("\n## Mail\n")[2].partition("\n## ")[0]
-    [program] = re.findall(r"<< 'END'\n(.*?)\n    END", section, re.DOTALL)
+def test_the_trial_in_the_docs_sends_a_mail(server: MailServer, tmp_path: Path) -> None:
+    [program] = re.findall(r"<< 'END'\n(.*?)\n    END", (ROOT / "docs" / "mail.md").read_text(), re.DOTALL)
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),

@@ -3,20 +3,22 @@
 import re
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from app.cli import app as hive_command
-from app.config import Settings
 from tests.conftest import RunningSystem
 from tests.utils.test_utils import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# One shell reads them in this order.
+TOUR = [README, ROOT / "docs" / "api-access.md", ROOT / "docs" / "accounts.md"]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 ADDRESS = "127.0.0.1:8000"
 END_OF_STEP = "--- end of step ---"
 
@@ -27,8 +29,9 @@ FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 @pytest.mark.committed
 @pytest.mark.usefixtures("sessions", "running_worker")
 def test_the_tour_works_line_by_line(running_system: RunningSystem, hive_environment: dict[str, str]) -> None:
-    steps = STEP.findall(README.read_text())
-    assert len(steps) >= 10
+    steps_of = [STEP.findall(document.read_text()) for document in TOUR]
+    assert [len(steps) for steps in steps_of] == [11, 3, 1]
+    steps = list(chain.from_iterable(steps_of))
     address = running_system.address.removeprefix("http://").removesuffix("/api/v1")
     code = "".join(f"{code}echo '{END_OF_STEP}'\n" for code, _ in steps)
     code = code.replace(ADDRESS, address).replace(".venv/bin/", f"{Path(sys.executable).parent}/")
@@ -87,28 +90,32 @@ def test_files_named_in_the_docs_exist(document: Path) -> None:
     assert [path for path in named if not (ROOT / path).is_file()] == []
 
 
-def test_the_table_of_settings_is_whole() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? ?\|", README.read_text(), re.MULTILINE)
+def test_the_tables_of_settings_have_each_setting_with_its_default() -> None:
+    tables = (ROOT / "docs" / "settings.md").read_text()
+    example = (ROOT / ".env.example").read_text()
 
-    assert dict(rows) == _example()
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? ?\|", tables, re.MULTILINE)
 
-
-def test_the_example_has_every_setting_with_its_default() -> None:
-    assert set(_example()) == {name.upper() for name in Settings.model_fields}
-    assert Settings(_env_file=ROOT / ".env.example") == Settings(_env_file=None)
-
-
-def test_the_example_explains_every_setting() -> None:
-    lines = (ROOT / ".env.example").read_text().splitlines()
-
-    settings = [(before, line) for before, line in pairwise(lines) if line and not line.startswith("#")]
-    assert len(settings) == len(Settings.model_fields)
-    assert [line for before, line in settings if not before.startswith("# ")] == []
+    # tests/unit/test_config.py compares the example with the code.
+    assert sorted(rows) == sorted(re.findall(r"^([A-Z_]+)=(.*)$", example, re.MULTILINE))
 
 
-def _example() -> dict[str, str]:
-    """The settings in `.env.example` as they stand there."""
-    return dict(re.findall(r"^([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+@pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
+def test_the_readme_leads_to_each_document(document: Path) -> None:
+    assert f"](docs/{document.name})" in README.read_text()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_a_section_name_one_that_is_there(document: Path) -> None:
+    for path, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", FENCE.sub("", document.read_text())):
+        target = (document.parent / path).resolve() if path else document
+        assert anchor in _anchors(target), f"{path}#{anchor}"
+
+
+def _anchors(document: Path) -> set[str]:
+    """Return the names that GitHub gives the document's headings."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", document.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_image_has_the_same_poetry() -> None:

@@ -29,7 +29,7 @@ SIGNALS: dict[str, list[Sequence[signal.Signals]]] = {
 
 
 class CeleryWorker(Worker):
-    """A worker as the README has Celery start it."""
+    """A worker as docs/commands.md starts it with Celery."""
 
     def __init__(self, environment: dict[str, str], *options: str) -> None:
         super().__init__(environment)

@@ -61,10 +61,9 @@ def test_the_image_is_run_by_an_ordinary_account() -> None:
 
 @pytest.fixture
 def unit() -> str:
-    """The unit that README.md has."""
-    found = re.search(
-        r"# /etc/systemd/system/hive@\.service\n(.*?)\n\n(?=\S)", (ROOT / "README.md").read_text(), re.DOTALL
-    )
+    """The unit that docs/production.md has."""
+    production = (ROOT / "docs" / "production.md").read_text()
+    found = re.search(r"# /etc/systemd/system/hive@\.service\n(.*?)\n\n(?=\S)", production, re.DOTALL)
     assert found
     return re.sub(r"^ {4}", "", found[1], flags=re.MULTILINE)
 
