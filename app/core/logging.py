@@ -137,5 +137,7 @@ def _standard_library(settings: Settings, shared: list[Processor]) -> dict[str, 
         "loggers": {
             "uvicorn.error": {"level": "WARNING" if settings.log_level == "INFO" else settings.log_level},
             "alembic": {"level": "WARNING" if settings.log_level == "INFO" else settings.log_level},
+            # It warns of each form that can't be read, which is the sender's fault and answered by a 422.
+            "python_multipart": {"level": "CRITICAL" if settings.log_level == "CRITICAL" else "ERROR"},
         },
     }

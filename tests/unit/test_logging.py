@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 import structlog
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser
 
 from app.config import Environment, Settings
 from app.core.logging import configure_logging
@@ -116,6 +118,17 @@ def test_the_level_decides_what_is_said(configure: Configure, level: str, shown:
         getattr(hive_log(), name)("said")
 
     assert " ".join(json.loads(line)["level"] for line in read().splitlines()) == shown
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+@pytest.mark.parametrize("junk", [b"nonsense", b"--y", b"--x\r\nno colon\r\n\r\n", b"--x\r\nbad name: a\r\n\r\n"])
+def test_nothing_is_said_of_each_form_that_cannot_be_read(configure: Configure, level: str, junk: bytes) -> None:
+    read = configure(Environment.PRODUCTION, level)
+
+    with pytest.raises(MultipartParseError):
+        MultipartParser(b"x").write(junk)
+
+    assert read() == ""
 
 
 @pytest.mark.parametrize(
