@@ -1,6 +1,6 @@
-"""The way to PostgreSQL: engine, sessions, transactions. No service commits."""
+"""The way to PostgreSQL: connections, transactions, reads. No service commits."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
@@ -8,26 +8,17 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-from sqlalchemy import event, func, select, text
-from sqlalchemy.engine.interfaces import ExceptionContext
-from sqlalchemy.ext.asyncio import (
-    AsyncEngine,
-    AsyncSession,
-    async_sessionmaker,
-    create_async_engine,
-)
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Text, bindparam, func, literal_column, select
 
 from app.connection_demand import name_of_connections
-from app.connection_limit import LOST_SESSION, Connection, ConnectionLimit, NoTurn, Use, open_connection
+from app.connection_limit import ConnectionLimit, NoTurn, Use
 from app.core.dsn import asyncpg_dsn
-from app.core.errors import HiveError, ServiceUnavailable, from_database, is_fault_of_database
+from app.core.errors import UNAVAILABLE, HiveError, ServiceUnavailable, from_database, is_fault_of_database
 from app.core.security_log import write_noted
 from app.core.seldom import Seldom
 from app.driver_pool import Connections, Driver, DriverPool, HeldConnection
-from app.quick_session import QuickSession
-from app.session import ENDED_SIGN_INS, WAKES_RELAY, Nested, Session
-from app.session_pool import SessionPool
+from app.quick_session import ENDED_SIGN_INS, WAKES_RELAY, Transaction
+from app.statements import keep
 
 SERVER_SETTINGS = {
     "timezone": "UTC",
@@ -57,55 +48,6 @@ log = structlog.stdlib.get_logger(__name__)
 _seldom = Seldom()
 
 
-def create_engine(
-    url: str,
-    *,
-    application: str,
-    pool_size: int | None = None,
-    answer_seconds: float | None = ANSWER_SECONDS,
-    wait_seconds: float = POOL_SECONDS,
-) -> AsyncEngine:
-    """An engine that connects on first use; without `pool_size`, each use is a connection of its own.
-
-    A statement without an answer for `answer_seconds` fails, and a use for which no connection is free for
-    `wait_seconds`.
-    """
-    options = driver_options(url, application=application, answer_seconds=answer_seconds)
-    if pool_size is None:
-        return _engine(partial(open_connection, options), poolclass=NullPool)
-    return _pooled_engine(ConnectionLimit(options, most=pool_size, wait_seconds=wait_seconds))
-
-
-def _pooled_engine(limit: ConnectionLimit) -> AsyncEngine:
-    engine = _engine(limit.connect, poolclass=SessionPool, limit=limit)
-
-    def judge(context: ExceptionContext) -> None:
-        # A silent connection would go back to the pool, and wait as long again for its rollback.
-        context.is_disconnect = context.is_disconnect or isinstance(
-            _driver_error(context), (TimeoutError, *LOST_SESSION)
-        )
-        if context.is_disconnect:
-            limit.distrust()
-
-    event.listen(engine.sync_engine, "handle_error", judge)
-    return engine
-
-
-def _engine(connect: Callable[[], Awaitable[Connection]], **pool: Any) -> AsyncEngine:
-    async def creator(*_: Any, **__: Any) -> Connection:
-        # asyncpg reads the provider's options itself, such as sslmode, which SQLAlchemy's URL would lose.
-        return await connect()
-
-    # An error that told the parameters of its statement would tell addresses and hashes to the log.
-    return create_async_engine("postgresql+asyncpg://", async_creator=creator, hide_parameters=True, **pool)
-
-
-def _driver_error(context: ExceptionContext) -> BaseException | None:
-    """What the driver raised, which SQLAlchemy's adapter translates where it knows it."""
-    error = context.original_exception
-    return error.__cause__ if isinstance(error, context.dialect.loaded_dbapi.Error) else error
-
-
 def driver_options(
     url: str, *, application: str, answer_seconds: float | None = ANSWER_SECONDS, most: int | None = None
 ) -> dict[str, Any]:
@@ -113,6 +55,12 @@ def driver_options(
     name = f"hive {application}" if most is None else name_of_connections(application, most)
     settings = {**SERVER_SETTINGS, "application_name": name}
     return {"dsn": asyncpg_dsn(url), "server_settings": settings, "timeout": 3, "command_timeout": answer_seconds}
+
+
+class ConnectionsInUse(ServiceUnavailable):
+    def __init__(self) -> None:
+        super().__init__(UNAVAILABLE, code="database_unavailable")
+        self.reason = "All of HIVE's connections to PostgreSQL are in use; DATABASE_POOL_SIZE allows more."
 
 
 class SearchTooSlow(ServiceUnavailable):
@@ -128,26 +76,19 @@ class TooManySearching(ServiceUnavailable):
 
 
 class Database:
-    """A source of transactions, all to one database."""
+    """A source of transactions and reads, all on one database."""
 
     def __init__(
         self,
-        sessions: async_sessionmaker[AsyncSession],
+        connections: Connections,
         *,
-        engine: AsyncEngine | None = None,
-        reads: Connections | None = None,
-        writes: Connections | None = None,
         searches: Connections | None = None,
         search_seconds: float = SEARCH_SECONDS,
-        wake_relay: Callable[[], None] = lambda: None,
     ) -> None:
-        self._sessions = sessions
-        self._engine = engine
-        self._reads = reads
-        self._writes = writes
-        self._searches = searches or reads
+        self._connections = connections
+        self._searches = searches or connections
         self._search_timeout = _milliseconds(search_seconds)
-        self.wake_relay = wake_relay
+        self.wake_relay: Callable[[], None] = lambda: None
         self.forget_sign_ins: Callable[[Iterable[UUID]], None] = lambda _: None
 
     @classmethod
@@ -160,74 +101,43 @@ class Database:
         stands_still: bool = False,
         search_seconds: float = SEARCH_SECONDS,
     ) -> "Database":
-        """`pool_size` is how many connections there are at most, for sessions, reads, changes and searches together.
+        """`pool_size` is how many connections there are at most, for reads, changes and searches together.
 
         `stands_still` is for a process whose event loop runs only now and then, so that each connection has to be
         looked at before it's used.
         """
         options = driver_options(url, application=application, most=pool_size)
         limit = ConnectionLimit(options, most=pool_size, wait_seconds=POOL_SECONDS, stands_still=stands_still)
-        engine, driver_pool = _pooled_engine(limit), DriverPool(limit)
-        sessions = async_sessionmaker(engine, expire_on_commit=False)
         search_settings = SEARCH_SETTINGS | {"statement_timeout": _milliseconds(search_seconds)}
         searches = DriverPool(limit, reads=Use.SEARCH, settings=search_settings)
-        return cls(
-            sessions,
-            engine=engine,
-            reads=driver_pool,
-            writes=driver_pool,
-            searches=searches,
-            search_seconds=search_seconds,
-        )
+        return cls(DriverPool(limit), searches=searches, search_seconds=search_seconds)
 
     @asynccontextmanager
-    async def unit_of_work(self) -> AsyncIterator[AsyncSession]:
+    async def unit_of_work(self, *, is_one_statement: bool = False) -> AsyncIterator[Transaction]:
         """One transaction: committed when the block ends, rolled back when it raises.
+
+        With `is_one_statement`, the first statement is all that there will be, which needs no BEGIN.
 
         Raises:
             HiveError: the database refused something or is away, said as the answer to give.
+            RuntimeError: there was a second statement, which isn't sent.
         """
-        with _errors_translated():
-            async with self._sessions() as session:
-                yield session
-                await session.commit()
-        self._tell(session.info)
-
-    @asynccontextmanager
-    async def quick_unit_of_work(self) -> AsyncIterator[QuickSession]:
-        """The same for changes of tasks and for jobs, which need little of a session and come often.
-
-        Raises:
-            HiveError: as `unit_of_work` does.
-        """
-        assert self._writes is not None
-        async with self._quick_session_on(self._writes.transaction()) as session:
-            yield session
-
-    @asynccontextmanager
-    async def quick_statement(self) -> AsyncIterator[QuickSession]:
-        """The same for what is a single statement, and so a transaction without being told to be one.
-
-        Raises:
-            HiveError: as `unit_of_work` does.
-            RuntimeError: there is a second one, which isn't sent.
-        """
-        assert self._writes is not None
-        async with self._quick_session_on(self._writes.connection(), is_one_statement=True) as session:
-            yield session
-
-    @asynccontextmanager
-    async def _quick_session_on(
-        self, connection: AbstractAsyncContextManager[Driver], *, is_one_statement: bool = False
-    ) -> AsyncIterator[QuickSession]:
         with _errors_translated():
             async with AsyncExitStack() as stack:
                 # Only when there is something to send is there a connection to wait for.
-                connect = partial(stack.enter_async_context, connection)
-                session = QuickSession(connect, is_one_statement=is_one_statement)
-                yield session
-                await session.flush()
-        self._tell(session.info)
+                connect = partial(_entered, stack, self._connections.transaction)
+                connect_for_one = partial(_entered, stack, self._connections.connection)
+                transaction = Transaction(connect, connect_for_one=connect_for_one)
+                transaction.is_one_statement = is_one_statement
+                try:
+                    yield transaction
+                    await transaction.flush()
+                except BaseException:
+                    if transaction.is_committed:
+                        # What failed came after the one statement, which stands.
+                        self._tell(transaction.info)
+                    raise
+        self._tell(transaction.info)
 
     def _tell(self, info: dict[Any, Any]) -> None:
         """What a transaction has left to be done once it's committed."""
@@ -237,14 +147,13 @@ class Database:
             self.wake_relay()
 
     async def read(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
-        """The first row of what a statement answers that changes nothing. Without a session, and without a transaction.
+        """The first row of what a statement answers that changes nothing, which needs no transaction.
 
         Raises:
             HiveError: as `unit_of_work` does.
         """
-        assert self._reads is not None
         with _errors_translated():
-            return await self._reads.fetch_row(sql, arguments)
+            return await self._connections.fetch_row(sql, arguments)
 
     async def search(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
         """As `read`, for what may take long by what somebody asks for: on few connections, and not for long.
@@ -254,7 +163,6 @@ class Database:
             TooManySearching: the connections for searches were all in use for a while.
             HiveError: as `unit_of_work` does.
         """
-        assert self._searches is not None
         with _errors_translated():
             try:
                 return await self._searches.fetch_row(sql, arguments)
@@ -263,18 +171,16 @@ class Database:
             except NoTurn as error:
                 raise TooManySearching from error
 
-    async def hurry(self, session: AsyncSession) -> None:
+    async def hurry(self, transaction: Transaction) -> None:
         """Let no further statement of the transaction take longer than one of a search may."""
-        await session.execute(
-            text("SELECT set_config('statement_timeout', :timeout, true)"), {"timeout": self._search_timeout}
-        )
+        await transaction.scalar(_SET_TIMEOUT, {"timeout": self._search_timeout})
 
     @asynccontextmanager
     async def exclusively(self, lock: int, *, idle_seconds: int = 10) -> AsyncIterator["Database | None"]:
         """Hold an advisory lock; None when somebody else holds it.
 
-        Whoever sends nothing for `idle_seconds` loses it: a process that is frozen keeps its connection, and would keep
-        the lock for ever.
+        A holder that sends nothing for `idle_seconds` loses it: a process that is frozen keeps its connection, and
+        would keep the lock for ever.
 
         The database that is given works on the one connection that holds the lock: who loses the lock can
         write nothing more.
@@ -282,54 +188,39 @@ class Database:
         Raises:
             HiveError: as `unit_of_work` does.
         """
-        assert self._engine is not None
         with _errors_translated():
-            async with self._engine.connect() as connection:
-                is_ours = await connection.scalar(select(func.pg_try_advisory_lock(lock)))
-                if is_ours:
-                    await connection.execute(text(f"SET idle_session_timeout = '{idle_seconds}s'"))
-                await connection.commit()
-                if not is_ours:
+            async with self._connections.connection() as connection:
+                if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):
                     yield None
                     return
                 try:
-                    driver = (await connection.get_raw_connection()).driver_connection
-                    assert isinstance(driver, asyncpg.Connection)
-                    held = HeldConnection(driver)
-                    yield Database(async_sessionmaker(connection, expire_on_commit=False), reads=held, writes=held)
+                    await connection.execute(f"SET idle_session_timeout = '{idle_seconds}s'")
+                    yield Database(HeldConnection(connection))
                 finally:
                     # The lock goes with the connection, which must not return to the pool with it.
-                    await connection.invalidate()
+                    connection.terminate()
 
     async def close(self) -> None:
-        for pool in (self._reads, self._writes, self._searches):
+        for pool in (self._connections, self._searches):
             if isinstance(pool, DriverPool):
                 await pool.close()
-        if self._engine is not None:
-            await self._engine.dispose()
+
+
+async def _entered(stack: AsyncExitStack, enter: Callable[[], AbstractAsyncContextManager[Driver]]) -> Driver:
+    return await stack.enter_async_context(enter())
+
+
+_SET_TIMEOUT = keep(
+    select(
+        func.set_config(
+            literal_column("'statement_timeout'"), bindparam("timeout", type_=Text()), literal_column("true")
+        )
+    )
+)
 
 
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f}ms"
-
-
-class Savepoint:
-    """A part of a transaction that can be undone without the rest."""
-
-    def __init__(self, transaction: Nested) -> None:
-        self._transaction = transaction
-
-    @classmethod
-    async def begin(cls, session: Session) -> "Savepoint":
-        return cls(await session.begin_nested())
-
-    async def undo(self) -> None:
-        await self._transaction.rollback()
-
-    async def release(self) -> None:
-        """What was done since is for the transaction to keep; harmless when it was undone."""
-        if self._transaction.is_active:
-            await self._transaction.commit()
 
 
 @contextmanager
@@ -337,7 +228,7 @@ def _errors_translated() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if translated := from_database(error):
+        if translated := ConnectionsInUse() if isinstance(error, NoTurn) else from_database(error):
             _log_seldom(translated)
             raise translated from error
         raise

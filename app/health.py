@@ -162,7 +162,7 @@ async def _check_database(state: State) -> Check:
         require_utf8(str(row and row[0]))
     except WrongEncoding as error:
         return Check(ok=False, detail=str(error))
-    async with state.database.quick_unit_of_work() as session:
+    async with state.database.unit_of_work() as session:
         await session.execute(CHANGE_NOTHING)
         await session.scalar(WRITE_TO_LOG)
     return Check(ok=True, detail="answers")

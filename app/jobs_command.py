@@ -5,11 +5,10 @@ from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from app.core.errors import HiveError
 from app.database import Database
 from app.models import Job, JobState
+from app.quick_session import Transaction
 from app.schemas.job import JobListQuery
 from app.services.job_admin import JobAdmin
 from app.services.pages import CursorCodec, Pager
@@ -20,7 +19,7 @@ T = TypeVar("T")
 async def list_jobs(database_url: str, query: JobListQuery) -> list[str]:
     """A line for each job, newest first. Raises ValueError with a sentence when the database can't be asked."""
 
-    async def listing(session: AsyncSession) -> Sequence[Job]:
+    async def listing(session: Transaction) -> Sequence[Job]:
         # One page is all that's shown, so no cursor is ever made.
         pager = Pager(session, CursorCodec("unused"))
         return (await JobAdmin(session).list_jobs(query, pager)).items
@@ -31,7 +30,7 @@ async def list_jobs(database_url: str, query: JobListQuery) -> list[str]:
 async def retry_jobs(database_url: str, job_ids: Sequence[UUID] | None) -> int:
     """How many dead jobs will be tried again. Raises ValueError as `list_jobs` does."""
 
-    async def retry_some(session: AsyncSession) -> int:
+    async def retry_some(session: Transaction) -> int:
         return len(await JobAdmin(session).retry_some(job_ids))
 
     return await _until_none(database_url, retry_some)
@@ -40,13 +39,13 @@ async def retry_jobs(database_url: str, job_ids: Sequence[UUID] | None) -> int:
 async def purge_jobs(database_url: str, state: JobState, *, older_than: timedelta) -> int:
     """How many finished jobs are forgotten. Raises ValueError as `list_jobs` does."""
 
-    async def purge_some(session: AsyncSession) -> int:
+    async def purge_some(session: Transaction) -> int:
         return await JobAdmin(session).purge_some(state, older_than=older_than)
 
     return await _until_none(database_url, purge_some)
 
 
-async def _until_none(database_url: str, work: Callable[[AsyncSession], Awaitable[int]]) -> int:
+async def _until_none(database_url: str, work: Callable[[Transaction], Awaitable[int]]) -> int:
     """Do it again, each time in a transaction of its own, until there was nothing to do; how much there was in all."""
     count = 0
     while done := await _with_session(database_url, work):
@@ -54,7 +53,7 @@ async def _until_none(database_url: str, work: Callable[[AsyncSession], Awaitabl
     return count
 
 
-async def _with_session(database_url: str, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+async def _with_session(database_url: str, work: Callable[[Transaction], Awaitable[T]]) -> T:
     database = Database.connect(database_url, application="jobs")
     try:
         async with database.unit_of_work() as session:

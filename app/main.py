@@ -13,7 +13,7 @@ from fastapi.routing import iter_route_contexts
 
 from app import __version__
 from app.api import health, metrics
-from app.api.api_v1.api import build_router, socket_router
+from app.api.api_v1.api import add_routes, socket_router
 from app.api.body_bytes import BodyBytes
 from app.api.documentation import complete_document, operation_id, operation_id_at_root, serve_docs
 from app.api.front_page import serve_front_page
@@ -23,8 +23,6 @@ from app.api.middleware import BodyRules, HeadAsGet, RequestContext, TrailingSla
 from app.api.once import answer_again
 from app.api.prefix import PathPrefix
 from app.api.problems import EVERY_ROUTE, install_problem_handlers
-from app.api.quick_reads import QUICK_READS
-from app.api.quick_writes import QUICK_WRITES
 from app.api.refused_start import RefusedStart
 from app.api.security_headers import SecurityHeaders
 from app.backing import join_backing
@@ -99,9 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.checks_servers = False
     install_problem_handlers(app)
     app.add_exception_handler(Replayed, answer_again)
-    # First, or they would not be quick.
-    app.router.routes[:0] = (*QUICK_READS, *QUICK_WRITES)
-    app.include_router(build_router(with_debug=not settings.is_production), prefix="/api/v1")
+    add_routes(app, with_debug=not settings.is_production)
     app.include_router(
         health.router,
         responses=EVERY_ROUTE,

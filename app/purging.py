@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Select, SQLColumnExpression, delete, select, tuple_
+from sqlalchemy import CTE, ColumnElement, Select, SQLColumnExpression, delete, select, tuple_
 from sqlalchemy.orm import DeclarativeBase
 
-from app.session import Session
+from app.quick_session import Transaction
 
 AT_ONCE = 5_000
 
 
 async def purge_some(
-    session: Session,
+    session: Transaction,
     model: type[DeclarativeBase],
     *which: ColumnElement[bool],
     order: SQLColumnExpression[Any] | None = None,
@@ -28,15 +28,22 @@ async def purge_some(
 
 
 async def purge_found(
-    session: Session, model: type[DeclarativeBase], doomed: Select[Any], *, most: int | None = None
+    session: Transaction, model: type[DeclarativeBase], doomed: Select[Any], *, most: int | None = None
 ) -> bool:
     """Delete the first rows of a statement that finds their keys; whether there may be more."""
     most = AT_ONCE if most is None else most
-    is_doomed = tuple_(*_key_of(model)).in_(doomed.limit(most))
-    deleted = await session.execute(
-        delete(model).where(is_doomed).returning(*_key_of(model)).execution_options(synchronize_session=False)
-    )
-    return len(list(deleted)) == most
+    is_doomed = tuple_(*_key_of(model)).in_(select(found_once(doomed.limit(most))))
+    deleted = await session.execute(delete(model).where(is_doomed).returning(*_key_of(model)))
+    return len(deleted) == most
+
+
+def found_once(statement: Select[Any]) -> CTE:
+    """What a statement finds, for another one to change.
+
+    Within a condition it may be carried out again for each row. It would pass over those that were changed already,
+    and find more in all than its limit.
+    """
+    return statement.cte().prefix_with("MATERIALIZED")
 
 
 def _key_of(model: type[DeclarativeBase]) -> Sequence[ColumnElement[Any]]:

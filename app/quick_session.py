@@ -1,64 +1,126 @@
-"""A session for the few things that changes of tasks need, at a tenth of the cost of SQLAlchemy's. See ADR 32."""
+"""A transaction: SQLAlchemy's words, sent by the driver. See ADR 54."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from operator import is_
+from typing import Any, TypeAlias, TypeVar, overload
 
 import asyncpg
-from asyncpg.transaction import Transaction
-from sqlalchemy import Executable, inspect
-from sqlalchemy.orm import DeclarativeBase, InstanceState
+from asyncpg.transaction import Transaction as DriverTransaction
+from sqlalchemy import ColumnElement, Executable, select
+from sqlalchemy.exc import NoResultFound
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.selectable import TypedReturnsRows
 
 from app.driver_pool import Driver
 from app.row_writes import Kind, Table, Verb, Write, table_of, together
-from app.session import Given
 from app.statements import Answer, Statement, sql_of
 
+Given = Mapping[str, object]
 NOTHING: Given = {}
-NO_NAMES = frozenset[str]()
-ONE_STATEMENT = "A unit of work of one statement was about to send a second one."
+NO_VALUES: dict[str, object] = {}
+ONE_STATEMENT = "A transaction of one statement was about to send a second one."
+# Set on `info` by what wrote something that the relay should carry on after the commit.
+WAKES_RELAY = "wakes_relay"
+# The ids of sessions, tokens and accounts that have ended, which this process shall know of at once.
+ENDED_SIGN_INS = "ended_sign_ins"
+T = TypeVar("T")
+Row = TypeVar("Row", bound=DeclarativeBase)
+# A statement whose rows have such a first value.
+FirstIs: TypeAlias = TypedReturnsRows[T, *tuple[Any, ...]]
 
 
-class QuickSession:
+class Transaction:
     """One transaction, which begins with its first statement.
 
-    Like SQLAlchemy's session it has one object for each row, writes what was added, changed and deleted before the next
-    statement, and fills in what the database has made of it. Unlike it, it knows no relations between objects, no
-    lazy loading, and no selects of several models: the statement says all. What an UPDATE or DELETE does, objects that
-    are known learn only if it returns them.
+    There is one object for each row. What was added, changed and deleted is written before the next statement and at
+    the end, and the objects get what the database has made of it. There are no relations between objects and no lazy
+    loading: the statement says all. Objects learn what an UPDATE or DELETE statement does only if it returns them.
+
+    `info` is what is to be done after the commit.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Driver]], *, is_one_statement: bool = False) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Driver]],
+        *,
+        connect_for_one: Callable[[], Awaitable[Driver]] | None = None,
+    ) -> None:
         """`connect` gives a connection with a transaction on it, whose end is somebody else's to see to.
 
-        For one statement there need be none; a second one is refused then.
+        `connect_for_one` gives one without, and is used when there is to be one statement.
         """
         self.info: dict[Any, Any] = {}
         self._connect = connect
-        self._is_one_statement = is_one_statement
+        self._connect_for_one = connect_for_one
+        # Whether the first statement is all that there will be, which needs no BEGIN; or if it's a change, it is.
+        self.is_one_statement = False
+        self.is_one_change = False
         self._connection: Driver | None = None
+        # Whether what there is has been that one statement, and then whether it stands, whatever comes after it.
+        self._is_over = False
+        self.is_committed = False
         self._known: dict[tuple[Table, tuple[object, ...]], _Known] = {}
         self._added: list[DeclarativeBase] = []
         self._deleted: list[DeclarativeBase] = []
+
+    @overload
+    async def scalar(self, statement: FirstIs[T], params: Given | None = None, /) -> T | None: ...
+
+    @overload
+    async def scalar(self, statement: Executable, params: Given | None = None, /) -> Any: ...
 
     async def scalar(self, statement: Executable, params: Given | None = None, /) -> Any:
         """The first value of the first row; None if there is no row."""
         sql = sql_of(statement)
         rows = await self._answered(sql, params)
-        return self._value(sql.answers[0], rows[0]) if rows else None
+        return self._values(sql, rows[0])[0] if rows else None
+
+    @overload
+    async def scalars(self, statement: FirstIs[T], params: Given | None = None, /) -> Sequence[T]: ...
+
+    @overload
+    async def scalars(self, statement: Executable, params: Given | None = None, /) -> Sequence[Any]: ...
 
     async def scalars(self, statement: Executable, params: Given | None = None, /) -> Sequence[Any]:
         """The first value of each row."""
         sql = sql_of(statement)
         rows = await self._answered(sql, params)
-        return [self._value(sql.answers[0], row) for row in rows]
+        return [self._values(sql, row)[0] for row in rows]
 
     async def execute(self, statement: Executable, params: Given | None = None, /) -> Sequence[tuple[Any, ...]]:
         """The values of each row."""
         sql = sql_of(statement)
         rows = await self._answered(sql, params)
-        return [tuple(self._value(answer, row) for answer in sql.answers) for row in rows]
+        return [self._values(sql, row) for row in rows]
+
+    async def one(self, statement: Executable, params: Given | None = None, /) -> tuple[Any, ...]:
+        """The values of the one row that there is."""
+        [row] = await self.execute(statement, params)
+        return row
+
+    async def first(self, statement: Executable, params: Given | None = None, /) -> tuple[Any, ...] | None:
+        """The values of the first row; None if there is no row."""
+        rows = await self.execute(statement, params)
+        return rows[0] if rows else None
+
+    async def get(self, model: type[Row], key: object, /) -> Row | None:
+        """The row with this primary key, as it is now; None if there is none."""
+        [column] = table_of(model).key
+        return await self.scalar(select(model).where(column == key))
+
+    async def get_locked(self, model: type[Row], key: object, /) -> Row:
+        """The row with this primary key, which is there, locked for changes of all but its keys."""
+        [column] = table_of(model).key
+        found = await self.scalar(select(model).where(column == key).with_for_update(key_share=True))
+        if found is None:
+            raise NoResultFound(f"there is no such row of {model.__name__}")
+        return found
+
+    def is_changed(self, row: DeclarativeBase) -> bool:
+        """Whether values of the object, which was read or written, are not those of its row any more."""
+        table = table_of(type(row))
+        return bool(self._known[table, table.key_of(row)].changed(table))
 
     def add(self, row: object, /) -> None:
         assert isinstance(row, DeclarativeBase)
@@ -70,20 +132,20 @@ class QuickSession:
 
     async def flush(self) -> None:
         """Write what was changed, added and deleted, in this order; in one statement if that doesn't mind the order."""
+        if not (self._known or self._added or self._deleted):
+            return
         writes = [*self._updates(), *self._insertions(), *self._deletions()]
         if len({write.kind.table for write in writes}) < len(writes):
-            if self._is_one_statement:
-                raise RuntimeError(ONE_STATEMENT)
             for _, alike in groupby(writes, key=lambda write: write.kind):
                 await self._write_alike(list(alike))
         elif writes:
             await self._write(writes)
 
-    async def begin_nested(self) -> "_Savepoint":
+    async def savepoint(self) -> "Savepoint":
         await self.flush()
-        savepoint = (await self._connected()).transaction()
-        await savepoint.start()
-        return _Savepoint(self, savepoint)
+        nested = (await self._connected()).transaction()
+        await nested.start()
+        return Savepoint(self, nested)
 
     def forget_rows(self) -> None:
         """Whatever is known of rows may be so no longer. Objects that somebody has are looked after no more."""
@@ -93,40 +155,46 @@ class QuickSession:
 
     async def _answered(self, sql: Statement, params: Given | None) -> list[asyncpg.Record]:
         await self.flush()
-        connection = await self._connected()
-        return await connection.fetch(sql.sql, *sql.arguments(params or NOTHING))
+        return await self._sent(sql.sql, sql.arguments(params or NOTHING), for_one=sql.is_change)
 
-    async def _connected(self) -> Driver:
-        if self._connection is None:
-            self._connection = await self._connect()
-        elif self._is_one_statement:
+    async def _sent(self, sql: str, arguments: Sequence[object], *, for_one: bool) -> list[asyncpg.Record]:
+        connection = await self._connected(for_one=for_one)
+        rows = await connection.fetch(sql, *arguments)
+        self.is_committed = self._is_over
+        return rows
+
+    async def _connected(self, *, for_one: bool = False) -> Driver:
+        if self._is_over:
             raise RuntimeError(ONE_STATEMENT)
+        if self._connection is None:
+            is_sole = self.is_one_statement or (self.is_one_change and for_one)
+            connect_for_one = self._connect_for_one if is_sole else None
+            self._is_over = connect_for_one is not None
+            self._connection = await (connect_for_one or self._connect)()
         return self._connection
 
     def _updates(self) -> Iterator[Write]:
         for (table, _), known in self._known.items():
-            if known.state.committed_state and (changed := known.changed()):
-                yield Write(Kind(Verb.UPDATE, table, changed), known.row)
+            if changed := known.changed(table):
+                yield Write(Kind.of(Verb.UPDATE, table, changed), known.row)
 
     def _insertions(self) -> Iterator[Write]:
         added, self._added = self._added, []
         for row in added:
             table = table_of(type(row))
             table.fill_in_defaults(row)
-            yield Write(Kind(Verb.INSERT, table, frozenset(table.values_of(row))), row)
+            yield Write(Kind.of(Verb.INSERT, table, table.values_of(row)), row)
 
     def _deletions(self) -> Iterator[Write]:
         deleted, self._deleted = self._deleted, []
         for row in deleted:
-            yield Write(Kind(Verb.DELETE, table_of(type(row)), NO_NAMES), row)
+            yield Write(Kind.of(Verb.DELETE, table_of(type(row)), NO_VALUES), row)
 
     async def _write(self, writes: Sequence[Write]) -> None:
         """One statement for all of them."""
         way = together(tuple(write.kind for write in writes))
-        connection = await self._connected()
-        answers = await connection.fetch(way.sql, *way.arguments(writes))
-        if not answers:
-            raise RuntimeError(f"One of these rows is gone: {[write.row for write in writes]}")
+        answers = await self._sent(way.sql, way.arguments(writes), for_one=True)
+        _require_rows(writes, found=len(answers) == 1)
         way.read(writes, tuple(answers[0]))
         self._note(writes)
 
@@ -135,6 +203,7 @@ class QuickSession:
         way = together((writes[0].kind,))
         connection = await self._connected()
         answers = await connection.fetchmany(way.sql, [way.arguments([write]) for write in writes])
+        _require_rows(writes, found=len(answers) == len(writes))
         for write, answer in zip(writes, answers, strict=True):
             way.read([write], tuple(answer))
         self._note(writes)
@@ -145,7 +214,10 @@ class QuickSession:
             if write.kind.verb is Verb.DELETE:
                 self._known.pop(key, None)
             else:
-                self._known[key] = _Known.of(write.row)
+                self._known[key] = _Known(write.row)
+
+    def _values(self, sql: Statement, row: asyncpg.Record) -> tuple[Any, ...]:
+        return tuple(self._value(answer, row) for answer in sql.answers) if sql.answers else tuple(row)
 
     def _value(self, answer: Answer, row: asyncpg.Record) -> Any:
         if answer.model is not None:
@@ -153,48 +225,70 @@ class QuickSession:
         value = row[answer.place]
         return answer.decode(value) if answer.decode and value is not None else value
 
-    def _object(self, table: Table, record: asyncpg.Record, place: int) -> DeclarativeBase:
-        key = table, tuple(record[column.name] for column in table.key)
+    def _object(self, table: Table, record: asyncpg.Record, place: int) -> DeclarativeBase | None:
+        values = record[place : place + len(table.columns_read)]
+        key = table, tuple(values[position] for position in table.key_places)
+        if None in key[1]:
+            # The row of an outer join to which there is none.
+            return None
         known = self._known.get(key)
         row = known.row if known else table.model()
-        table.read_into(row, table.columns_read, record[place : place + len(table.columns_read)])
-        self._known[key] = _Known.of(row)
+        table.read_into(row, table.columns_read, values)
+        self._known[key] = _Known(row)
         return row
 
 
-class _Savepoint:
-    def __init__(self, session: QuickSession, transaction: Transaction) -> None:
-        self._session = session
+class Savepoint:
+    """A part of a transaction that can be undone without the rest."""
+
+    def __init__(self, transaction: Transaction, nested: DriverTransaction) -> None:
         self._transaction = transaction
-        self.is_active = True
+        self._nested = nested
+        self._is_active = True
 
-    async def rollback(self) -> None:
-        self.is_active = False
-        self._session.forget_rows()
-        await self._transaction.rollback()
+    async def undo(self) -> None:
+        self._is_active = False
+        self._transaction.forget_rows()
+        await self._nested.rollback()
 
-    async def commit(self) -> None:
-        await self._session.flush()
-        self.is_active = False
-        await self._transaction.commit()
+    async def release(self) -> None:
+        """Leave what was done since to the transaction; harmless when it was undone."""
+        if self._is_active:
+            await self._transaction.flush()
+            self._is_active = False
+            await self._nested.commit()
 
 
-@dataclass(frozen=True, slots=True)
 class _Known:
-    """An object whose row is known, and what SQLAlchemy notes of it: the values that were replaced since."""
+    """An object, and what its row is."""
 
-    row: DeclarativeBase
-    state: InstanceState[Any]
+    __slots__ = ("_before", "row")
 
-    @classmethod
-    def of(cls, row: DeclarativeBase) -> "_Known":
-        """The object is now what its row is."""
-        state: InstanceState[Any] = inspect(row)
-        state.committed_state.clear()
-        return cls(row, state)
+    def __init__(self, row: DeclarativeBase) -> None:
+        """The object is what its row is."""
+        self.row = row
+        self._before = dict(row.__dict__)
 
-    def changed(self) -> frozenset[str]:
-        present = self.row.__dict__
-        changed = frozenset(name for name, before in self.state.committed_state.items() if present[name] != before)
+    def changed(self, table: Table) -> dict[str, object]:
+        """The values that were set since, by the names of their columns."""
+        present, before = self.row.__dict__, self._before
+        # Not `==`: an expression has no truth, and values that were neither set nor read anew are the same objects.
+        if len(present) == len(before) and all(map(is_, present.values(), before.values())):
+            return NO_VALUES
+        changed = {
+            name: present[name]
+            for name in table.columns
+            if name in present and (name not in before or is_other(present[name], before[name]))
+        }
         # What isn't read is made of what is, and its value before isn't known. It changes with others alone.
-        return changed if changed.intersection(table_of(type(self.row)).columns_read) else NO_NAMES
+        return changed if any(name in before for name in changed) else NO_VALUES
+
+
+def _require_rows(writes: Sequence[Write], *, found: bool) -> None:
+    if not found:
+        raise RuntimeError(f"One of these rows is gone: {[write.row for write in writes]}")
+
+
+def is_other(value: object, before: object) -> bool:
+    # What an expression makes is known to the database alone.
+    return value is not before and (isinstance(value, ColumnElement) or value != before)

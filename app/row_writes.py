@@ -1,7 +1,7 @@
 """Writing single rows of the models: the statements that do it, one row or several rows at a time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from typing import Any, cast
@@ -25,6 +25,7 @@ class Table:
         self.columns: Mapping[str, Column[Any]] = {column.name: column for column in sqlalchemy.inspect(model).columns}
         self.columns_read = tuple(column.name for column in columns_read(model))
         self.key = [column for column in self.columns.values() if column.primary_key]
+        self.key_places = [self.columns_read.index(column.name) for column in self.key]
         self.made_by_updates = [column for column in self.columns.values() if column.onupdate or column.computed]
         self._decoders = {name: decoder(column.type) for name, column in self.columns.items()}
         self._defaults = {
@@ -37,6 +38,7 @@ class Table:
         return tuple(getattr(row, column.name) for column in self.key)
 
     def values_of(self, row: DeclarativeBase) -> dict[str, object]:
+        """What the object has of its row. What was neither set nor read is missing."""
         present = row.__dict__
         return {name: present[name] for name in self.columns if name in present}
 
@@ -65,17 +67,30 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Those that one statement does for all rows: the same to the same columns of the same table."""
+    """Those that one statement does for all rows: the same to the same columns of the same table.
+
+    `expressions` are values that the database works out, such as `func.now()`, by the names of their columns.
+    """
 
     verb: Verb
     table: Table
     names: frozenset[str]
+    # Two expressions aren't compared, for that would make a third one. They are told apart by what they are.
+    expressions: tuple[tuple[str, ColumnElement[Any]], ...] = field(default=(), compare=False)
+    identities: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, verb: Verb, table: Table, values: Mapping[str, object]) -> "Kind":
+        expressions = tuple((name, value) for name, value in values.items() if isinstance(value, ColumnElement))
+        names = frozenset(values).difference(name for name, _ in expressions)
+        return cls(verb, table, names, expressions, tuple(id(value) for _, value in expressions))
 
     def answered(self) -> list[Column[Any]]:
         """What the database makes of the row besides what it's given."""
+        worked_out = [self.table.columns[name] for name, _ in self.expressions]
         others = {
             Verb.INSERT: [self.table.columns[name] for name in self.table.columns_read if name not in self.names],
-            Verb.UPDATE: self.table.made_by_updates,
+            Verb.UPDATE: [*self.table.made_by_updates, *worked_out],
             Verb.DELETE: [],
         }
         return others[self.verb] or self.table.key
@@ -92,6 +107,7 @@ class Kind:
         """The names of what it's used with end with the number."""
         model = self.table.model
         values: dict[str, Any] = {name: bindparam(_value_name(name, number)) for name in sorted(self.names)}
+        values |= dict(self.expressions)
         is_the_row = tuple(self._is_the_row(number))
         match self.verb:
             case Verb.INSERT:
@@ -124,17 +140,20 @@ class Together:
     """Several kinds of writes as one statement, whose one row has what each of them has answered, one after another."""
 
     def __init__(self, kinds: Sequence[Kind]) -> None:
-        statement = Statement.of(_statement_of(kinds))
-        columns = {name: (number, column) for number, kind in enumerate(kinds) for name, column in kind.given(number)}
+        make = Statement.for_once if any(kind.expressions for kind in kinds) else Statement.of
+        statement = make(_statement_of(kinds))
+        places = {name: (number, column) for number, kind in enumerate(kinds) for name, column in kind.given(number)}
         self.sql = statement.sql
-        self._given = [(*columns[each.name], each.encode) for each in statement.parameters]
+        self._parameters = [(places.get(each.name), each.constant, each.encode) for each in statement.parameters]
         self._answered = [[column.name for column in kind.answered()] for kind in kinds]
 
     def arguments(self, writes: Sequence[Write]) -> list[Any]:
         rows = [write.row.__dict__ for write in writes]
-        return [
-            encode(rows[number][column]) if encode else rows[number][column] for number, column, encode in self._given
-        ]
+        values = (
+            (constant if place is None else rows[place[0]][place[1]], encode)
+            for place, constant, encode in self._parameters
+        )
+        return [encode(value) if encode else value for value, encode in values]
 
     def read(self, writes: Sequence[Write], answer: Sequence[Any]) -> None:
         """Have the rows be what the database has made of them."""
@@ -144,8 +163,13 @@ class Together:
             place += len(names)
 
 
-@cache
 def together(kinds: tuple[Kind, ...]) -> Together:
+    # Expressions are made anew each time, so what has some would be kept for nobody.
+    return Together(kinds) if any(kind.expressions for kind in kinds) else _kept_together(kinds)
+
+
+@cache
+def _kept_together(kinds: tuple[Kind, ...]) -> Together:
     return Together(kinds)
 
 

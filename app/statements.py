@@ -35,7 +35,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A part of each row: an object of the model, or the one column at this place."""
+    """A part of each row: an object of the model whose columns begin at this place, or the one column there."""
 
     model: type[DeclarativeBase] | None
     place: int
@@ -49,6 +49,7 @@ class Statement:
     sql: str
     parameters: tuple[Parameter, ...]
     answers: tuple[Answer, ...]
+    is_change: bool
 
     @classmethod
     def of(cls, statement: Executable) -> "Statement":
@@ -69,11 +70,15 @@ class Statement:
         assert isinstance(statement, ClauseElement)
         compiled = statement.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
         assert isinstance(compiled, SQLCompiler)
+        if left_out := [*compiled.insert_prefetch, *compiled.update_prefetch]:
+            raise TypeError(
+                f"nobody makes the defaults of {[column.name for column in left_out]} here; give them values"
+            )
         parameters = tuple(
             Parameter(name, constant(compiled, name), _encoder_of(compiled, name))
             for name in compiled.positiontup or ()
         )
-        return cls(compiled.string, parameters, tuple(_answers(statement)))
+        return cls(compiled.string, parameters, tuple(_answers(statement)), isinstance(statement, UpdateBase))
 
     def arguments(self, given: Mapping[str, object]) -> list[Any]:
         return [
@@ -147,14 +152,15 @@ def _answers(statement: Executable) -> Iterator[Answer]:
     if isinstance(statement, UpdateBase):
         yield from _answers_of_change(statement)
         return
-    assert isinstance(statement, Select)
-    place, has_object = 0, False
+    if not isinstance(statement, Select):
+        # A text, whose columns nobody knows. They are left as the driver gives them.
+        return
+    place = 0
     for described in statement.column_descriptions:
-        model = described.get("entity")
-        if model is not None and described["expr"] is model:
-            if has_object:
-                raise TypeError("the rows of a statement have one object at most")
-            has_object = True
+        entity = described.get("entity")
+        if entity is not None and described["expr"] is entity:
+            # An alias of a model is read as the model.
+            model: type[DeclarativeBase] = inspect(entity).mapper.class_
             yield Answer(model, place, None)
             place += len(columns_read(model))
         else:

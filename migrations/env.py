@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 from alembic import context
@@ -11,13 +12,16 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from app.backing import join_backing
 from app.causes.postgres import is_unmigrated, known_why_postgres
 from app.config import ConfigurationError, load_settings
+from app.connection_limit import open_connection
 from app.core.encoding import require_utf8
 from app.core.logging import configure_logging
-from app.database import create_engine
+from app.database import driver_options
 from app.embedded import EmbeddedError
 from app.migrate import DATABASE_FAILURES
 from app.models import Base
@@ -92,7 +96,14 @@ def _run_all(connection: Connection, *, is_last_try: bool) -> bool:
 
 
 async def run_async_migrations(url: str) -> None:
-    engine = create_engine(url, application="migrate", answer_seconds=None)
+    options = driver_options(url, application="migrate", answer_seconds=None)
+    engine = create_async_engine(
+        # asyncpg reads the provider's options itself, such as sslmode, which SQLAlchemy's URL would lose.
+        "postgresql+asyncpg://",
+        async_creator=partial(open_connection, options),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
     with one_sentence():
         async with engine.connect() as connection:
             await connection.run_sync(run_migrations)

@@ -59,6 +59,7 @@ from tests.utils.jobs import WorkerHere
 from tests.utils.mail_server import MailServer
 from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.routes import routes
+from tests.utils.serving import Serving
 from tests.utils.stores import Stores, new_stores
 from tests.utils.test_utils import PATIENCE, wait_until
 
@@ -210,7 +211,7 @@ async def connection(request: pytest.FixtureRequest, engine: AsyncEngine) -> Asy
 
 @pytest.fixture
 def sessions(connection: AsyncConnection | None, engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
-    """Makes sessions: the test's and the application's."""
+    """Makes sessions of SQLAlchemy for the test, which the application has none of."""
     if connection is None:
         return async_sessionmaker(engine, expire_on_commit=False)
     return async_sessionmaker(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
@@ -222,15 +223,15 @@ async def driver_connections(connection: AsyncConnection | None, database_url: s
         yield ConnectionOfTest(connection)
         return
     options = driver_options(database_url, application="tests")
-    pool = DriverPool(ConnectionLimit(options, most=8, wait_seconds=PATIENCE))
+    pool = DriverPool(ConnectionLimit(options, most=30, wait_seconds=PATIENCE))
     yield pool
     await pool.close()
 
 
 @pytest.fixture
-def database(sessions: async_sessionmaker[AsyncSession], driver_connections: Connections) -> Database:
+def database(driver_connections: Connections) -> Database:
     """The application's way to the database of this test."""
-    return Database(sessions, reads=driver_connections, writes=driver_connections)
+    return Database(driver_connections)
 
 
 @pytest.fixture
@@ -246,6 +247,12 @@ async def session(sessions: async_sessionmaker[AsyncSession]) -> AsyncIterator[A
     """The test's own session, to make rows and to look at them. `commit()` in it is seen by the application."""
     async with sessions() as session:
         yield session
+
+
+@pytest.fixture
+def serving(database: Database) -> Serving:
+    """Services, each of whose calls is a transaction on the database of this test."""
+    return Serving(database)
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 
 from app.api.problems import INTERNAL_ERROR, answer_to, note_members, validation_error_of
+from app.api.routing import HiveRoute
 from app.core.errors import HiveError, MalformedInput, from_database
 from app.schemas.auth import TokenForm
 from app.services.session_service import InvalidRefreshToken
@@ -32,7 +32,7 @@ class UnsupportedGrantType(HiveError):
         super().__init__("The grants are password and refresh_token.", error="unsupported_grant_type")
 
 
-class OAuthRoute(APIRoute):
+class OAuthRoute(HiveRoute):
     """Adds `error` and `error_description` to each problem that the endpoint answers with."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

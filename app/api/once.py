@@ -1,50 +1,120 @@
 """Requests under an `Idempotency-Key`: keeping their answers, and giving them again."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import Request, Response
-from fastapi.routing import APIRoute
+from fastapi import Depends, Header, Request, Response
 
 from app.api.problems import answer_to
 from app.core.errors import Conflict, HiveError, from_database
-from app.services.idempotency_service import KeptAnswer, OneTry, Replayed
+from app.core.permissions import Actor
+from app.core.security import keyed_hash
+from app.dependencies import (
+    ClaimerOfTasks,
+    GetActor,
+    TransactionDep,
+    get_claimer_of_tasks,
+    get_current_admin,
+    get_current_user,
+    get_writer_of_tasks,
+    state_of,
+)
+from app.quick_session import Transaction
+from app.services.idempotency_service import (
+    IdempotencyService,
+    KeptAnswer,
+    OneTry,
+    Replayed,
+    RequestIdentity,
+)
 
 KEPT_HEADERS = ("content-type", "location", "etag", "link", "www-authenticate")
 # A header or a body that can't be read, and a condition that was left out.
 NOT_UNDERSTOOD = (422, 428)
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+AnswerToKeep = Callable[[Request, Response], Response]
 
 
-class OnceRoute(APIRoute):
-    """Keeps the answer of a request that `once_by` has begun, in the transaction that is committed afterwards.
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Names the request: sent again within 24 hours, it has no second effect and the same answer.",
+    ),
+]
+GetOneTry = Callable[..., Awaitable[None]]
+
+
+def once_by(get_caller: GetActor) -> GetOneTry:
+    """The caller is checked first: who may not do it is told nothing of its having been done."""
+
+    async def get_one_try(
+        request: Request,
+        transaction: TransactionDep,
+        actor: Annotated[Actor, Depends(get_caller)],
+        idempotency_key: IdempotencyKey = None,
+    ) -> None:
+        await begin_once(request, transaction, actor.id, idempotency_key)
+
+    return get_one_try
+
+
+async def get_request_identity(
+    request: Request, actor: ClaimerOfTasks, idempotency_key: IdempotencyKey = None
+) -> RequestIdentity | None:
+    """For a route that begins its transactions itself."""
+    return _identity(request, actor.id, idempotency_key)
+
+
+RequestIdentityOfClaimer = Annotated[RequestIdentity | None, Depends(get_request_identity)]
+
+
+async def hash_of_body(request: Request) -> str:
+    return keyed_hash(await request.body(), key=state_of(request).settings.signing_key)
+
+
+def _identity(request: Request, user_id: UUID, key: str | None) -> RequestIdentity | None:
+    return None if key is None else RequestIdentity(user_id, request.method, request.url.path, key)
+
+
+async def begin_once(request: Request, transaction: Transaction, user_id: UUID, key: str | None) -> None:
+    if identity := _identity(request, user_id, key):
+        request.state.one_try = await IdempotencyService(transaction).begin(identity, await hash_of_body(request))
+
+
+def one_try_of(request: Request) -> OneTry | None:
+    """What was begun under the `Idempotency-Key` of the request, if it has one."""
+    return getattr(request.state, "one_try", None)
+
+
+# The request may carry a key by which it has its effect once.
+Once = Depends(once_by(get_current_user))
+OnceByWriterOfTasks = Depends(once_by(get_writer_of_tasks))
+OnceByClaimerOfTasks = Depends(once_by(get_claimer_of_tasks))
+OnceByAdmin = Depends(once_by(get_current_admin))
+
+
+async def answer_once(request: Request, handle: Handler, answer_to_keep: AnswerToKeep) -> Response:
+    """Answer a request, and keep the answer with its effect if `once_by` has begun it under a key.
 
     A refusal (4xx) is an outcome like any other. What broke (5xx) is not kept, and can be tried again; nor is what
     was not understood, for its effect was never tried.
     """
-
-    def get_route_handler(self) -> Handler:
-        handle = super().get_route_handler()
-
-        async def handle_once(request: Request) -> Response:
-            try:
-                response = await handle(request)
-            except Exception as error:
-                one_try = _one_try_of(request)
-                refusal = error if isinstance(error, HiveError) else from_database(error)
-                if one_try is None or refusal is None or not _is_outcome(refusal):
-                    raise
-                await one_try.undo()
-                response = answer_to(request, refusal)
-            if one_try := _one_try_of(request):
-                await one_try.keep(kept(self.answer_to_keep(request, response)))
-            return response
-
-        return handle_once
-
-    def answer_to_keep(self, _request: Request, response: Response) -> Response:
-        """What the same request is answered next time."""
-        return response
+    try:
+        response = await handle(request)
+    except Exception as error:
+        one_try = one_try_of(request)
+        refusal = error if isinstance(error, HiveError) else from_database(error)
+        if one_try is None or refusal is None or not _is_outcome(refusal):
+            raise
+        await one_try.undo()
+        response = answer_to(request, refusal)
+    if one_try := one_try_of(request):
+        await one_try.keep(kept(answer_to_keep(request, response)))
+    return response
 
 
 class SecretNotKept(Conflict):
@@ -54,19 +124,8 @@ class SecretNotKept(Conflict):
         super().__init__("This was done before. Its answer had a secret, which is shown once and not kept.")
 
 
-class SecretOnceRoute(OnceRoute):
-    """For answers with a secret, which may be nowhere but in the answer."""
-
-    def answer_to_keep(self, request: Request, response: Response) -> Response:
-        return response if response.status_code >= 400 else answer_to(request, SecretNotKept())
-
-
 def _is_outcome(refusal: HiveError) -> bool:
     return refusal.status_code < 500 and refusal.status_code not in NOT_UNDERSTOOD
-
-
-def _one_try_of(request: Request) -> OneTry | None:
-    return getattr(request.state, "one_try", None)
 
 
 def kept(response: Response) -> KeptAnswer:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import asyncpg
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.causes.cause import Cause, chain
 from app.causes.network import Server, why_unreachable
@@ -230,8 +229,4 @@ _BY_KIND: tuple[tuple[type[BaseException], Callable[[Any], Cause | None]], ...] 
     (asyncpg.InternalClientError, lambda _: NO_POSTGRES),
     (OSError, _why_on_the_way),
     (asyncpg.InterfaceError, _why_misread),
-    (
-        PoolTimeout,
-        lambda _: Cause("All of HIVE's connections to PostgreSQL are in use; DATABASE_POOL_SIZE allows more."),
-    ),
 )

@@ -9,7 +9,6 @@ from uuid import UUID
 import structlog
 from pydantic_core import PydanticCustomError
 from sqlalchemy import ColumnElement, Interval, func, or_, select, type_coerce, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.addresses import address_key
 from app.core.errors import Forbidden, HiveError, MalformedInput, Unauthorized
@@ -20,6 +19,7 @@ from app.database import Database
 from app.events.jobs import ask_once
 from app.limits.sign_ins import Attempt, Tally
 from app.models import ApiToken, JobName, Scope, User, UserSession
+from app.quick_session import Transaction
 from app.schemas.fields import normalize_email
 from app.schemas.user import UserUpdate
 
@@ -90,7 +90,7 @@ class SignedIn:
             raise InsufficientScope(scope)
 
 
-async def authenticate(session: AsyncSession, token: str, *, key: str) -> SignedIn:
+async def authenticate(session: Transaction, token: str, *, key: str) -> SignedIn:
     """Who the token speaks for. One that was revoked, or whose session or account has ended, is dead at once.
 
     Raises:
@@ -101,24 +101,23 @@ async def authenticate(session: AsyncSession, token: str, *, key: str) -> Signed
     return await _by_access_token(session, token, key=key)
 
 
-async def _by_api_token(session: AsyncSession, token: str) -> SignedIn:
+async def _by_api_token(session: Transaction, token: str) -> SignedIn:
     found = await find_api_token(session, ApiToken.hash == hash_secret(token))
     if found is None:
         raise NotSignedIn
     return found
 
 
-async def find_api_token(session: AsyncSession, which: ColumnElement[bool]) -> SignedIn | None:
+async def find_api_token(session: Transaction, which: ColumnElement[bool]) -> SignedIn | None:
     """Find whom a valid API token speaks for, and note that it was used."""
     is_unnoted = or_(ApiToken.last_used_at.is_(None), ApiToken.last_used_at < func.now() - NOTES_USE_EACH)
     left = type_coerce(ApiToken.expires_at - func.clock_timestamp(), Interval())
-    found = await session.execute(
+    row = await session.first(
         select(ApiToken, User, is_unnoted, left)
         .join(User, User.id == ApiToken.user_id)
         .where(which, User.is_active)
         .where(or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now()))
     )
-    row = found.one_or_none()
     if row is None:
         return None
     held, user, is_first_use_for_long, lifetime = row
@@ -131,7 +130,7 @@ async def find_api_token(session: AsyncSession, which: ColumnElement[bool]) -> S
     return SignedIn(Actor.of(user), expires_at, held.id, frozenset(held.scopes), user.owner_id)
 
 
-async def _by_access_token(session: AsyncSession, token: str, *, key: str) -> SignedIn:
+async def _by_access_token(session: Transaction, token: str, *, key: str) -> SignedIn:
     try:
         access = read_token(token, key=key)
     except InvalidToken:
@@ -142,15 +141,17 @@ async def _by_access_token(session: AsyncSession, token: str, *, key: str) -> Si
     return SignedIn(actor, access.expires_at, access.session_id)
 
 
-async def find_actor_of_session(session: AsyncSession, session_id: UUID) -> Actor | None:
+async def find_actor_of_session(session: Transaction, session_id: UUID) -> Actor | None:
     """Whose session it is, if it goes on."""
-    found = await session.execute(
+    row = await session.first(
         select(User.id, User.is_admin)
         .join(UserSession, UserSession.user_id == User.id)
         .where(UserSession.id == session_id, UserSession.expires_at > func.now(), User.is_active)
     )
-    row = found.one_or_none()
-    return None if row is None else Actor(row.id, is_admin=row.is_admin)
+    if row is None:
+        return None
+    user_id, is_admin = row
+    return Actor(user_id, is_admin=is_admin)
 
 
 class WrongPassword(Forbidden):

@@ -9,8 +9,6 @@ from http import HTTPStatus
 from typing import ClassVar
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, InterfaceError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.causes.postgres import known_why_postgres
 from app.core.logging import current_request_id
@@ -150,8 +148,7 @@ CONSTRAINT_CLASS = "23"
 def from_database(error: Exception) -> HiveError | None:
     """The answer for what the database (or the way to it) raised; None when it is no fault of theirs.
 
-    asyncpg's outage errors can be plain `OSError`s, also below SQLAlchemy, so those count as well. The answer's
-    `reason` names the cause.
+    asyncpg's outage errors can be plain `OSError`s, so those count as well. The answer's `reason` names the cause.
     """
     found = _answer_to(error)
     if found is not None and found.status_code == 503 and (cause := known_why_postgres(error)):
@@ -165,15 +162,7 @@ def is_fault_of_database(error: HiveError) -> bool:
 
 
 def _answer_to(error: Exception) -> HiveError | None:
-    if isinstance(error, (OSError, PoolTimeout, *MISUSED)):
-        return _unavailable(error)
-    if not isinstance(error, DBAPIError):
-        return _from_driver(error)
-    # The driver's own exception is the cause of the one that SQLAlchemy's adapter raises.
-    found = _from_driver(getattr(error.orig, "__cause__", None) or error.orig)
-    if found is None and (error.connection_invalidated or isinstance(error, InterfaceError)):
-        return _unavailable(error)
-    return found
+    return _unavailable(error) if isinstance(error, (OSError, *MISUSED)) else _from_driver(error)
 
 
 def _unavailable(error: BaseException) -> HiveError:

@@ -9,7 +9,7 @@ from sqlalchemy import BindParameter, Select, Uuid, bindparam, or_, select
 
 from app.core.errors import Forbidden, NotFound
 from app.models import PERSONAL_TYPES, Event, Task, TaskStatus, User
-from app.session import Session
+from app.quick_session import Transaction
 from app.statements import keep
 
 
@@ -89,12 +89,12 @@ def select_visible_tasks(actor: Actor) -> Select[Task]:
     return select(Task).where(or_(Task.status != TaskStatus.DRAFT, Task.owner_id == viewer_id(actor)))
 
 
-_SEEN = keep(select(Task).where(Task.id == bindparam("task_id")).execution_options(populate_existing=True))
+_SEEN = keep(select(Task).where(Task.id == bindparam("task_id")))
 _LOCKED = keep(_SEEN.with_for_update())
 
 
 async def access_task(
-    session: Session, actor: Actor, task_id: UUID, permission: Permission, *, lock: bool = False
+    session: Transaction, actor: Actor, task_id: UUID, permission: Permission, *, lock: bool = False
 ) -> Task:
     """The task, if the actor may do this to it. `lock` keeps others from changing it until the transaction ends.
 

@@ -8,13 +8,13 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import func
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import HiveError
 from app.core.sign_in_memory import SignInMemory
 from app.database import Database
 from app.models import SignInChange
 from app.purging import purge_some
+from app.quick_session import Transaction
 
 LOOK_SECONDS = 0.3
 # From the beginning of a look on. A second is promised, and an answer that was let in before takes its time.
@@ -91,7 +91,7 @@ class SignInWatch:
         return backend, horizon, dict(zip(numbers, subjects, strict=True))
 
 
-async def purge_sign_in_changes(session: AsyncSession) -> bool:
+async def purge_sign_in_changes(session: Transaction) -> bool:
     """Forget some of what every process has seen long ago; whether there may be more."""
     is_old = SignInChange.created_at < func.now() - KEEP_CHANGES
     return await purge_some(session, SignInChange, is_old, order=SignInChange.id)

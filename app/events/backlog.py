@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import HiveError
 from app.core.permissions import Actor, select_visible_events
@@ -14,6 +13,7 @@ from app.events.published import PublishedEvent
 from app.events.sizes import first_bytes_of
 from app.limits.answers import MAX_PAGE_BYTES
 from app.models import Event, EventLog
+from app.quick_session import Transaction
 
 
 class Resync(HiveError):
@@ -61,7 +61,7 @@ class PageSize:
 
 
 async def read_backlog(
-    session: AsyncSession, actor: Actor, *, after: LogPosition, size: PageSize, wanted: EventFilter
+    session: Transaction, actor: Actor, *, after: LogPosition, size: PageSize, wanted: EventFilter
 ) -> BacklogPage:
     """The page that follows `after`. It's shorter than asked for if the events are large.
 
@@ -73,7 +73,7 @@ async def read_backlog(
     # One statement sees one state: what is up to this head and not purged can't be missing from its events.
     statement = select(EventLog, found.event, found.count).outerjoin(found.event, found.before < size.bytes)
     statement = statement.order_by(found.event.seq)
-    rows = (await session.execute(statement, execution_options={"populate_existing": True})).all()
+    rows = await session.execute(statement)
     state: EventLog = rows[0][0]
     if not _is_in(state, after):
         raise Resync

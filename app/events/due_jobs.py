@@ -23,11 +23,10 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.models import IS_FREE, IS_UNFINISHED, Job, JobState, Lane
-from app.session import Session
+from app.quick_session import Transaction
 from app.statements import keep
 
 # A job that was sent is late after this time, and sent again. It need not be long, for few jobs are ahead of it in the
@@ -106,14 +105,14 @@ _TAKE = {
 }
 
 
-async def may_have_due_jobs(session: AsyncSession, queue: QueueName) -> bool:
+async def may_have_due_jobs(session: Transaction, queue: QueueName) -> bool:
     """Whether there are any that are due, or would be if the queue were empty."""
     due = select(Job.id).where(Job.lane.in_(LANES_OF[queue]), _is_due(is_queue_empty=True))
     return bool(await session.scalar(select(due.exists())))
 
 
 async def take_due_jobs(
-    session: Session, *, limit: int, queue: QueueName = QueueName.MAIN, is_queue_empty: bool = False
+    session: Transaction, *, limit: int, queue: QueueName = QueueName.MAIN, is_queue_empty: bool = False
 ) -> Sequence[DueJob]:
     """Mark the jobs whose time has come as sent, the longest waiting first, and say when each is late.
 
@@ -124,7 +123,7 @@ async def take_due_jobs(
     return [DueJob(*row) for row in await session.execute(_TAKE[queue, is_queue_empty], given)]
 
 
-async def put_back(session: AsyncSession, jobs: Sequence[DueJob]) -> None:
+async def put_back(session: Transaction, jobs: Sequence[DueJob]) -> None:
     """Have jobs that could not be sent sent soon, unless somebody else has taken them meanwhile."""
     ours = tuple_(Job.id, Job.sends).in_([(job.id, job.sends) for job in jobs])
     await session.execute(

@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import SYSTEM
 from app.core.redis import REDIS_FAILURES, PrefixedRedis
@@ -18,6 +17,7 @@ from app.database import Database
 from app.events.published import read_log, seq_of, stream_key
 from app.events.types import LogRenewed
 from app.models import Event, EventLog
+from app.quick_session import Transaction
 
 # A history goes on from the microsecond of its beginning, and at least so much above all numbers before it. No
 # history gives a million numbers a second, and JSON holds such numbers exactly until the year 2255.
@@ -104,12 +104,12 @@ async def _has(database: Database, seq: int, event_id: str) -> bool:
         return str(known) == event_id or seq <= (await read_log(session)).purged_seq
 
 
-async def distrust_history(session: AsyncSession) -> None:
+async def distrust_history(session: Transaction) -> None:
     """Have the next active relay begin a new history, though nothing that it can see tells that it has to."""
     await session.execute(update(EventLog).values(origin=SET_BACK))
 
 
-async def _origin(session: AsyncSession) -> str:
+async def _origin(session: Transaction) -> str:
     parts = []
     for condition, statement in ORIGIN:
         is_told = await session.scalar(text(f"SELECT {condition}"))
@@ -120,7 +120,7 @@ async def _origin(session: AsyncSession) -> str:
 async def _begin_history(database: Database, *, last_common: int) -> UUID:
     """The epoch of the one that ended."""
     async with database.unit_of_work() as session:
-        state = await session.get_one(EventLog, 1, with_for_update=True, populate_existing=True)
+        state = await session.get_locked(EventLog, 1)
         log.warning("the database was restored or copied, so a new history of the log begins", after=state.last_seq)
         earlier = state.epoch
         # By the clock, so that two that are restored from the same backup go on with different numbers.

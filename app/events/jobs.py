@@ -14,7 +14,7 @@ from app.core.permissions import Actor
 from app.events.notices import mentions_in, notices_of, text_with_mentions
 from app.events.types import EventData, TaskStatusChanged, TaskUpdated
 from app.models import Job, JobName, Task, TaskStatus, lane_of
-from app.session import WAKES_RELAY, Rows, Session
+from app.quick_session import WAKES_RELAY, Transaction
 from app.statements import keep
 
 _JOBS = cast("Table", Job.__table__)
@@ -28,18 +28,20 @@ _ASK_ONCE = keep(
 )
 
 
-def ask_for_job(rows: Rows, name: JobName, *, run_after: datetime | None = None, **arguments: JsonValue) -> Job:
+def ask_for_job(
+    transaction: Transaction, name: JobName, *, run_after: datetime | None = None, **arguments: JsonValue
+) -> Job:
     """Ask for a job. It's sent to a worker after the commit and after `run_after`, and only then."""
     job = Job(id=uuid7(), name=name, arguments=arguments, lane=lane_of(name))
     if run_after is not None:
         job.run_after = run_after
-    rows.add(job)
-    rows.info[WAKES_RELAY] = True
+    transaction.add(job)
+    transaction.info[WAKES_RELAY] = True
     return job
 
 
 async def ask_once(
-    session: Session, name: JobName, *, key: str, run_after: datetime | None = None, **arguments: JsonValue
+    session: Transaction, name: JobName, *, key: str, run_after: datetime | None = None, **arguments: JsonValue
 ) -> bool:
     """Ask for a job unless one with this key was asked for already, by whomever; whether it's a new one."""
     given = {
@@ -61,13 +63,15 @@ def unique_key_of(name: JobName, key: str) -> str:
     return f"{name}/{key}"
 
 
-def ask_for_consequences(rows: Rows, event: EventData, event_id: UUID, *, actor: Actor, task: Task | None) -> None:
+def ask_for_consequences(
+    transaction: Transaction, event: EventData, event_id: UUID, *, actor: Actor, task: Task | None
+) -> None:
     """Ask for the jobs that an event brings with it. Those that need to know it read it from the log."""
     for user_id in sorted(_whose_scores_change(event, task)) if task else ():
-        ask_for_job(rows, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user_id))
+        ask_for_job(transaction, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user_id))
     notices = notices_of(event, actor_id=actor.id, owner_id=task.owner_id) if task else {}
     if notices or mentions_in(text_with_mentions(event, task)):
-        ask_for_job(rows, JobName.NOTIFY, event_id=str(event_id))
+        ask_for_job(transaction, JobName.NOTIFY, event_id=str(event_id))
 
 
 def _whose_scores_change(event: EventData, task: Task) -> set[UUID]:

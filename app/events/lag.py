@@ -1,12 +1,12 @@
 """How far publication is behind the writing of events."""
 
 from sqlalchemy import func, select, union_all
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Event, EventLog
+from app.quick_session import Transaction
 
 
-async def publication_lag(session: AsyncSession) -> float:
+async def publication_lag(session: Transaction) -> float:
     """The age in seconds of the events whose turn it is to be numbered and published; 0 when there is none."""
     # Each is looked for at the beginning of an index. One condition for both would have the whole log read.
     unnumbered = select(Event.created_at).where(Event.seq.is_(None)).order_by(Event.position).limit(1)

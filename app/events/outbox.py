@@ -8,11 +8,11 @@ from app.core.permissions import Actor, Audience, audience_of
 from app.events.jobs import ask_for_consequences
 from app.events.types import EventData
 from app.models import Event, Task
-from app.session import WAKES_RELAY, Rows, Session
+from app.quick_session import WAKES_RELAY, Transaction
 
 
 async def record(
-    session: Session, event: EventData, *, actor: Actor, audience: Audience, task: Task | None = None
+    session: Transaction, event: EventData, *, actor: Actor, audience: Audience, task: Task | None = None
 ) -> None:
     """Write the event and ask for the jobs that follow from it. Both stand or fall with the transaction.
 
@@ -23,14 +23,14 @@ async def record(
     await session.flush()
 
 
-async def record_each(session: Session, events: Sequence[tuple[EventData, Task]], *, actor: Actor) -> None:
+async def record_each(session: Transaction, events: Sequence[tuple[EventData, Task]], *, actor: Actor) -> None:
     """The same for a change of each of many tasks, for whoever may see the task as it stands, in few statements."""
     for event, task in events:
         _add(session, event, actor=actor, audience=audience_of(task), task=task)
     await session.flush()
 
 
-def _add(rows: Rows, event: EventData, *, actor: Actor, audience: Audience, task: Task | None) -> None:
+def _add(transaction: Transaction, event: EventData, *, actor: Actor, audience: Audience, task: Task | None) -> None:
     row = Event(
         id=uuid7(),
         type=event.type,
@@ -41,6 +41,6 @@ def _add(rows: Rows, event: EventData, *, actor: Actor, audience: Audience, task
         audience=None if audience is None else list(audience),
         data=event.model_dump(mode="json"),
     )
-    rows.add(row)
-    rows.info[WAKES_RELAY] = True
-    ask_for_consequences(rows, event, row.id, actor=actor, task=task)
+    transaction.add(row)
+    transaction.info[WAKES_RELAY] = True
+    ask_for_consequences(transaction, event, row.id, actor=actor, task=task)

@@ -6,13 +6,13 @@ from uuid import UUID
 
 from redis.typing import EncodableT, FieldT
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Audience
 from app.core.redis import PrefixedRedis
 from app.events.sizes import first_bytes_of
 from app.limits.answers import MAX_PAGE_BYTES
 from app.models import Event, EventLog
+from app.quick_session import Transaction
 from app.schemas.event import Envelope
 
 # Characters. Most events are a tenth of it.
@@ -79,12 +79,13 @@ def stream_key(redis: PrefixedRedis, epoch: UUID) -> str:
     return redis.key(f"events:{epoch}")
 
 
-async def read_log(session: AsyncSession) -> EventLog:
+async def read_log(session: Transaction) -> EventLog:
     """The state of the log; what it counts is true for this moment."""
-    return await session.get_one(EventLog, 1, populate_existing=True)
+    [log] = await session.scalars(select(EventLog))
+    return log
 
 
-async def read_published(session: AsyncSession, *, after: int, limit: int) -> list[PublishedEvent]:
+async def read_published(session: Transaction, *, after: int, limit: int) -> list[PublishedEvent]:
     """The events that follow `after`, in order; fewer than `limit` if they are large."""
     found = first_bytes_of(select(Event).where(Event.seq > after).order_by(Event.seq).limit(limit))
     statement = select(found.event).where(found.before < MAX_PAGE_BYTES).order_by(found.event.seq)

@@ -142,7 +142,7 @@ class Relay:
         room = min(MOST_QUEUED_JOBS - queued, BATCH)
         if room <= 0:
             return ()
-        async with self._database.quick_statement() as session:
+        async with self._database.unit_of_work(is_one_statement=True) as session:
             due = await take_due_jobs(session, limit=room, queue=queue, is_queue_empty=is_known_empty)
         length.note_sent(len(due))
         if log.isEnabledFor(logging.DEBUG):
@@ -205,7 +205,7 @@ async def number_events(database: Database, *, limit: int) -> int:
     reader can have passed it. The row of the log is locked first: should two relays ever be at it, the second one
     looks for rows only after the first has committed.
     """
-    async with database.quick_unit_of_work() as session:
+    async with database.unit_of_work() as session:
         last_seq = await session.scalar(_LOCK_LOG, {"most": limit})
         if last_seq is None:
             return 0
@@ -227,7 +227,7 @@ async def publish_events(
 
     One is put in however large it is.
     """
-    async with database.quick_statement() as session:
+    async with database.unit_of_work(is_one_statement=True) as session:
         rows = await session.execute(_UNPUBLISHED, {"most": limit, "most_bytes": most_bytes})
     if not rows:
         return False
@@ -236,7 +236,7 @@ async def publish_events(
     is_repeated = await _add_to_stream(redis, stream_key(redis, epoch), events)
     if is_repeated and await is_restored(database, redis):
         raise HistoryEnded
-    async with database.quick_statement() as session:
+    async with database.unit_of_work(is_one_statement=True) as session:
         await session.execute(_NOTE_PUBLISHED, {"reached": last.seq})
     return bool(last.seq < last_seq)
 

@@ -7,15 +7,15 @@ as its history, though too old to be replayed.
 from datetime import timedelta
 
 from sqlalchemy import func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Event, EventLog, Task
 from app.purging import purge_some
+from app.quick_session import Transaction
 
 BATCH = 5_000
 
 
-async def purge_events(session: AsyncSession, *, keep: timedelta) -> bool:
+async def purge_events(session: Transaction, *, keep: timedelta) -> bool:
     """Move the log's beginning on and delete what is before it; whether there may be more to do."""
     # In this order, for the relay waits for the log's row once it's written, and deleting may take a while.
     are_more = await _delete_passed_events(session)
@@ -23,7 +23,7 @@ async def purge_events(session: AsyncSession, *, keep: timedelta) -> bool:
     return passed > 0 or are_more
 
 
-async def _pass_old_events(session: AsyncSession, keep: timedelta) -> int:
+async def _pass_old_events(session: Transaction, keep: timedelta) -> int:
     """Move the beginning past the old events that follow it; how many there were."""
     begin = select(EventLog.purged_seq).scalar_subquery()
     end = select(EventLog.published_seq).scalar_subquery()
@@ -38,13 +38,13 @@ async def _pass_old_events(session: AsyncSession, keep: timedelta) -> int:
     old = select(func.max(following.c.seq), func.count()).where(
         following.c.is_old, or_(first_young.is_(None), following.c.seq < first_young)
     )
-    last, count = (await session.execute(old)).one()
+    last, count = await session.one(old)
     if last is not None:
         await session.execute(update(EventLog).values(purged_seq=func.greatest(EventLog.purged_seq, last)))
     return int(count)
 
 
-async def _delete_passed_events(session: AsyncSession) -> bool:
+async def _delete_passed_events(session: Transaction) -> bool:
     begin = select(EventLog.purged_seq).scalar_subquery()
     is_history = select(Task.id).where(Task.id == Event.task_id).exists()
     return await purge_some(session, Event, Event.seq <= begin, ~is_history)

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.events.jobs import ask_once, unique_key_of
 from app.models import Job, JobName
+from app.quick_session import Transaction
 
 SCHEDULE: Mapping[JobName, timedelta] = {
     JobName.REMIND_OF_DUE_TASKS: timedelta(minutes=1),
@@ -20,7 +20,7 @@ SCHEDULE: Mapping[JobName, timedelta] = {
 }
 
 
-async def ask_for_scheduled_jobs(session: AsyncSession) -> list[JobName]:
+async def ask_for_scheduled_jobs(session: Transaction) -> list[JobName]:
     """Ask for the jobs of the present periods that nobody has asked for yet; which they are.
 
     Time is PostgreSQL's, so schedulers whose clocks differ agree about the period. One that was missed while none
@@ -31,7 +31,7 @@ async def ask_for_scheduled_jobs(session: AsyncSession) -> list[JobName]:
     return [name for name, every in SCHEDULE.items() if await ask_once(session, name, key=period_of(now, every))]
 
 
-async def seconds_since_scheduled(session: AsyncSession) -> float | None:
+async def seconds_since_scheduled(session: Transaction) -> float | None:
     """How long ago a scheduler asked for what comes most often; None unless that was for this period or the last one.
 
     These rows are the signs of life of all schedulers together.

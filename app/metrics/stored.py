@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import HiveError
 from app.database import Database
 from app.events.lag import publication_lag
 from app.events.published import read_log
 from app.models import Job, JobState
+from app.quick_session import Transaction
 
 READ_SECONDS = 2.0
 
@@ -53,11 +53,11 @@ class StoredFigures:
         return None
 
 
-async def _look(session: AsyncSession) -> Stored:
+async def _look(session: Transaction) -> Stored:
     published = (await read_log(session)).published_seq
     lag = await publication_lag(session)
     counts = await session.execute(select(Job.state, func.count()).group_by(Job.state))
-    jobs = dict.fromkeys(JobState, 0) | dict(counts.all())
+    jobs = dict.fromkeys(JobState, 0) | dict(counts)
     return Stored(published, lag, jobs)
 
 

@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Notification, User
 from app.purging import purge_some
+from app.quick_session import Transaction
 
 # So long a deactivation can be taken back, and the address stays taken.
 KEEP = timedelta(days=30)
@@ -14,7 +14,7 @@ BATCH = 200
 NOBODYS_NAME = "Ended account"
 
 
-async def empty_ended_accounts(session: AsyncSession) -> bool:
+async def empty_ended_accounts(session: Transaction) -> bool:
     """Take name, address and password from some accounts that ended long enough ago; whether there may be more.
 
     Their addresses are free from then on.
@@ -28,7 +28,7 @@ async def empty_ended_accounts(session: AsyncSession) -> bool:
         .limit(BATCH)
         .with_for_update(key_share=True, skip_locked=True)
     )
-    accounts = (await session.scalars(ended)).all()
+    accounts = await session.scalars(ended)
     is_of_them = Notification.user_id.in_([user.id for user in accounts])
     if await purge_some(session, Notification, is_of_them):
         # What is left of them is for the next time, and the accounts with it.

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Conflict
 from app.core.permissions import Actor
@@ -11,6 +10,7 @@ from app.core.security_log import note
 from app.events import outbox
 from app.events.types import AccountDeactivated
 from app.models import ApiToken, User, UserSession
+from app.quick_session import Transaction
 from app.services.account_locks import LOCK_ORDER
 from app.services.giving_back import give_back
 from app.services.sign_in_endings import forget_after_commit
@@ -23,7 +23,7 @@ class LastAdmin(Conflict):
         super().__init__("This is the last active admin; make somebody else one first.")
 
 
-async def require_other_admin(session: AsyncSession, user: User) -> None:
+async def require_other_admin(session: Transaction, user: User) -> None:
     """Raises `LastAdmin` if the account is the only active admin there is. The admins are locked."""
     if not user.is_admin:
         return
@@ -32,15 +32,15 @@ async def require_other_admin(session: AsyncSession, user: User) -> None:
         raise LastAdmin
 
 
-async def end_account_and_agents(session: AsyncSession, user: User, *, by: Actor) -> None:
+async def end_account_and_agents(session: Transaction, user: User, *, by: Actor) -> None:
     """End an account, which is locked, and those of its agents."""
     own = select(User).where(User.owner_id == user.id, User.is_active).order_by(*LOCK_ORDER)
     # All accounts are locked before any task, as whoever changes a holder does it.
-    agents = (await session.scalars(own.with_for_update(key_share=True))).all()
+    agents = await session.scalars(own.with_for_update(key_share=True))
     await end_accounts(session, [*agents, user], by=by)
 
 
-async def end_accounts(session: AsyncSession, accounts: Sequence[User], *, by: Actor) -> None:
+async def end_accounts(session: Transaction, accounts: Sequence[User], *, by: Actor) -> None:
     """Deactivate accounts, which are locked: tokens and sockets die, and work in progress becomes available.
 
     Of much work, some becomes available at once, and the rest by a job.
@@ -52,7 +52,7 @@ async def end_accounts(session: AsyncSession, accounts: Sequence[User], *, by: A
         account.version += 1
     await session.flush()
     # Not `now()`: somebody may have taken a task since this transaction began, and before the accounts were locked.
-    ended_at = (await session.scalars(select(func.clock_timestamp()))).one()
+    [ended_at] = await session.scalars(select(func.clock_timestamp()))
     # All tasks together, so that they are locked in the order of their ids.
     await give_back(session, by, held_by=[account.id for account in accounts], until=ended_at)
     for account in accounts:
@@ -60,7 +60,7 @@ async def end_accounts(session: AsyncSession, accounts: Sequence[User], *, by: A
         await _end_sign_ins(session, account)
 
 
-async def _end_sign_ins(session: AsyncSession, account: User) -> None:
+async def _end_sign_ins(session: Transaction, account: User) -> None:
     for held in (UserSession, ApiToken):
         # In one order, as whoever ends several of their own does it.
         own = select(held.id).where(held.user_id == account.id).order_by(held.id).with_for_update()

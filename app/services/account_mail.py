@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from app.config import Settings
@@ -12,10 +11,11 @@ from app.events.jobs import ask_once
 from app.mail.compose import compose_address_changed, message_id_of
 from app.mail.mailer import Mailer, MailRefused, MailUncertain
 from app.models import JobName, User
+from app.quick_session import Transaction
 from app.services.job_service import Hopeless, OutcomeUnknown
 
 
-async def tell_old_address(session: AsyncSession, user: User) -> None:
+async def tell_old_address(session: Transaction, user: User) -> None:
     """Ask for a mail to the address that the account has, and is about to lose; one a day at most."""
     if user.email_confirmed_at is None:
         # It may never have been theirs.

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.core.confirmations import Confirmation, make_confirmation
@@ -15,6 +14,7 @@ from app.events.jobs import ask_once
 from app.mail.compose import compose_confirmation, confirmation_link, message_id_of
 from app.mail.mailer import Mailer, MailRefused, MailUncertain
 from app.models import JobName, User
+from app.quick_session import Transaction
 from app.services.job_service import Hopeless, OutcomeUnknown
 
 
@@ -27,7 +27,7 @@ class ConfirmationNotValid(NotFound):
         super().__init__("This link does not confirm an address, or no longer; ask for another one.")
 
 
-async def ask_for_confirmation(session: AsyncSession, user: User) -> None:
+async def ask_for_confirmation(session: Transaction, user: User) -> None:
     """Ask for a mail with the link to the account's address, unless it's confirmed; four a day at most."""
     if user.email_confirmed_at is not None:
         return
@@ -59,7 +59,7 @@ async def send_confirmation(database: Database, settings: Settings, mailer: Mail
         raise OutcomeUnknown(str(error)) from error
 
 
-async def confirm_address(session: AsyncSession, code: str, *, key: str) -> None:
+async def confirm_address(session: Transaction, code: str, *, key: str) -> None:
     """Note that the account's address is confirmed; a second time changes nothing.
 
     Raises:

@@ -2,12 +2,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import SignedIn
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor
 from app.models import User
+from app.quick_session import Transaction
 from app.schemas.agent import AgentCreate
 from app.schemas.api_token import ApiTokenCreate
 from app.schemas.fields import PageQuery
@@ -59,7 +59,7 @@ class NewAgent:
 class AgentService:
     """Accounts of programs. Each belongs to a person, has no rights of theirs, and ends with them."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: Transaction) -> None:
         self._session = session
 
     async def make(self, signed_in: SignedIn, new: AgentCreate) -> NewAgent:
@@ -88,8 +88,8 @@ class AgentService:
 
     async def _require_room(self, owner: Actor) -> None:
         own = select(func.count().filter(User.is_active), func.count())
-        found = await self._session.execute(own.where(User.owner_id == owner.id, User.emptied_at.is_(None)))
-        active, with_ended = found.one()
+        is_own = (User.owner_id == owner.id, User.emptied_at.is_(None))
+        active, with_ended = await self._session.one(own.where(*is_own))
         if active >= MOST_AGENTS:
             raise TooManyAgents
         if with_ended >= MOST_WITH_ENDED:

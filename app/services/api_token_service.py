@@ -5,7 +5,6 @@ from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import API_TOKEN_PREFIX, SignedIn
 from app.core.errors import Conflict, NotFound
@@ -14,6 +13,7 @@ from app.core.security import hash_secret, new_secret
 from app.core.security_log import note
 from app.models import ApiToken, User
 from app.purging import purge_some
+from app.quick_session import Transaction
 from app.schemas.api_token import ApiTokenCreate
 from app.schemas.fields import PageQuery
 from app.services.pages import Order, Page, Pager, scope_of
@@ -52,7 +52,7 @@ class NewToken:
 class ApiTokenService:
     """Tokens for programs. `user_id` is whose tokens they are; who may ask for them is decided before."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: Transaction) -> None:
         self._session = session
 
     async def make_own(self, signed_in: SignedIn, new: ApiTokenCreate) -> NewToken:

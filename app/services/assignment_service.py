@@ -17,11 +17,11 @@ from app.core.permissions import SYSTEM, Actor, Permission
 from app.events import outbox
 from app.events.types import TaskAssigned, TaskLeaseExpired, TaskUnassigned
 from app.models import Task, TaskStatus, UserTaskAssociation
+from app.quick_session import Transaction
 from app.services.account_locks import lock_active_user
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.readiness import require_unblocked
 from app.services.workflow import TRANSITIONS
-from app.session import Session
 from app.statements import keep
 
 
@@ -68,7 +68,7 @@ class AssignmentService:
     who need both locks take them in the same order.
     """
 
-    def __init__(self, session: Session, precondition: Precondition = UNCONDITIONAL) -> None:
+    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
         self._precondition = precondition
 
@@ -128,7 +128,7 @@ class AssignmentService:
         # What somebody else has given back meanwhile is no longer found when it's locked, and would be missing in the
         # count of those that there are.
         locked = held.where(Task.id.in_(ids)).order_by(Task.id).with_for_update()
-        tasks = list(await self._session.scalars(locked.execution_options(populate_existing=True)))
+        tasks = list(await self._session.scalars(locked))
         await self._session.execute(_END_HOLDS, {"held_task_ids": [task.id for task in tasks]})
         events = []
         for task in tasks:

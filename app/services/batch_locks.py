@@ -13,10 +13,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from app.core.errors import Conflict
 from app.core.permissions import Actor
 from app.models import Task, TaskBlocker, TaskStatus, User
+from app.quick_session import Transaction
 from app.schemas.batch import AssignItem, BatchItem, ChangeItem, DeleteItem, StatusItem, UpdateItem
 from app.services.account_locks import LOCK_ORDER
 from app.services.readiness import NAMED, lock_with_waiting
-from app.session import Session
 from app.statements import keep
 
 # Each waiting task of each one that a batch ends is told of, once or twice.
@@ -32,7 +32,7 @@ class TooManyWaitingTasks(Conflict):
         )
 
 
-async def lock_for(session: Session, actor: Actor, items: Sequence[BatchItem]) -> None:
+async def lock_for(session: Transaction, actor: Actor, items: Sequence[BatchItem]) -> None:
     """Lock all that the items are about, as far as that can be told beforehand.
 
     Raises:
@@ -46,7 +46,7 @@ async def lock_for(session: Session, actor: Actor, items: Sequence[BatchItem]) -
     if starting or receivers:
         await _lock_people(session, receivers | {actor.id}, holding=starting)
     ending = [*_led_to(items, TaskStatus.COMPLETED), *(item.id for item in items if isinstance(item, DeleteItem))]
-    if ending and await session.scalar(_COUNT_WAITING, {"named": ending}) > MOST_TOLD:
+    if ending and (await session.scalars(_COUNT_WAITING, {"named": ending}))[0] > MOST_TOLD:
         raise TooManyWaitingTasks
     await lock_with_waiting(session, named, ending=ending)
 
@@ -72,6 +72,6 @@ _PEOPLE = User.id == any_(func.array(union_all(NAMED, _HOLDERS).scalar_subquery(
 _LOCK_PEOPLE = keep(select(User.id).where(_PEOPLE).order_by(*LOCK_ORDER).with_for_update(read=True))
 
 
-async def _lock_people(session: Session, user_ids: set[UUID], *, holding: set[UUID]) -> None:
+async def _lock_people(session: Transaction, user_ids: set[UUID], *, holding: set[UUID]) -> None:
     """Lock the users, and those who hold the tasks."""
     await session.execute(_LOCK_PEOPLE, {"named": list(user_ids), "held": list(holding)})

@@ -1,10 +1,9 @@
 from asyncpg import PostgresError
-from sqlalchemy.exc import DBAPIError
 
 from app.core.errors import HiveError, from_database
 from app.core.permissions import Actor
-from app.database import Savepoint
 from app.models import Task
+from app.quick_session import Transaction
 from app.schemas.batch import (
     AssignItem,
     Batch,
@@ -22,10 +21,9 @@ from app.services.assignment_service import AssignmentService
 from app.services.batch_locks import lock_for
 from app.services.preconditions import precondition_of
 from app.services.task_service import TaskService
-from app.session import Session
 
 # What a refused item raises, said by HIVE or by the database.
-REFUSALS = (HiveError, DBAPIError, PostgresError)
+REFUSALS = (HiveError, PostgresError)
 
 
 class BatchFailed(HiveError):
@@ -45,7 +43,7 @@ class BatchFailed(HiveError):
 class BatchService:
     """Many changes of tasks in one transaction, each as a request of its own would make it."""
 
-    def __init__(self, session: Session, *, require_if_match: bool = False) -> None:
+    def __init__(self, session: Transaction, *, require_if_match: bool = False) -> None:
         self._session = session
         self._require_if_match = require_if_match
 
@@ -61,7 +59,7 @@ class BatchService:
         return [await self._insist(actor, item, index) for index, item in enumerate(batch.items)]
 
     async def _try(self, actor: Actor, item: BatchItem) -> ItemDone | ItemRefused:
-        savepoint = await Savepoint.begin(self._session)
+        savepoint = await self._session.savepoint()
         try:
             done = await self._do(actor, item)
             await savepoint.release()

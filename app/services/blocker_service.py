@@ -1,20 +1,20 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor, Permission, access_task, audience_of, select_visible_tasks
 from app.events import outbox
 from app.events.types import TaskBlocked
 from app.models import Task, TaskBlocker, TaskStatus, is_blocked
+from app.quick_session import Transaction
 from app.schemas.fields import PageQuery
 from app.services.dependency_graph import find_cycle, lock_graph
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.readiness import name_for_readers, tell_ready, tell_unblocked, visible_among
 from app.services.workflow import TRANSITIONS
-from app.session import Session
 
 # What waits for a task is locked, changed and told of in the transaction that ends it. See ADR 50.
 MOST_WAITING = 200
@@ -65,7 +65,7 @@ class NotABlocker(NotFound):
 class BlockerService:
     """What a task waits for: its blockers, which its owner names."""
 
-    def __init__(self, session: Session, precondition: Precondition = UNCONDITIONAL) -> None:
+    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
         self._precondition = precondition
 
@@ -102,7 +102,7 @@ class BlockerService:
         dependency = await self._find(task_id, blocker_id)
         if dependency is None:
             raise NotABlocker
-        blocker = await self._session.scalar(select(Task).where(Task.id == blocker_id))
+        [blocker] = await self._session.scalars(select(Task).where(Task.id == blocker_id))
         await self._session.delete(dependency)
         await tell_unblocked(self._session, actor, [task], blocker)
         was_in_the_way = blocker.status is not TaskStatus.COMPLETED
@@ -129,11 +129,15 @@ class BlockerService:
     async def _require_room(self, task_id: UUID, blocker_id: UUID) -> None:
         """Both are locked, so no other dependency of them is made meanwhile."""
         blockers = select(func.count()).where(TaskBlocker.task_id == task_id)
-        if await self._session.scalar(blockers) >= MOST_BLOCKERS:
+        if await self._count(blockers) >= MOST_BLOCKERS:
             raise TooManyBlockers
         waiting = select(func.count()).where(TaskBlocker.blocker_id == blocker_id)
-        if await self._session.scalar(waiting) >= MOST_WAITING:
+        if await self._count(waiting) >= MOST_WAITING:
             raise TooManyWaiting
+
+    async def _count(self, counted: Select[int]) -> int:
+        [count] = await self._session.scalars(counted)
+        return count
 
     async def _lock_both(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> tuple[Task, Task]:
         """Both, in the order in which all lock tasks. The blocker too: it must not be completed or go meanwhile."""

@@ -1,17 +1,17 @@
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import NotSignedIn
 from app.core.permissions import Actor
 from app.events import outbox
 from app.events.types import ChatMessage
 from app.models import User
+from app.quick_session import Transaction
 
 
 class ChatService:
     """Talk among all who are signed in. A message is an event and nothing else."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: Transaction) -> None:
         self._session = session
 
     async def say(self, actor: Actor, message: str) -> None:

@@ -25,6 +25,7 @@ from app.events import outbox
 from app.events.jobs import ask_for_job
 from app.events.types import TaskAssigned
 from app.models import JobName, Task, TaskStatus, UserTaskAssociation, is_blocked
+from app.quick_session import Transaction
 from app.schemas.task import TaskClaimNext, TaskFilter
 from app.search_words import as_tsquery
 from app.services.account_locks import lock_active_user
@@ -33,7 +34,6 @@ from app.services.preconditions import UNCONDITIONAL, Precondition, has_run_out
 from app.services.readiness import require_unblocked
 from app.services.task_filter import RAREST, WORDS, count_up_to, filter_tasks, has_rarest_word, rare_searches
 from app.services.workflow import TRANSITIONS
-from app.session import Rows, Session
 from app.statements import keep
 
 
@@ -91,20 +91,19 @@ def _take_as(is_admin: bool) -> ReturningUpdate[Task]:  # noqa: FBT001  # What t
             lease_seconds=bindparam("seconds"),
         )
         .returning(Task)
-        .execution_options(populate_existing=True)
     )
 
 
-def ask_for_expiry(rows: Rows, task: Task) -> None:
+def ask_for_expiry(transaction: Transaction, task: Task) -> None:
     """Have the lease looked at when it ends. Once for each time of holding: if it was renewed, the job waits on."""
     arguments: dict[str, JsonValue] = {"task_id": str(task.id), "token": task.lease_token}
-    ask_for_job(rows, JobName.EXPIRE_LEASE, run_after=task.lease_expires_at, **arguments)
+    ask_for_job(transaction, JobName.EXPIRE_LEASE, run_after=task.lease_expires_at, **arguments)
 
 
 class ClaimService:
     """Taking tasks for oneself, for people and programs alike."""
 
-    def __init__(self, session: Session, precondition: Precondition = UNCONDITIONAL) -> None:
+    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
         self._precondition = precondition
 
@@ -154,7 +153,7 @@ class ClaimService:
     async def _rare_search(self, q: str) -> str | None:
         """A part of the search that few tasks pass, if there is one."""
         for rarest in rare_searches(q):
-            count: int = await self._session.scalar(count_up_to(FEW), {RAREST: rarest})
+            [count] = await self._session.scalars(count_up_to(FEW), {RAREST: rarest})
             if count <= FEW:
                 return rarest
         return None

@@ -7,7 +7,7 @@ from sqlalchemy import CTE, Uuid, cast, false, func, select
 
 from app.core.errors import Conflict
 from app.models import TaskBlocker
-from app.session import Session
+from app.quick_session import Transaction
 
 GRAPH_LOCK = 4_183_020
 # Everybody who adds a dependency waits while somebody looks through the graph.
@@ -21,7 +21,7 @@ class TooManyDependencies(Conflict):
         super().__init__(f"The task would wait for more than {MOST_REACHED} others, directly or not, and may not.")
 
 
-async def lock_graph(session: Session) -> None:
+async def lock_graph(session: Transaction) -> None:
     """Until the transaction ends nobody else adds a dependency, so that no two close a cycle together.
 
     It's the last lock that a transaction takes: whoever has it waits for nobody.
@@ -29,7 +29,7 @@ async def lock_graph(session: Session) -> None:
     await session.execute(select(func.pg_advisory_xact_lock(GRAPH_LOCK)))
 
 
-async def find_cycle(session: Session, task_id: UUID, *, through: UUID) -> list[UUID]:
+async def find_cycle(session: Transaction, task_id: UUID, *, through: UUID) -> list[UUID]:
     """The shortest way from the task over `through` back to itself, if it waited for that; empty if there is none.
 
     Raises:

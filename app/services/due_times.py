@@ -8,8 +8,8 @@ from sqlalchemy.orm import aliased
 from app.core.permissions import Actor
 from app.core.time_zones import Day
 from app.models import User
+from app.quick_session import Transaction
 from app.schemas.task import TaskCreate, TaskFilter, TaskUpdate
-from app.session import Session
 from app.statements import keep
 
 Body = TypeVar("Body", TaskCreate, TaskUpdate)
@@ -25,11 +25,11 @@ SELECT_TIME_ZONE = keep(
 )
 
 
-async def settle_due(session: Session, actor: Actor, body: Body) -> Body:
+async def settle_due(session: Transaction, actor: Actor, body: Body) -> Body:
     """Return the body with the last instant of the day in place of a date alone."""
     if not isinstance(body.due_at, Day):
         return body
-    time_zone: str = await session.scalar(SELECT_TIME_ZONE, {"user_id": actor.id})
+    [time_zone] = await session.scalars(SELECT_TIME_ZONE, {"user_id": actor.id})
     return body.model_copy(update={"due_at": body.due_at.ends(time_zone)})
 
 

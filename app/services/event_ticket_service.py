@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Interval, delete, func, type_coerce
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import SignedIn, find_actor_of_session, find_api_token
 from app.core.errors import Unauthorized
 from app.core.security import hash_secret, new_secret
 from app.models import ApiToken, EventTicket
 from app.purging import purge_some
+from app.quick_session import Transaction
 from app.services.sign_in_locks import lock_sign_in
 
 TICKET_LIFETIME = timedelta(seconds=30)
@@ -28,7 +28,7 @@ class InvalidTicket(Unauthorized):
 class EventTicketService:
     """Tickets are rows, so that any process redeems them once, also while Redis is away."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: Transaction) -> None:
         self._session = session
 
     async def issue(self, signed_in: SignedIn) -> str:
@@ -57,12 +57,11 @@ class EventTicketService:
             InvalidTicket: it's not valid, or not any more.
         """
         left = type_coerce(EventTicket.access_expires_at - func.clock_timestamp(), Interval())
-        used = await self._session.execute(
+        row = await self._session.first(
             delete(EventTicket)
             .where(EventTicket.hash == hash_secret(ticket), EventTicket.expires_at > func.now())
             .returning(EventTicket.session_id, EventTicket.api_token_id, left)
         )
-        row = used.one_or_none()
         found = None if row is None else await self._find_sign_in(*row)
         if found is None:
             raise InvalidTicket

@@ -7,14 +7,14 @@ from uuid import UUID
 from app.core.permissions import Actor
 from app.events.jobs import ask_for_job
 from app.models import JobName
+from app.quick_session import Transaction
 from app.services.assignment_service import AssignmentService
-from app.session import Session
 
 # Each task brings an event, and with it a notification.
 PIECE = 500
 
 
-async def give_back(session: Session, actor: Actor, *, held_by: Sequence[UUID], until: datetime) -> None:
+async def give_back(session: Transaction, actor: Actor, *, held_by: Sequence[UUID], until: datetime) -> None:
     """Give back some of what these accounts have held since before `until`, and have a job go on if there is more.
 
     It can be repeated after a crash: what was given back is not theirs any more.

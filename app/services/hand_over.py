@@ -9,14 +9,14 @@ from app.core.permissions import SYSTEM, audience_of
 from app.events import outbox
 from app.events.types import TaskUpdated
 from app.models import Task
+from app.quick_session import Transaction
 from app.services.account_locks import lock_active_user
 from app.services.assignment_service import UserNotFound
-from app.session import Session
 
 BATCH = 200
 
 
-async def hand_over_batch(session: Session, *, owners: Collection[UUID], new_owner: UUID) -> int | None:
+async def hand_over_batch(session: Transaction, *, owners: Collection[UUID], new_owner: UUID) -> int | None:
     """Hand some tasks of these accounts over, and return how many; None if there are none left.
 
     It can be repeated after a crash: what was handed over already isn't theirs any more.
@@ -32,7 +32,7 @@ async def hand_over_batch(session: Session, *, owners: Collection[UUID], new_own
         return None
     # Somebody else may be about to hand over or delete some of them; those are no longer found when they are locked.
     locked = owned.where(Task.id.in_(first)).order_by(Task.id).with_for_update()
-    tasks = list(await session.scalars(locked.execution_options(populate_existing=True)))
+    tasks = list(await session.scalars(locked))
     for task in tasks:
         previous_owner, task.owner_id = task.owner_id, new_owner
         task.version += 1

@@ -8,10 +8,9 @@ from uuid import UUID
 from sqlalchemy import Interval, bindparam, delete, func, literal_column, select
 
 from app.core.errors import Conflict, HiveError
-from app.database import Savepoint
 from app.models import IdempotentRequest
 from app.purging import purge_some
-from app.session import Session
+from app.quick_session import Savepoint, Transaction
 from app.statements import keep
 
 KEEP = timedelta(hours=24)
@@ -69,7 +68,7 @@ class Replayed(Exception):
 class OneTry:
     """A request that is being done for the first time, within a savepoint of its transaction."""
 
-    def __init__(self, session: Session, savepoint: Savepoint, identity: RequestIdentity, body_hash: str) -> None:
+    def __init__(self, session: Transaction, savepoint: Savepoint, identity: RequestIdentity, body_hash: str) -> None:
         self._session = session
         self._savepoint = savepoint
         self._identity = identity
@@ -111,7 +110,7 @@ _FORGET_OLD = keep(
 
 
 class IdempotencyService:
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Transaction) -> None:
         self._session = session
 
     async def begin(self, identity: RequestIdentity, body_hash: str) -> OneTry:
@@ -130,7 +129,7 @@ class IdempotencyService:
             if kept.body_hash != body_hash:
                 raise KeyReused
             raise Replayed(KeptAnswer(kept.status, kept.headers, kept.body))
-        return OneTry(self._session, await Savepoint.begin(self._session), identity, body_hash)
+        return OneTry(self._session, await self._session.savepoint(), identity, body_hash)
 
     async def purge(self) -> bool:
         """Forget some of the answers that are past their keep time; whether there may be more."""

@@ -5,17 +5,12 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Uuid, bindparam, func, literal_column, select
 
 from app.models import EarnedPoints, Task, TaskStatus, User
-from app.session import Rows, Session
+from app.quick_session import Transaction
 from app.statements import keep
 
 _ZERO: ColumnElement[int] = literal_column("0")
 # The lock keeps others from changing the account, and not from referring to it.
-_LOCKED = keep(
-    select(User)
-    .where(User.id == bindparam("user_id"))
-    .with_for_update(key_share=True)
-    .execution_options(populate_existing=True)
-)
+_LOCKED = keep(select(User).where(User.id == bindparam("user_id")).with_for_update(key_share=True))
 _USER_ID = bindparam("user_id", type_=Uuid())
 _OF_TASKS = select(func.coalesce(func.sum(Task.impact_points), _ZERO)).where(
     Task.assignee_id == _USER_ID, Task.status == TaskStatus.COMPLETED
@@ -25,10 +20,10 @@ _OF_DELETED_TASKS = select(func.coalesce(func.sum(EarnedPoints.points), _ZERO)).
 _EARNED = keep(select(_OF_TASKS.scalar_subquery() + _OF_DELETED_TASKS.scalar_subquery()))
 
 
-def keep_points_of(rows: Rows, task: Task) -> None:
+def keep_points_of(transaction: Transaction, task: Task) -> None:
     """Keep what the holder of a completed task has earned by it, for the task is about to be deleted."""
     if task.status is TaskStatus.COMPLETED:
-        rows.add(
+        transaction.add(
             EarnedPoints(
                 user_id=task.assignee_id,
                 task_id=task.id,
@@ -39,7 +34,7 @@ def keep_points_of(rows: Rows, task: Task) -> None:
         )
 
 
-async def recompute_impact_score(session: Session, user_id: UUID) -> int | None:
+async def recompute_impact_score(session: Transaction, user_id: UUID) -> int | None:
     """Set the score to the points of all that the user completed; None if there is no such user.
 
     The account is locked first: of two at once, the later one counts all that the earlier one did.
@@ -47,7 +42,9 @@ async def recompute_impact_score(session: Session, user_id: UUID) -> int | None:
     user: User | None = await session.scalar(_LOCKED, {"user_id": user_id})
     if user is None:
         return None
-    score = int(await session.scalar(_EARNED, {"user_id": user_id}))
+    [points] = await session.scalars(_EARNED, {"user_id": user_id})
+    # The sum of whole numbers is a decimal one in PostgreSQL.
+    score = int(points)
     if user.impact_score != score:
         user.impact_score = score
         user.version += 1

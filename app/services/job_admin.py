@@ -5,12 +5,12 @@ from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Job, JobState
+from app.purging import found_once
+from app.quick_session import WAKES_RELAY, Transaction
 from app.schemas.job import JobListQuery
 from app.services.pages import Order, Page, Pager, scope_of
-from app.session import WAKES_RELAY
 
 NEWEST_FIRST = Order(key=Job.created_at, id=Job.id, descending=True)
 AT_ONCE = 5_000
@@ -20,7 +20,7 @@ FINISHED = (JobState.DONE, JobState.DEAD)
 class JobAdmin:
     """The caller has to make sure that the reader is an admin."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: Transaction) -> None:
         self._session = session
 
     async def list_jobs(self, query: JobListQuery, pager: Pager) -> Page[Job]:
@@ -41,11 +41,11 @@ class JobAdmin:
         some = dead.order_by(Job.id).limit(AT_ONCE).with_for_update(skip_locked=True)
         again = (
             update(Job)
-            .where(Job.id.in_(some))
+            .where(Job.id.in_(select(found_once(some))))
             .values(state=JobState.WAITING, attempts=0, sends=0, unknown_outcomes=0, run_after=func.now())
             .returning(Job.id)
         )
-        retried = (await self._session.scalars(again)).all()
+        retried = await self._session.scalars(again)
         self._session.info[WAKES_RELAY] = bool(retried)
         return retried
 
@@ -53,4 +53,5 @@ class JobAdmin:
         """Forget some of the finished jobs (done or dead) that were asked for longer ago than that; how many."""
         assert state in FINISHED
         old = select(Job.id).where(Job.state == state, Job.created_at <= func.now() - older_than).limit(AT_ONCE)
-        return len((await self._session.scalars(delete(Job).where(Job.id.in_(old)).returning(Job.id))).all())
+        is_old = Job.id.in_(select(found_once(old)))
+        return len(await self._session.scalars(delete(Job).where(is_old).returning(Job.id)))

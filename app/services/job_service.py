@@ -1,20 +1,18 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 from uuid import UUID
 
 import structlog
 from sqlalchemy import ColumnElement, Interval, bindparam, case, func, literal_column, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
 from app.models import IS_FREE, IS_UNFINISHED, Job, JobName, JobState
 from app.purging import purge_some
-from app.session import Session
+from app.quick_session import Transaction
 from app.statements import keep
 
 MAX_ATTEMPTS = 8
@@ -30,9 +28,7 @@ MOST_UNKNOWN_OUTCOMES = 2
 MAILS = (JobName.SEND_MAIL, JobName.SEND_ACCOUNT_MAIL, JobName.SEND_CONFIRMATION, JobName.SEND_MAIL_DIGEST)
 ATTEMPTS = dict.fromkeys(MAILS, 100)
 
-AnySession = TypeVar("AnySession", bound=Session)
-UnitOfWork = Callable[[], AbstractAsyncContextManager[AnySession]]
-Effect = Callable[[AnySession], Awaitable[None]]
+Effect = Callable[[Transaction], Awaitable[None]]
 
 
 class OutcomeUnknown(Exception):
@@ -62,30 +58,19 @@ class Begun:
     request_id: str | None
 
 
-async def perform(database: Database, job_id: UUID, effect: Effect[AsyncSession]) -> None:
+async def perform(database: Database, job_id: UUID, effect: Effect) -> None:
     """Do a job that came from the carrier, once, however often it comes.
 
     The effect and the mark that it's done are one transaction, and the row is locked meanwhile. Each attempt is
     counted beforehand in a transaction of its own, so that a job which kills its worker can't go on doing so.
     """
-    await _perform(database, job_id, effect, database.unit_of_work)
-
-
-async def perform_quickly(database: Database, job_id: UUID, effect: Effect[Session]) -> None:
-    """The same for an effect that needs no more of a session than all have, and that somebody waits for."""
-    await _perform(database, job_id, effect, database.quick_unit_of_work)
-
-
-async def _perform(
-    database: Database, job_id: UUID, effect: Effect[AnySession], unit_of_work: UnitOfWork[AnySession]
-) -> None:
     async with _attempt(database, job_id) as is_ours:
         if not is_ours:
             return
-        async with unit_of_work() as session:
+        async with database.unit_of_work() as transaction:
             # Marked first, which locks the row; should the effect fail, the mark goes with it.
-            if await mark_done(session, job_id):
-                await effect(session)
+            if await mark_done(transaction, job_id):
+                await effect(transaction)
 
 
 async def perform_outside(database: Database, job_id: UUID, act: Callable[[], Awaitable[None]]) -> None:
@@ -155,12 +140,12 @@ _MARK_DONE = keep(
 )
 
 
-async def mark_done(session: Session, job_id: UUID) -> bool:
+async def mark_done(session: Transaction, job_id: UUID) -> bool:
     """Whether it was unfinished until now."""
     return await session.scalar(_MARK_DONE, {"job_id": job_id}) is not None
 
 
-async def purge_done_jobs(session: AsyncSession) -> bool:
+async def purge_done_jobs(session: Transaction) -> bool:
     """Forget some of the jobs that were done long ago; whether there are more."""
     is_old = (Job.state == JobState.DONE, Job.done_at < func.now() - KEEP_DONE)
     return await purge_some(session, Job, *is_old, order=Job.done_at)
@@ -172,7 +157,7 @@ async def _begin_attempt(database: Database, job_id: UUID, hold: timedelta | Non
     A row that is locked is waited for and not skipped: a quick worker has the message before the relay has marked the
     row as sent, and would leave the job lying because of the relay's lock.
     """
-    async with database.quick_statement() as session:
+    async with database.unit_of_work(is_one_statement=True) as session:
         begun = await session.execute(_BEGIN, {"job_id": job_id, "hold": hold})
     if begun:
         return Begun(*begun[0])
@@ -192,7 +177,7 @@ def _attempts_of(job: Job) -> int:
     return ATTEMPTS.get(JobName(job.name), MAX_ATTEMPTS)
 
 
-async def _lock_unfinished(session: AsyncSession, job_id: UUID) -> Job | None:
+async def _lock_unfinished(session: Transaction, job_id: UUID) -> Job | None:
     unfinished = select(Job).where(Job.id == job_id, IS_UNFINISHED)
     return await session.scalar(unfinished.with_for_update())
 

@@ -6,10 +6,10 @@ from sqlalchemy import func, select
 from app.core.errors import Conflict
 from app.core.permissions import Actor, Permission, access_task
 from app.models import Task, TaskStatus
+from app.quick_session import Transaction
 from app.services.assignment_service import AssignmentService
 from app.services.claim_service import ask_for_expiry
 from app.services.preconditions import UNCONDITIONAL, LeaseLost, Precondition, has_run_out
-from app.session import Session
 
 
 class NoLease(Conflict):
@@ -22,7 +22,7 @@ class NoLease(Conflict):
 class LeaseService:
     """Holding a task for a time: for longer, and what becomes of it when the time is over."""
 
-    def __init__(self, session: Session, precondition: Precondition = UNCONDITIONAL) -> None:
+    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
         self._precondition = precondition
 
@@ -52,7 +52,7 @@ class LeaseService:
 
     async def expire(self, task_id: UUID, *, token: int) -> datetime | None:
         """Make the task available if the lease of this token has run out. If it was renewed, until when it holds."""
-        locked = select(Task).where(Task.id == task_id).with_for_update().execution_options(populate_existing=True)
+        locked = select(Task).where(Task.id == task_id).with_for_update()
         task: Task | None = await self._session.scalar(locked)
         if task is None or task.lease_token != token or task.lease_expires_at is None:
             return None

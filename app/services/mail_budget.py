@@ -5,7 +5,6 @@ from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import cast, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import DateTime
 
 from app.config import Settings
@@ -15,35 +14,35 @@ from app.events.jobs import ask_once
 from app.mail.compose import compose_digest, message_id_of
 from app.mail.mailer import Mailer, MailRefused, MailUncertain
 from app.models import JobName, Notification, NotificationKind, User
+from app.quick_session import Transaction
 from app.services.job_service import Hopeless, OutcomeUnknown
 
 DAY = timedelta(days=1)
 
 
-async def is_used_up(session: AsyncSession, settings: Settings, notification: Notification) -> bool:
+async def is_used_up(session: Transaction, settings: Settings, notification: Notification) -> bool:
     """Whether the recipient has got, or the sender has caused, as many mails within a day as there may be."""
     sender = notification.actor_id if notification.actor_id != SYSTEM.id else None
     is_to_them, is_by_them = Notification.user_id == notification.user_id, Notification.actor_id == sender
     counted = select(func.count().filter(is_to_them), func.count().filter(is_by_them)).where(
         Notification.mailed_at > func.now() - DAY, or_(is_to_them, is_by_them)
     )
-    received, sent = (await session.execute(counted)).one()
+    received, sent = await session.one(counted)
     return received >= settings.mails_per_recipient_per_day or (
         sender is not None and sent >= settings.mails_per_sender_per_day
     )
 
 
-async def note_mailed(session: AsyncSession, notification_id: UUID) -> None:
+async def note_mailed(session: Transaction, notification_id: UUID) -> None:
     await session.execute(update(Notification).where(Notification.id == notification_id).values(mailed_at=func.now()))
 
 
-async def put_into_digest(session: AsyncSession, user_id: UUID) -> None:
+async def put_into_digest(session: Transaction, user_id: UUID) -> None:
     """Ask for the one mail after the end of the day that says how much was not mailed."""
     today = func.date_trunc("day", func.now(), "UTC")
-    row = await session.execute(
+    begin, end = await session.one(
         select(cast(today, DateTime(timezone=True)), cast(today + DAY, DateTime(timezone=True)))
     )
-    begin, end = row.one()
     day = begin.date().isoformat()
     key = f"{user_id}/{day}"
     await ask_once(session, JobName.SEND_MAIL_DIGEST, key=key, run_after=end, user_id=str(user_id), day=day)
@@ -72,7 +71,7 @@ async def send_digest(database: Database, settings: Settings, mailer: Mailer, us
         raise OutcomeUnknown(str(error)) from error
 
 
-async def _not_mailed(session: AsyncSession, user_id: UUID, day: date) -> Sequence[tuple[NotificationKind, int]]:
+async def _not_mailed(session: Transaction, user_id: UUID, day: date) -> Sequence[tuple[NotificationKind, int]]:
     begin = datetime.fromisoformat(f"{day.isoformat()}T00:00:00+00:00")
     found = await session.execute(
         select(Notification.kind, func.count())

@@ -57,7 +57,7 @@ class NotificationMailer:
             .where(recipient.email_confirmed_at.is_not(None))
         )
         async with self._database.unit_of_work() as session:
-            found = (await session.execute(statement)).one_or_none()
+            found = await session.first(statement)
             if found is not None and await is_used_up(session, self._settings, found[0]):
                 await put_into_digest(session, found[0].user_id)
                 return None

@@ -2,7 +2,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
 from app.core.permissions import Actor
@@ -11,6 +10,7 @@ from app.events.jobs import ask_for_job
 from app.events.types import NotificationRead
 from app.models import JobName, Notification
 from app.purging import purge_found, purge_some
+from app.quick_session import Transaction
 from app.schemas.notification import NotificationListQuery
 from app.services.pages import Order, Page, Pager, scope_of
 
@@ -34,7 +34,7 @@ class NotificationNotFound(NotFound):
 class NotificationService:
     """One's own notifications. Those of others don't exist for anybody, admins included."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: Transaction) -> None:
         self._session = session
 
     async def list_own(self, actor: Actor, query: NotificationListQuery, pager: Pager) -> Page[Notification]:
@@ -66,8 +66,7 @@ class NotificationService:
         if is_all:
             return marked
         left = select(func.count()).select_from(_unread(actor, func.now()).subquery())
-        row = await self._session.execute(left.add_columns(func.now()))
-        count, now = row.one()
+        count, now = await self._session.one(left.add_columns(func.now()))
         self._go_on_marking(actor, until=now)
         return marked + int(count)
 

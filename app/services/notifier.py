@@ -30,7 +30,7 @@ from app.events.jobs import ask_once
 from app.events.notices import mentions_in, notices_of, text_with_mentions
 from app.events.types import NotificationCreated, read_event_data
 from app.models import Event, JobName, Notification, NotificationKind, Task, TaskStatus, User
-from app.session import Session
+from app.quick_session import Transaction
 from app.statements import keep
 
 # Reminders for one run; what is more comes with the next one.
@@ -85,7 +85,7 @@ _WRITE_ONCE = keep(
 class Notifier:
     """Writes notifications, each once, however often it's asked to. With `sends_mail`, each is mailed as well."""
 
-    def __init__(self, session: Session, *, sends_mail: bool = False) -> None:
+    def __init__(self, session: Transaction, *, sends_mail: bool = False) -> None:
         self._session = session
         self._sends_mail = sends_mail
 

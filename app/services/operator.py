@@ -5,12 +5,12 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import security_log
 from app.core.errors import Forbidden
 from app.core.permissions import SYSTEM, Actor
 from app.models import AuditAction, AuditEntry
+from app.quick_session import Transaction
 from app.schemas.admin import AuditQuery
 from app.services.pages import Order, Page, Pager, scope_of
 
@@ -42,7 +42,7 @@ AT_THE_MACHINE = Operator(SYSTEM, address="")
 class AuditLog:
     """The caller has to make sure that the reader is an admin."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: Transaction) -> None:
         self._session = session
 
     def add(self, operator: Operator, action: AuditAction, subject_id: UUID, **data: Any) -> None:

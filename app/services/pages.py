@@ -16,11 +16,11 @@ from uuid import UUID
 from itsdangerous import BadData, URLSafeSerializer
 from itsdangerous.encoding import base64_encode
 from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, tuple_
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.errors import MalformedInput
 from app.limits.answers import MAX_PAGE_BYTES
+from app.quick_session import Transaction
 from app.schemas.fields import PageQuery
 
 Item = TypeVar("Item")
@@ -128,7 +128,7 @@ class Order:
 class Pager:
     """Cuts lists into pages."""
 
-    def __init__(self, session: AsyncSession, cursors: CursorCodec) -> None:
+    def __init__(self, session: Transaction, cursors: CursorCodec) -> None:
         self._session = session
         self._cursors = cursors
 
@@ -150,7 +150,7 @@ class Pager:
         # One row more than asked for tells whether there is a next page.
         statement = statement.order_by(*order.columns())
         limit = query.limit if size is None else await self._fitting(statement, size, query.limit)
-        rows = (await self._session.scalars(statement.limit(limit + 1))).all()
+        rows = await self._session.scalars(statement.limit(limit + 1))
         if len(rows) <= limit:
             return Page(rows, None)
         items = rows[:limit]

@@ -10,9 +10,9 @@ from app.core.errors import HiveError
 from app.core.etags import PreconditionRequired, etag_of, versions_in_if_match
 from app.core.permissions import Actor, Permission, access_task, require_permission
 from app.models import Task, TaskStatus, User
+from app.quick_session import Transaction
 from app.schemas.task import TaskResponse
 from app.schemas.user import AccountState
-from app.session import Session
 
 
 class StaleVersion(HiveError):
@@ -39,7 +39,7 @@ class LeaseLost(HiveError):
         super().__init__("This lease of the task is over.")
 
 
-async def has_run_out(session: Session, task: Task) -> bool:
+async def has_run_out(session: Transaction, task: Task) -> bool:
     """Whether the lease of the task, locked by now, is over by PostgreSQL's clock."""
     if task.lease_expires_at is None:
         return False
@@ -56,7 +56,7 @@ class Precondition:
     versions: frozenset[int] | None = None
     lease_token: int | None = None
 
-    async def require_lease(self, session: Session, task: Task, actor: Actor) -> None:
+    async def require_lease(self, session: Transaction, task: Task, actor: Actor) -> None:
         """Raises `LeaseLost` unless the actor holds the task by the token that was named, if one was."""
         if self.lease_token is not None and not (
             task.status is TaskStatus.IN_PROGRESS
@@ -97,7 +97,7 @@ def precondition_of(if_match: str | None, *, is_required: bool) -> Precondition:
 
 
 async def access_for_change(
-    session: Session, actor: Actor, task_id: UUID, permission: Permission, precondition: Precondition
+    session: Transaction, actor: Actor, task_id: UUID, permission: Permission, precondition: Precondition
 ) -> Task:
     """The task, locked, if the actor may do this to it and it is as they take it to be.
 

@@ -11,7 +11,7 @@ from app.core.permissions import Actor, select_visible_tasks
 from app.events import outbox
 from app.events.types import EventData, TaskReady, TaskUnblocked
 from app.models import Task, TaskBlocker, TaskStatus, is_blocked
-from app.session import Session
+from app.quick_session import Transaction
 from app.statements import keep
 
 
@@ -35,7 +35,7 @@ _UNFINISHED = keep(
 )
 
 
-async def require_unblocked(session: Session, actor: Actor, task_id: UUID) -> None:
+async def require_unblocked(session: Transaction, actor: Actor, task_id: UUID) -> None:
     """Raises `Blocked` if the task, locked by now, waits for one that isn't completed."""
     waiting_for = list(await session.scalars(_UNFINISHED, {"task_id": task_id}))
     if waiting_for:
@@ -43,7 +43,7 @@ async def require_unblocked(session: Session, actor: Actor, task_id: UUID) -> No
         raise Blocked(visible, hidden=len(waiting_for) - len(visible))
 
 
-async def visible_among(session: Session, actor: Actor, task_ids: Iterable[UUID]) -> frozenset[UUID]:
+async def visible_among(session: Transaction, actor: Actor, task_ids: Iterable[UUID]) -> frozenset[UUID]:
     """Those of the tasks that the actor may know of."""
     visible = select_visible_tasks(actor).with_only_columns(Task.id)
     return frozenset(await session.scalars(visible.where(Task.id.in_(set(task_ids)))))
@@ -64,18 +64,18 @@ _WITH_WAITING = Task.id == any_(func.array(union_all(NAMED, _WAITING).scalar_sub
 _LOCK_WITH_WAITING = keep(select(Task.id).where(_WITH_WAITING).order_by(Task.id).with_for_update())
 
 
-async def lock_with_waiting(session: Session, task_ids: Iterable[UUID], *, ending: Iterable[UUID]) -> set[UUID]:
+async def lock_with_waiting(session: Transaction, task_ids: Iterable[UUID], *, ending: Iterable[UUID]) -> set[UUID]:
     """Lock the tasks, and those that wait for the `ending` ones, all in the order of their ids; which they are."""
     ended = list(ending)
     return set(await session.scalars(_LOCK_WITH_WAITING, {"named": [*task_ids, *ended], "ended": ended}))
 
 
-async def tell_unblocked(session: Session, actor: Actor, tasks: Collection[Task], blocker: Task) -> None:
+async def tell_unblocked(session: Transaction, actor: Actor, tasks: Collection[Task], blocker: Task) -> None:
     """Write down that the tasks, locked by now, no longer depend on the blocker."""
     await _change_each(session, actor, tasks, lambda task: TaskUnblocked(blocker_id=name_for_readers(blocker, task)))
 
 
-async def tell_ready(session: Session, actor: Actor, tasks: Collection[Task]) -> None:
+async def tell_ready(session: Transaction, actor: Actor, tasks: Collection[Task]) -> None:
     """Write down that available tasks, locked by now, have stopped waiting."""
     await _change_each(session, actor, tasks, lambda _: TaskReady())
 
@@ -85,12 +85,11 @@ _RAISE_VERSIONS = keep(
     .where(Task.id == any_(bindparam("task_ids", type_=ARRAY(Uuid()))))
     .values(version=Task.version + literal_column("1"))
     .returning(Task)
-    .execution_options(populate_existing=True, synchronize_session=False)
 )
 
 
 async def _change_each(
-    session: Session, actor: Actor, tasks: Collection[Task], event_of: Callable[[Task], EventData]
+    session: Transaction, actor: Actor, tasks: Collection[Task], event_of: Callable[[Task], EventData]
 ) -> None:
     """Raise the versions by one, with an event each. Many may wait for one, so it takes as few statements for all."""
     if not tasks:
@@ -105,7 +104,6 @@ _WAITING_WITH_OTHERS = keep(
     .join(TaskBlocker, TaskBlocker.task_id == Task.id)
     .where(TaskBlocker.blocker_id == bindparam("blocker_id", type_=Uuid()))
     .order_by(Task.id)
-    .execution_options(populate_existing=True)
 )
 
 
@@ -116,12 +114,12 @@ class WaitingTasks:
     one finds the other completed; and nobody waits for somebody who waits for them.
     """
 
-    def __init__(self, session: Session, locked: set[UUID]) -> None:
+    def __init__(self, session: Transaction, locked: set[UUID]) -> None:
         self._session = session
         self._locked = locked
 
     @classmethod
-    async def lock(cls, session: Session, blocker_id: UUID) -> "WaitingTasks":
+    async def lock(cls, session: Transaction, blocker_id: UUID) -> "WaitingTasks":
         return cls(session, await lock_with_waiting(session, (), ending=[blocker_id]))
 
     async def tell_of_completion(self, actor: Actor, blocker: Task) -> None:

@@ -3,7 +3,6 @@ from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import InvalidCredentials
 from app.core.errors import NotFound, Unauthorized
@@ -13,6 +12,7 @@ from app.core.security_log import note
 from app.database import Database
 from app.models import User, UserSession
 from app.purging import purge_some
+from app.quick_session import Transaction
 from app.schemas.fields import PageQuery
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.sign_in_endings import tell_of_ended_sign_ins
@@ -51,7 +51,7 @@ class HeldSession:
 class SessionService:
     """The sessions of people: opening them, keeping them up, ending them. See ADR 23."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: Transaction) -> None:
         self._session = session
 
     async def open(self, user: User, *, user_agent: str, most: int) -> HeldSession:
@@ -138,7 +138,7 @@ class SessionService:
             .where(UserSession.family_hash == token.family_hash, _is_alive(), User.is_active)
             .with_for_update(of=UserSession)
         )
-        found = (await self._session.execute(statement, execution_options={"populate_existing": True})).one_or_none()
+        found = await self._session.first(statement)
         return None if found is None else (found[0], found[1])
 
     async def _end_where(self, user_id: UUID, which: ColumnElement[bool], *, by: Actor) -> int:

@@ -3,23 +3,21 @@
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from app.core.permissions import Actor
 from app.events import outbox
 from app.events.types import SignInEnded
-from app.session import ENDED_SIGN_INS
+from app.quick_session import ENDED_SIGN_INS, Transaction
 
 # An event has to stay a small message, so one tells of so many at most.
 TOLD_AT_ONCE = 500
 
 
-def forget_after_commit(session: AsyncSession, ids: Iterable[UUID]) -> None:
+def forget_after_commit(session: Transaction, ids: Iterable[UUID]) -> None:
     """Have this process, which answers for the end, know of it before it answers."""
     session.info.setdefault(ENDED_SIGN_INS, set()).update(ids)
 
 
-async def tell_of_ended_sign_ins(session: AsyncSession, ids: Sequence[UUID], *, user_id: UUID, actor: Actor) -> None:
+async def tell_of_ended_sign_ins(session: Transaction, ids: Sequence[UUID], *, user_id: UUID, actor: Actor) -> None:
     """`user_id` is whose they were, `actor` who ended them."""
     forget_after_commit(session, ids)
     for begin in range(0, len(ids), TOLD_AT_ONCE):

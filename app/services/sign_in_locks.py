@@ -1,13 +1,13 @@
 """Keeping a sign-in from ending before what is made by it is there to end with it."""
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import NotSignedIn, SignedIn
 from app.models import ApiToken, User, UserSession
+from app.quick_session import Transaction
 
 
-async def lock_sign_in(session: AsyncSession, signed_in: SignedIn) -> None:
+async def lock_sign_in(session: Transaction, signed_in: SignedIn) -> None:
     """Keep the session or API token from ending before the transaction does.
 
     Raises:
@@ -19,7 +19,7 @@ async def lock_sign_in(session: AsyncSession, signed_in: SignedIn) -> None:
         raise NotSignedIn
 
 
-async def lock_account_and_sign_in(session: AsyncSession, signed_in: SignedIn) -> None:
+async def lock_account_and_sign_in(session: Transaction, signed_in: SignedIn) -> None:
     """Keep the password and the end of the account, too, from changing; others who do this wait.
 
     A change of the password, which revokes all tokens, either sees what is made after this, or is seen here.

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Actor
 from app.models import User
+from app.quick_session import Transaction
 from app.services.api_token_service import ApiTokenService
 from app.services.session_service import SessionService
 
@@ -21,7 +21,7 @@ class EndedSignIns:
 
 
 async def end_sign_ins(
-    session: AsyncSession,
+    session: Transaction,
     user: User,
     *,
     by: Actor,
@@ -35,5 +35,5 @@ async def end_sign_ins(
         return EndedSignIns(sessions, 0)
     # Agents that have ended have none, and there may be any number of them.
     own = select(User.id).where(or_(User.id == user.id, (User.owner_id == user.id) & User.is_active)).order_by(User.id)
-    accounts = (await session.scalars(own)).all()
+    accounts = await session.scalars(own)
     return EndedSignIns(sessions, await ApiTokenService(session).revoke_all(accounts, by=by))

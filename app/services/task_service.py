@@ -15,6 +15,7 @@ from app.events import outbox
 from app.events.sizes import size_of
 from app.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from app.models import Event, Task, TaskStatus
+from app.quick_session import Transaction
 from app.schemas.fields import PageQuery
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.services.account_locks import lock_active_users
@@ -25,7 +26,6 @@ from app.services.pages import Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.readiness import WaitingTasks
 from app.services.workflow_steps import WorkflowSteps
-from app.session import Session
 
 EDITABLE = {"title", "description", "category", "priority", "impact_points", "due_at", "owner_id"}
 
@@ -33,7 +33,7 @@ EDITABLE = {"title", "description", "category", "priority", "impact_points", "du
 class TaskService:
     """Tasks: making and editing them, and their steps through the workflow. They are read by `TaskReads`."""
 
-    def __init__(self, session: Session, precondition: Precondition = UNCONDITIONAL) -> None:
+    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
         self._precondition = precondition
 

@@ -6,7 +6,6 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Conflict
 from app.core.passwords import refuse_own_names
@@ -14,6 +13,7 @@ from app.core.security import hash_password
 from app.events import outbox
 from app.events.types import AccountChanged
 from app.models import ApiToken, AuditAction, User, UserSession
+from app.quick_session import Transaction
 from app.schemas.admin import AccountQuery, AdminUserResponse
 from app.services.account_endings import end_account_and_agents, require_other_admin
 from app.services.account_locks import lock_admins, lock_with_owner
@@ -76,7 +76,7 @@ class UserAdmin:
     `AdminsOnly` if the operator has stopped being an admin since they were looked up.
     """
 
-    def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
+    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
         self._precondition = precondition
         self._audit = AuditLog(session)

@@ -1,7 +1,6 @@
 from uuid import UUID
 
 from sqlalchemy import func
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import PasswordProof, WrongPassword
 from app.core.errors import ServiceUnavailable
@@ -10,6 +9,7 @@ from app.core.permissions import Actor
 from app.core.security import hash_password
 from app.core.security_log import note
 from app.models import User
+from app.quick_session import Transaction
 from app.schemas.auth import UserRegister
 from app.schemas.user import UserUpdate
 from app.services.account_endings import end_account_and_agents, require_other_admin
@@ -33,7 +33,7 @@ class PromotedMeanwhile(ServiceUnavailable):
 class UserService:
     """Accounts: making them, and changing one's own. Those of others are read by `UserReads`."""
 
-    def __init__(self, session: AsyncSession, precondition: Precondition = UNCONDITIONAL) -> None:
+    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
         self._session = session
         self._precondition = precondition
 
@@ -89,6 +89,8 @@ class UserService:
             if proof is None or proof.checked_hash != user.password_hash:
                 raise WrongPassword
             user.password_hash = proof.new_hash or user.password_hash
+        # The next statement writes it, and it's no change of the object any more.
+        has_other_password = self._session.is_changed(user)
         if changes.changes_credentials_of(user.email):
             await self._replace_credentials(user, changes, actor=actor, session_id=session_id)
         given = changes.model_dump(include=EDITABLE)
@@ -100,9 +102,10 @@ class UserService:
             setattr(user, field, value)
         if is_other_address:
             user.email_confirmed_at = None
-            await ask_for_confirmation(self._session, user)
-        if self._session.is_modified(user):
+        if has_other_password or self._session.is_changed(user):
             user.version += 1
+        if is_other_address:
+            await ask_for_confirmation(self._session, user)
         await self._session.flush()
         return user
 
@@ -141,6 +144,6 @@ class UserService:
         await end_account_and_agents(self._session, user, by=actor)
 
     async def _lock(self, actor: Actor) -> User:
-        user = await self._session.get_one(User, actor.id, with_for_update=NO_KEY_UPDATE)
+        user = await self._session.get_locked(User, actor.id)
         self._precondition.require_of_user(user)
         return user

@@ -1,11 +1,11 @@
 from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import NotSignedIn, SignedIn
 from app.core.permissions import Actor, ActorType
 from app.models import ApiToken, Scope, Task, TaskStatus, User
+from app.quick_session import Transaction
 from app.schemas.whoami import HeldTask, TokenKind, WhoamiAccount, WhoamiResponse
 
 MOST_HELD = 200
@@ -15,7 +15,7 @@ SCOPES_OF_TASKS = frozenset({Scope.TASKS_READ, Scope.TASKS_WRITE, Scope.TASKS_CL
 class WhoamiService:
     """Tells the holder of a token who they are to HIVE."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: Transaction) -> None:
         self._session = session
 
     async def tell(self, signed_in: SignedIn) -> WhoamiResponse:

@@ -11,11 +11,11 @@ from app.core.permissions import Actor, Permission, access_task
 from app.events import outbox
 from app.events.types import TaskStatusChanged
 from app.models import Task, TaskStatus
+from app.quick_session import Transaction
 from app.services.account_locks import lock_active_users
 from app.services.assignment_service import AssignmentService, UserNotFound
 from app.services.readiness import WaitingTasks, require_unblocked
 from app.services.workflow import require_transition
-from app.session import Session
 from app.statements import keep
 
 _NOW = keep(select(func.now()))
@@ -41,7 +41,7 @@ class Step:
 class WorkflowSteps:
     """Takes tasks from one status to the next."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Transaction) -> None:
         self._session = session
         self._assignments = AssignmentService(session)
 

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from celery import Task
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Actor, ActorType
 from app.core.sign_in_watch import purge_sign_in_changes
@@ -19,6 +18,7 @@ from app.events.jobs import ask_for_job
 from app.events.retention import purge_events
 from app.mail.breaker import MailPaused
 from app.models import JobName
+from app.quick_session import Transaction
 from app.services import LeaseService, NotificationService, Notifier, SessionService
 from app.services.account_emptying import empty_ended_accounts
 from app.services.account_mail import send_account_mail
@@ -28,11 +28,10 @@ from app.services.event_ticket_service import EventTicketService
 from app.services.giving_back import give_back
 from app.services.idempotency_service import IdempotencyService
 from app.services.impact_score import recompute_impact_score as recompute
-from app.services.job_service import Postponed, perform, perform_outside, perform_quickly, purge_done_jobs
+from app.services.job_service import Postponed, perform, perform_outside, purge_done_jobs
 from app.services.mail_budget import send_digest
 from app.services.notification_mail import NotificationMailer
 from app.services.search_index import index_tasks
-from app.session import Session
 from app.workers.celery_app import celery_app
 from app.workers.process import process
 
@@ -45,25 +44,10 @@ def job(name: JobName) -> Callable[[JobBody], Any]:
 
     def decorate(body: JobBody) -> Any:
         async def work(job_id: UUID, arguments: dict[str, Any]) -> None:
-            async def effect(session: AsyncSession) -> None:
+            async def effect(session: Transaction) -> None:
                 await body(session, **arguments)
 
             await perform(process.database, job_id, effect)
-
-        return _celery_task(name, work, body.__doc__)
-
-    return decorate
-
-
-def quick_job(name: JobName) -> Callable[[JobBody], Any]:
-    """The same for one that somebody waits for. Its session can do what `app/session.py` says, and nothing else."""
-
-    def decorate(body: JobBody) -> Any:
-        async def work(job_id: UUID, arguments: dict[str, Any]) -> None:
-            async def effect(session: Session) -> None:
-                await body(session, **arguments)
-
-            await perform_quickly(process.database, job_id, effect)
 
         return _celery_task(name, work, body.__doc__)
 
@@ -107,7 +91,7 @@ def test_celery_task(message: str = "HIVE's worker is alive") -> str:
     """
     print(message)
     if test_celery_task.request.id is not None:
-        process.run(perform_quickly(process.database, UUID(test_celery_task.request.id), _nothing_more))
+        process.run(perform(process.database, UUID(test_celery_task.request.id), _nothing_more))
     return message
 
 
@@ -115,22 +99,22 @@ def test_celery_task(message: str = "HIVE's worker is alive") -> str:
 test_celery_task.__test__ = False  # type: ignore[attr-defined]
 
 
-async def _nothing_more(_session: Session) -> None:
+async def _nothing_more(_session: Transaction) -> None:
     """It's printed already, whatever becomes of the row."""
 
 
-@quick_job(JobName.RECOMPUTE_IMPACT_SCORE)
-async def recompute_impact_score(session: Session, *, user_id: str) -> None:
+@job(JobName.RECOMPUTE_IMPACT_SCORE)
+async def recompute_impact_score(session: Transaction, *, user_id: str) -> None:
     await recompute(session, UUID(user_id))
 
 
-@quick_job(JobName.NOTIFY)
-async def notify(session: Session, *, event_id: str) -> None:
+@job(JobName.NOTIFY)
+async def notify(session: Transaction, *, event_id: str) -> None:
     await Notifier(session, sends_mail=process.settings.smtp_url is not None).tell_of(UUID(event_id))
 
 
-@quick_job(JobName.TELL_OF_FAILED_SIGN_INS)
-async def tell_of_failed_sign_ins(session: Session, *, user_id: str) -> None:
+@job(JobName.TELL_OF_FAILED_SIGN_INS)
+async def tell_of_failed_sign_ins(session: Transaction, *, user_id: str) -> None:
     await Notifier(session, sends_mail=process.settings.smtp_url is not None).tell_of_failed_sign_ins(UUID(user_id))
 
 
@@ -155,8 +139,8 @@ async def mail_digest(*, user_id: str, day: str) -> None:
     await send_digest(process.database, process.settings, process.mailer, UUID(user_id), date.fromisoformat(day))
 
 
-@quick_job(JobName.EXPIRE_LEASE)
-async def expire_lease(session: Session, *, task_id: str, token: int) -> None:
+@job(JobName.EXPIRE_LEASE)
+async def expire_lease(session: Transaction, *, task_id: str, token: int) -> None:
     holds_until = await LeaseService(session).expire(UUID(task_id), token=token)
     if holds_until is not None:
         raise Postponed(holds_until)
@@ -164,7 +148,7 @@ async def expire_lease(session: Session, *, task_id: str, token: int) -> None:
 
 @job(JobName.GIVE_BACK_TASKS)
 async def give_back_tasks(
-    session: AsyncSession, *, account_ids: list[str], until: str, actor_id: str, actor_type: str
+    session: Transaction, *, account_ids: list[str], until: str, actor_id: str, actor_type: str
 ) -> None:
     actor = Actor(UUID(actor_id), type=ActorType(actor_type))
     held_by = [UUID(account_id) for account_id in account_ids]
@@ -172,44 +156,44 @@ async def give_back_tasks(
 
 
 @job(JobName.MARK_NOTIFICATIONS_READ)
-async def mark_notifications_read(session: AsyncSession, *, user_id: str, until: str) -> None:
+async def mark_notifications_read(session: Transaction, *, user_id: str, until: str) -> None:
     await NotificationService(session).mark_some_read(Actor(UUID(user_id)), until=datetime.fromisoformat(until))
 
 
 @job(JobName.REMIND_OF_DUE_TASKS)
-async def remind_of_due_tasks(session: AsyncSession) -> None:
+async def remind_of_due_tasks(session: Transaction) -> None:
     notifier = Notifier(session, sends_mail=process.settings.smtp_url is not None)
     if await notifier.remind_of_due_tasks():
         ask_for_job(session, JobName.REMIND_OF_DUE_TASKS)
 
 
 @job(JobName.INDEX_TASKS)
-async def index_new_texts(session: AsyncSession) -> None:
+async def index_new_texts(session: Transaction) -> None:
     if await index_tasks(session):
         ask_for_job(session, JobName.INDEX_TASKS)
 
 
 @job(JobName.EMPTY_ENDED_ACCOUNTS)
-async def empty_accounts_that_ended(session: AsyncSession) -> None:
+async def empty_accounts_that_ended(session: Transaction) -> None:
     if await empty_ended_accounts(session):
         ask_for_job(session, JobName.EMPTY_ENDED_ACCOUNTS)
 
 
 @job(JobName.PURGE_EVENTS)
-async def purge_old_events(session: AsyncSession) -> None:
+async def purge_old_events(session: Transaction) -> None:
     if await purge_events(session, keep=timedelta(days=process.settings.event_keep_days)):
         ask_for_job(session, JobName.PURGE_EVENTS)
 
 
 @job(JobName.PURGE_NOTIFICATIONS)
-async def purge_old_notifications(session: AsyncSession) -> None:
+async def purge_old_notifications(session: Transaction) -> None:
     keep = timedelta(days=process.settings.event_keep_days)
     if await NotificationService(session).purge(keep=keep):
         ask_for_job(session, JobName.PURGE_NOTIFICATIONS)
 
 
 @job(JobName.PURGE_IDEMPOTENT_REQUESTS)
-async def purge_idempotent_requests(session: AsyncSession) -> None:
+async def purge_idempotent_requests(session: Transaction) -> None:
     """Of what holds for a time: answers to requests, sessions, tokens, tickets, and what has changed about those."""
     are_more = [
         await IdempotencyService(session).purge(),
@@ -224,6 +208,6 @@ async def purge_idempotent_requests(session: AsyncSession) -> None:
 
 
 @job(JobName.PURGE_FINISHED_JOBS)
-async def purge_finished_jobs(session: AsyncSession) -> None:
+async def purge_finished_jobs(session: Transaction) -> None:
     if await purge_done_jobs(session):
         ask_for_job(session, JobName.PURGE_FINISHED_JOBS)

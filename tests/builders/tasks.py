@@ -5,10 +5,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import HELD_STATUSES, Task, TaskStatus, User, UserTaskAssociation
+from tests.builders.rows import Rows, keep_rows
 
 
 async def create_task(
-    session: AsyncSession,
+    session: Rows,
     *,
     owner: User,
     status: TaskStatus = TaskStatus.AVAILABLE,
@@ -29,7 +30,7 @@ async def create_task(
     await session.flush()
     if holder and status is TaskStatus.IN_PROGRESS:
         session.add(UserTaskAssociation(task_id=task.id, user_id=holder.id, assigned_by=owner.id))
-    await session.commit()
+    await keep_rows(session)
     return task
 
 

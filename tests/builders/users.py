@@ -4,9 +4,9 @@ from typing import Any
 
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import User, UserSession
+from tests.builders.rows import Rows, keep_rows
 
 PASSWORD = "correct horse battery"
 # The weakest parameters that argon2 has, made once: a test should not pay for a strong hash that it doesn't look at.
@@ -15,7 +15,7 @@ _KEPT_BY_NOTHING: dict[str, Any] = {"current_hash": "", "expires_at": datetime(2
 _numbers = count(1)
 
 
-async def create_user(session: AsyncSession, **overrides: Any) -> User:
+async def create_user(session: Rows, **overrides: Any) -> User:
     """A committed user who signs in with `PASSWORD`, and has a session with their own id, which no token keeps up."""
     number = next(_numbers)
     values: dict[str, Any] = {
@@ -28,5 +28,5 @@ async def create_user(session: AsyncSession, **overrides: Any) -> User:
     session.add(user)
     await session.flush()
     session.add(UserSession(id=user.id, user_id=user.id, family_hash=f"{user.id}", **_KEPT_BY_NOTHING))
-    await session.commit()
+    await keep_rows(session)
     return user

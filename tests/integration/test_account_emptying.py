@@ -13,6 +13,7 @@ from app.services.account_emptying import KEEP, NOBODYS_NAME, empty_ended_accoun
 from tests.builders.agents import create_agent
 from tests.builders.tasks import create_task
 from tests.builders.users import PASSWORD, create_user
+from tests.utils.serving import Serving
 from tests.utils.test_utils import problem
 
 LONG_AGO = datetime.now(UTC) - KEEP - timedelta(hours=1)
@@ -23,15 +24,14 @@ async def ended(session: AsyncSession, at: datetime | None, **overrides: object)
     return await create_user(session, is_active=False, deactivated_at=at, **overrides)
 
 
-async def test_only_what_ended_long_ago_is_emptied(session: AsyncSession, user: User) -> None:
+async def test_only_what_ended_long_ago_is_emptied(serving: Serving, session: AsyncSession, user: User) -> None:
     old = await ended(session, LONG_AGO, display_name="Ada", role="Countess", skills=["analysis"], is_admin=True)
     new = await ended(session, LATELY, display_name="Grace")
     agent = await create_agent(session, owner=old, is_active=False, deactivated_at=LONG_AGO)
     session.add(Notification(user_id=old.id, kind=NotificationKind.ASSIGNED, task_title="Ada's secret"))
     task = await create_task(session, owner=old)
 
-    assert not await empty_ended_accounts(session)
-    await session.commit()
+    assert not await serving.do(empty_ended_accounts)
 
     for each in (old, new, agent, task):
         await session.refresh(each)
@@ -45,12 +45,11 @@ async def test_only_what_ended_long_ago_is_emptied(session: AsyncSession, user: 
     assert task.owner_id == old.id
 
 
-async def test_without_the_time_of_its_end_the_last_change_counts(session: AsyncSession) -> None:
+async def test_without_the_time_of_its_end_the_last_change_counts(serving: Serving, session: AsyncSession) -> None:
     old = await ended(session, None, updated_at=LONG_AGO)
     new = await ended(session, None, updated_at=LATELY)
 
-    await empty_ended_accounts(session)
-    await session.commit()
+    await serving.do(empty_ended_accounts)
 
     for each in (old, new):
         await session.refresh(each)
@@ -59,14 +58,13 @@ async def test_without_the_time_of_its_end_the_last_change_counts(session: Async
 
 
 async def test_the_address_is_taken_until_then_and_free_afterwards(
-    client: httpx2.AsyncClient, session: AsyncSession
+    client: httpx2.AsyncClient, serving: Serving, session: AsyncSession
 ) -> None:
     old = await ended(session, LONG_AGO)
     new_user = {"email": old.email, "password": PASSWORD}
 
     before = await client.post("/auth/register", json=new_user)
-    await empty_ended_accounts(session)
-    await session.commit()
+    await serving.do(empty_ended_accounts)
     after = await client.post("/auth/register", json=new_user)
 
     assert problem(before, 409)["code"] == "email_taken"
@@ -74,11 +72,10 @@ async def test_the_address_is_taken_until_then_and_free_afterwards(
 
 
 async def test_it_can_not_begin_anew_and_is_shown_without_a_name(
-    signed_in_admin: httpx2.AsyncClient, session: AsyncSession
+    signed_in_admin: httpx2.AsyncClient, serving: Serving, session: AsyncSession
 ) -> None:
     old = await ended(session, LONG_AGO)
-    await empty_ended_accounts(session)
-    await session.commit()
+    await serving.do(empty_ended_accounts)
 
     answer = await signed_in_admin.post(f"/admin/users/{old.id}/reactivate")
 
@@ -88,13 +85,15 @@ async def test_it_can_not_begin_anew_and_is_shown_without_a_name(
     assert (await signed_in_admin.get(f"/users/{old.id}")).json()["display_name"] == NOBODYS_NAME
 
 
-async def test_many_are_emptied_in_pieces(session: AsyncSession, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_are_emptied_in_pieces(
+    serving: Serving, session: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(account_emptying, "BATCH", 2)
     for _ in range(3):
         await ended(session, LONG_AGO)
 
-    assert await empty_ended_accounts(session)
-    assert not await empty_ended_accounts(session)
+    assert await serving.do(empty_ended_accounts)
+    assert not await serving.do(empty_ended_accounts)
     left = select(func.count()).select_from(User).where(User.email.is_not(None))
     assert await session.scalar(left) == 0
 

@@ -32,6 +32,7 @@ from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD, create_user
 from tests.conftest import ClientAs, ClientWith
+from tests.utils.serving import Serving
 from tests.utils.test_utils import FakeNetwork, events_of, problem, wait_for_lock_waiter, wait_for_two_lock_waiters
 
 KEY = {"Idempotency-Key": "one-agent"}
@@ -138,14 +139,14 @@ async def test_an_agent_can_not_sign_in_with_a_password(
 
 
 async def test_what_an_agent_is_notified_of_is_stored_and_never_mailed(
-    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User
+    signed_in: httpx2.AsyncClient, serving: Serving, session: AsyncSession, user: User
 ) -> None:
     agent = (await make(signed_in))["agent"]
     task = await create_task(session, owner=user)
     await signed_in.post(f"/tasks/{task.id}/assign", json={"user_id": agent["id"]})
     [event] = await events_of(session, task)
 
-    await Notifier(session, sends_mail=True).tell_of(event.id)
+    await serving(lambda transaction: Notifier(transaction, sends_mail=True)).tell_of(event.id)
 
     [notification] = await session.scalars(select(Notification))
     assert str(notification.user_id) == agent["id"]
@@ -154,14 +155,14 @@ async def test_what_an_agent_is_notified_of_is_stored_and_never_mailed(
 
 
 async def test_what_an_agent_does_is_notified_in_its_name(
-    signed_in: httpx2.AsyncClient, client_with: ClientWith, session: AsyncSession, user: User
+    signed_in: httpx2.AsyncClient, client_with: ClientWith, serving: Serving, session: AsyncSession, user: User
 ) -> None:
     agent = await client_with((await make(signed_in))["token"])
     task = await create_task(session, owner=user)
     await agent.post(f"/tasks/{task.id}/claim")
     [claimed] = await events_of(session, task)
 
-    await Notifier(session).tell_of(claimed.id)
+    await serving(Notifier).tell_of(claimed.id)
 
     created = select(Event).where(Event.type == EventType.NOTIFICATION_CREATED)
     [event] = await session.scalars(created)
@@ -248,7 +249,7 @@ async def test_no_agent_stays_behind_that_is_made_while_its_owner_ends(
     signed_in: httpx2.AsyncClient, session: AsyncSession, database: Database, user: User
 ) -> None:
     async with database.unit_of_work() as holder:
-        await holder.get_one(User, user.id, with_for_update=True)
+        await holder.get_locked(User, user.id)
         ending = asyncio.create_task(signed_in.delete("/users/me"))
         await wait_for_lock_waiter(session)
         making = asyncio.create_task(signed_in.post("/agents", json=GARDENER))
@@ -402,10 +403,10 @@ async def test_an_agent_elsewhere_is_known(app: Any, session: AsyncSession, user
     assert presence._elsewhere == {agent.id: "agent", user.id: "user"}
 
 
-async def test_services_know_an_agent_by_its_account(session: AsyncSession, user: User) -> None:
+async def test_services_know_an_agent_by_its_account(serving: Serving, session: AsyncSession, user: User) -> None:
     agent = Actor.of(await create_agent(session, owner=user))
 
-    task = await TaskService(session).create(agent, TaskCreate(title="Own", status=TaskStatus.AVAILABLE))
-    await ClaimService(session).claim(agent, task.id)
+    task = await serving(TaskService).create(agent, TaskCreate(title="Own", status=TaskStatus.AVAILABLE))
+    await serving(ClaimService).claim(agent, task.id)
 
     assert {event.actor_type for event in await events_of(session, task)} == {"agent"}

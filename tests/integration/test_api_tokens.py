@@ -15,6 +15,7 @@ from app.services.api_token_service import ApiTokenService
 from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
 from tests.conftest import ClientAs, ClientWith
+from tests.utils.serving import Serving
 from tests.utils.test_utils import FakeNetwork, events_of, problem
 
 KEY = {"Idempotency-Key": "one-token"}
@@ -276,13 +277,13 @@ async def test_what_a_token_can_not_be(
     assert await session.scalar(select(func.count()).select_from(ApiToken)) == 0
 
 
-async def test_tokens_that_ran_out_long_ago_are_forgotten(session: AsyncSession, user: User) -> None:
+async def test_tokens_that_ran_out_long_ago_are_forgotten(serving: Serving, session: AsyncSession, user: User) -> None:
     now = datetime.now(UTC)
     for days in (-31, -29, 1):
         await create_token(session, user, expires_at=now + timedelta(days=days))
     await create_token(session, user)
 
-    await ApiTokenService(session).purge()
+    await serving(ApiTokenService).purge()
 
     assert await session.scalar(select(func.count()).select_from(ApiToken)) == 3
 

@@ -49,14 +49,14 @@ async def connect() -> AsyncIterator[Connect]:
         yield connect
 
 
-async def by_session(database: Database, sql: str = BACKEND) -> object:
-    async with database.unit_of_work() as session:
-        return await session.scalar(text(sql))
+async def by_transaction(database: Database, sql: str = BACKEND) -> object:
+    async with database.unit_of_work() as transaction:
+        return await transaction.scalar(text(sql))
 
 
-async def by_quick_session(database: Database, sql: str = BACKEND) -> object:
-    async with database.quick_unit_of_work() as session:
-        return await (await session._connected()).fetchval(sql)
+async def by_statement(database: Database, sql: str = BACKEND) -> object:
+    async with database.unit_of_work(is_one_statement=True) as transaction:
+        return await (await transaction._connected(for_one=True)).fetchval(sql)
 
 
 async def by_read(database: Database, sql: str = BACKEND) -> object:
@@ -69,7 +69,7 @@ async def by_search(database: Database, sql: str = BACKEND) -> object:
     return row[0] if row else None
 
 
-CHANGING_KINDS: list[Kind] = [by_session, by_quick_session]
+CHANGING_KINDS: list[Kind] = [by_transaction, by_statement]
 KINDS: list[Kind] = [*CHANGING_KINDS, by_read, by_search]
 
 
@@ -89,7 +89,7 @@ async def own_url(servers: str) -> AsyncIterator[str]:
 async def test_all_kinds_of_use_share_the_limit(connect: Connect, own_url: str) -> None:
     database = connect(own_url, pool_size=4)
     most = 0
-    for kinds in ([by_session], [by_quick_session], [by_read], [by_search], KINDS):
+    for kinds in ([by_transaction], [by_statement], [by_read], [by_search], KINDS):
         await asyncio.gather(*(kind(database) for kind in kinds for _ in range(20)))
         most = max(most, await connections_to(own_url))
 
@@ -98,10 +98,10 @@ async def test_all_kinds_of_use_share_the_limit(connect: Connect, own_url: str) 
 
 async def test_idle_connections_of_one_kind_make_room_for_another(connect: Connect, own_url: str) -> None:
     database = connect(own_url, pool_size=2)
-    async with held(by_read, database), held(by_session, database):
+    async with held(by_read, database), held(by_transaction, database):
         pass
 
-    assert await by_quick_session(database)
+    assert await by_statement(database)
     assert await connections_to(own_url) <= 2
 
 
@@ -115,8 +115,8 @@ async def held(kind: Kind, database: Database) -> AsyncIterator[None]:
 
 async def test_reads_do_not_wait_for_changes_that_wait_for_a_lock(connect: Connect, own_url: str) -> None:
     database, other = connect(own_url, pool_size=4), connect(own_url, pool_size=1)
-    async with other.quick_unit_of_work() as session:
-        await (await session._connected()).execute(TAKE_LOCK)
+    async with other.unit_of_work() as transaction:
+        await transaction.execute(text(TAKE_LOCK))
         changes = [asyncio.create_task(kind(database, TAKE_LOCK)) for kind in CHANGING_KINDS for _ in range(3)]
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
@@ -139,7 +139,7 @@ async def test_idle_connections_are_given_back(connect: Connect, own_url: str, m
         return await connections_to(own_url) == 0
 
     await wait_until_async(are_gone, what="the end of the idle connections")
-    assert await by_session(database)
+    assert await by_transaction(database)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -252,13 +252,11 @@ async def test_a_connection_over_tcp_is_probed_by_the_kernel(own_url: str) -> No
         database = Database.connect(
             f"postgresql://hive@127.0.0.1:{taken.port}{urlsplit(own_url).path}", application="test tcp", pool_size=4
         )
-        async with database.quick_unit_of_work() as session, database.unit_of_work() as other:
-            quick = await session._connected()
-            raw = await (await other.connection()).get_raw_connection()
-            for connection in (quick, raw.driver_connection):
-                assert isinstance(connection, Connection)
-                kept = connection._socket()
-                assert {option: kept.getsockopt(socket.IPPROTO_TCP, option) for option in TCP_PROBES} == TCP_PROBES
+        async with database.unit_of_work() as transaction:
+            connection = await transaction._connected()
+            assert isinstance(connection, Connection)
+            kept = connection._socket()
+            assert {option: kept.getsockopt(socket.IPPROTO_TCP, option) for option in TCP_PROBES} == TCP_PROBES
         await database.close()
 
 
@@ -273,7 +271,7 @@ async def test_cancelled_uses_give_their_turns_back(connect: Connect, own_url: s
             use.cancel()
         await asyncio.gather(*uses, return_exceptions=True)
 
-    limit = database._reads._limit  # type: ignore[union-attr]  # It's a pool here.
+    limit = database._connections._limit  # type: ignore[attr-defined]  # It's a pool here.
     assert [turns._value for turns in limit._turns_of[Use.SEARCH]] == [1, 3, 4]
 
 

@@ -18,6 +18,7 @@ from app.services import BlockerService, ClaimService, TaskService
 from app.services.task_filter import filter_tasks
 from app.services.workflow import TRANSITIONS
 from tests.builders.tasks import create_task
+from tests.utils.serving import Serving
 
 SIZE = 4
 AVAILABLE, IN_PROGRESS, COMPLETED = TaskStatus.AVAILABLE, TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED
@@ -103,15 +104,15 @@ class Oracle:
 class System:
     """The same tasks in HIVE, all of one owner."""
 
-    def __init__(self, session: AsyncSession, owner: User, tasks: list[UUID]) -> None:
+    def __init__(self, serving: Serving, session: AsyncSession, owner: User, tasks: list[UUID]) -> None:
+        self._serving = serving
         self._session = session
         self._actor = Actor.of(owner)
         self._tasks = tasks
 
     async def apply(self, change: Change) -> str | None:
         try:
-            async with self._session.begin_nested():
-                await self._change(change)
+            await self._change(change)
         except HiveError as refusal:
             return refusal.error_code
         return None
@@ -119,15 +120,15 @@ class System:
     async def _change(self, change: Change) -> None:
         match change:
             case ("add", int(task), int(blocker)):
-                await BlockerService(self._session).add(self._actor, self._tasks[task], self._tasks[blocker])
+                await self._serving(BlockerService).add(self._actor, self._tasks[task], self._tasks[blocker])
             case ("remove", int(task), int(blocker)):
-                await BlockerService(self._session).remove(self._actor, self._tasks[task], self._tasks[blocker])
+                await self._serving(BlockerService).remove(self._actor, self._tasks[task], self._tasks[blocker])
             case ("step", task, TaskStatus() as wanted):
-                await TaskService(self._session).change_status(self._actor, self._tasks[task], wanted)
+                await self._serving(TaskService).change_status(self._actor, self._tasks[task], wanted)
             case ("claim", task, _):
-                await ClaimService(self._session).claim(self._actor, self._tasks[task])
+                await self._serving(ClaimService).claim(self._actor, self._tasks[task])
             case (_, task, _):
-                await TaskService(self._session).delete(self._actor, self._tasks[task])
+                await self._serving(TaskService).delete(self._actor, self._tasks[task])
 
     async def listed(self, *, ready: bool) -> set[int]:
         visible = select_visible_tasks(self._actor)
@@ -160,10 +161,10 @@ class System:
 )
 @given(made=st.lists(changes, min_size=30, max_size=40))
 async def test_what_is_ready_refused_and_told_follows_from_the_whole_graph(
-    session: AsyncSession, user: User, made: list[Change]
+    serving: Serving, session: AsyncSession, user: User, made: list[Change]
 ) -> None:
     tasks = [(await create_task(session, owner=user)).id for _ in range(SIZE)]
-    system, oracle = System(session, user, tasks), Oracle()
+    system, oracle = System(serving, session, user, tasks), Oracle()
 
     for change in made:
         assert (await system.apply(change), change) == (oracle.apply(change), change)

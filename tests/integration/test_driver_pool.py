@@ -1,4 +1,4 @@
-"""The connections past SQLAlchemy's sessions: what becomes of those that break, are taken, or get no answer."""
+"""The connections to PostgreSQL: what becomes of those that break, are taken, or get no answer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -176,18 +176,17 @@ async def test_a_connection_that_is_lost_while_it_is_used_is_a_503(
     database_url: str, *, is_within_a_transaction: bool
 ) -> None:
     database = Database.connect(database_url, application="test losses", pool_size=1)
-    opened = database.quick_unit_of_work if is_within_a_transaction else database.quick_statement
     for _ in range(5):
         with pytest.raises(HiveError) as raised:
-            async with opened() as session:
-                connection = await session._connected()
+            async with database.unit_of_work(is_one_statement=not is_within_a_transaction) as transaction:
+                connection = await transaction._connected(for_one=True)
                 mine = await connection.fetchval(MY_ID)
                 await run_sql(database_url, f"SELECT pg_terminate_backend({mine}, 90000)")
                 await connection.execute("SELECT 1")
 
         assert (raised.value.status_code, raised.value.error_code) == (503, "database_unavailable")
-    async with database.quick_unit_of_work() as session:
-        assert await session.scalar(select(1)) == 1
+    async with database.unit_of_work() as transaction:
+        assert await transaction.scalar(select(1)) == 1
     await database.close()
 
 

@@ -20,6 +20,7 @@ from tests.builders.tokens import create_token
 from tests.builders.users import create_user
 from tests.conftest import ClientWith, RunningSystem, token_of
 from tests.utils.processes import running_apis
+from tests.utils.serving import Serving
 from tests.utils.test_utils import problem
 
 # From beyond the end of the log a stream has nothing to tell but that, and ends.
@@ -152,7 +153,7 @@ async def test_a_ticket_has_the_rights_of_its_sign_in(
 
 
 async def test_a_ticket_says_when_its_sign_in_ends(
-    session: AsyncSession, client_with: ClientWith, settings: Settings, user: User
+    serving: Serving, session: AsyncSession, client_with: ClientWith, settings: Settings, user: User
 ) -> None:
     lifetimes = {
         timedelta(minutes=5): token_of(user, settings),
@@ -161,7 +162,7 @@ async def test_a_ticket_says_when_its_sign_in_ends(
     for lifetime, token in lifetimes.items():
         ticket = await ticket_of(await client_with(token))
 
-        signed_in = await EventTicketService(session).redeem(ticket)
+        signed_in = await serving(EventTicketService).redeem(ticket)
 
         left = signed_in.expires_at - datetime.now(UTC)
         assert lifetime - timedelta(seconds=30) < left <= lifetime
@@ -188,13 +189,13 @@ async def test_a_ticket_ends_with_its_session_and_token(
 
 
 async def test_tickets_that_nobody_used_are_forgotten(
-    client: httpx2.AsyncClient, signed_in: httpx2.AsyncClient, session: AsyncSession
+    client: httpx2.AsyncClient, signed_in: httpx2.AsyncClient, serving: Serving, session: AsyncSession
 ) -> None:
     old, fresh = await ticket_of(signed_in), await ticket_of(signed_in)
     of_old = EventTicket.hash == hash_secret(old)
     await session.execute(update(EventTicket).where(of_old).values(expires_at=func.now()))
 
-    await EventTicketService(session).purge()
+    await serving(EventTicketService).purge()
 
     assert [*await session.scalars(select(EventTicket.hash))] == [hash_secret(fresh)]
 

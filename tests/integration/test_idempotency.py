@@ -18,6 +18,7 @@ from app.services.task_service import TaskService
 from tests.builders.tasks import create_task
 from tests.builders.users import PASSWORD
 from tests.conftest import ClientAs
+from tests.utils.serving import Serving
 from tests.utils.test_utils import events_of, problem, wait_for_lock_waiter
 
 KEY = {"Idempotency-Key": "one-effect"}
@@ -200,7 +201,7 @@ async def test_a_key_is_visible_ascii(signed_in: httpx2.AsyncClient, key: str) -
 
 
 async def test_a_key_holds_for_a_day_and_its_answer_is_then_forgotten(
-    signed_in: httpx2.AsyncClient, session: AsyncSession
+    signed_in: httpx2.AsyncClient, serving: Serving, session: AsyncSession
 ) -> None:
     async def age(hours: float) -> None:
         await session.execute(update(IdempotentRequest).values(created_at=func.now() - timedelta(hours=hours)))
@@ -208,13 +209,13 @@ async def test_a_key_holds_for_a_day_and_its_answer_is_then_forgotten(
 
     await signed_in.post("/tasks", json=ROSES, headers=KEY)
     await age(23.9)
-    await IdempotencyService(session).purge()
+    await serving(IdempotencyService).purge()
     assert "Idempotency-Replayed" in (await signed_in.post("/tasks", json=ROSES, headers=KEY)).headers
     await age(24.1)
     assert "Idempotency-Replayed" not in (await signed_in.post("/tasks", json=ROSES, headers=KEY)).headers
     assert await count(session, Task) == 2
     await age(24.1)
-    await IdempotencyService(session).purge()
+    await serving(IdempotencyService).purge()
     assert await count(session, IdempotentRequest) == 0
 
 

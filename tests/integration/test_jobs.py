@@ -17,13 +17,13 @@ from app.config import Settings
 from app.core.redis import connect_redis
 from app.database import Database
 from app.events.due_jobs import DueJob
-from app.events.jobs import ask_for_job
 from app.models import Job, JobName, JobState, TaskStatus, User
 from app.workers.carrier import CeleryCarrier
 from app.workers.celery_app import celery_app, configuration
 from app.workers.tasks import test_celery_task
 from tests.builders.tasks import create_task
 from tests.conftest import ClientAs, RunningSystem
+from tests.utils.jobs import job_in
 from tests.utils.processes import HiveProcess
 from tests.utils.test_utils import PATIENCE, wait_until_async
 
@@ -104,10 +104,9 @@ async def test_completing_a_task_raises_the_impact_score_and_reopening_lowers_it
 
 @pytest.mark.usefixtures("running_worker")
 async def test_a_job_that_comes_several_times_works_once(
-    carrier: CeleryCarrier, session: AsyncSession, user: User
+    carrier: CeleryCarrier, database: Database, session: AsyncSession, user: User
 ) -> None:
-    job = ask_for_job(session, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user.id))
-    await session.commit()
+    job = await job_in(database, session, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user.id))
     message = DueJob(job.id, job.name, job.arguments)
 
     carrier.send([message])
@@ -116,8 +115,7 @@ async def test_a_job_that_comes_several_times_works_once(
     await session.commit()
     carrier.send([message, message])
     # The queue is worked off in order, so once this is done the repeated ones have come and gone.
-    test = ask_for_job(session, JobName.TEST)
-    await session.commit()
+    test = await job_in(database, session, JobName.TEST)
     carrier.send([DueJob(test.id, test.name, {})])
     await until_done(session, test)
 
@@ -128,11 +126,11 @@ async def test_a_job_that_comes_several_times_works_once(
 
 
 async def test_a_job_survives_the_worker_that_is_killed_with_it(
-    hive_environment: dict[str, str], session: AsyncSession, user: User, redis_url: str
+    hive_environment: dict[str, str], database: Database, session: AsyncSession, user: User, redis_url: str
 ) -> None:
     """The message is lost with its worker and with Redis; the row has the job sent again."""
     redis = connect_redis(redis_url)
-    job = ask_for_job(session, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user.id))
+    job = await job_in(database, session, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user.id))
     # Sent once, says the row, and long ago; the message went with whoever had it.
     job.state, job.sends = JobState.SENT, 1
     await session.commit()
@@ -169,9 +167,8 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("is_quick", [False, True])
 async def test_a_workers_database_that_was_restarted_meanwhile_is_found_again(
-    database_url: str, session: AsyncSession, *, is_quick: bool
+    database_url: str, session: AsyncSession
 ) -> None:
     """A worker's loop stands still between jobs, and sees only with the next one that its connection is gone."""
     ours = "SELECT pg_terminate_backend(pid, 90000) FROM pg_stat_activity WHERE application_name LIKE 'hive gone%'"
@@ -180,7 +177,7 @@ async def test_a_workers_database_that_was_restarted_meanwhile_is_found_again(
         database = Database.connect(database_url, application="gone", pool_size=1, stands_still=True)
 
         async def work() -> object:
-            async with database.quick_unit_of_work() if is_quick else database.unit_of_work() as unit:
+            async with database.unit_of_work() as unit:
                 return await unit.scalar(select(literal_column("1")))
 
         with asyncio.Runner() as runner:

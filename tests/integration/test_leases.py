@@ -24,12 +24,14 @@ from app.models import (
     User,
     UserTaskAssociation,
 )
+from app.quick_session import Transaction
 from app.schemas.task import TaskClaimNext
 from app.services import ClaimService, LeaseService
 from app.services.job_service import Postponed, perform
 from tests.builders.tasks import create_task
 from tests.builders.users import create_user
 from tests.conftest import ClientAs, RunningSystem
+from tests.utils.serving import Serving
 from tests.utils.test_utils import PATIENCE, SHORTER_THAN_A_WAIT, events_of, problem, wait_until_async
 
 MINUTE = {"lease_seconds": 60}
@@ -227,21 +229,21 @@ async def test_a_lease_that_ran_out_is_to_be_had_at_once(
 
 
 async def test_the_job_expires_what_ran_out_and_nothing_else(
-    signed_in_other: httpx2.AsyncClient, session: AsyncSession, user: User
+    signed_in_other: httpx2.AsyncClient, serving: Serving, session: AsyncSession, user: User
 ) -> None:
     task = await create_task(session, owner=user)
     claimed = (await signed_in_other.post(f"/tasks/{task.id}/claim", json=MINUTE)).json()
-    service = LeaseService(session)
+    service = serving(LeaseService)
 
     assert await service.expire(task.id, token=1) == moment(claimed["lease"]["expires_at"])
     await run_out(session, task)
     assert await service.expire(task.id, token=0) is None
-    assert (await session.get_one(Task, task.id)).status is TaskStatus.IN_PROGRESS
+    await session.refresh(task)
+    assert task.status is TaskStatus.IN_PROGRESS
     assert await service.expire(task.id, token=1) is None
-    await session.commit()
 
-    row = await session.get_one(Task, task.id, populate_existing=True)
-    assert (row.status, row.assignee_id, row.version) == (TaskStatus.AVAILABLE, None, 3)
+    await session.refresh(task)
+    assert (task.status, task.assignee_id, task.version) == (TaskStatus.AVAILABLE, None, 3)
     assert [event.type for event in await events_of(session, task)][-1] == "task.lease_expired"
 
 
@@ -252,7 +254,7 @@ async def test_a_job_that_came_too_early_waits_for_its_time(session: AsyncSessio
     session.add(job)
     await session.commit()
 
-    async def effect(unit: AsyncSession) -> None:
+    async def effect(unit: Transaction) -> None:
         unit.add(Job(name=JobName.NOTIFY, arguments={}))
         await unit.flush()
         raise Postponed(later + timedelta(days=1))

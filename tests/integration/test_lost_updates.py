@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Event, Task, TaskStatus, User
 from tests.builders.tasks import create_task
+from tests.builders.users import PASSWORD
 from tests.conftest import ClientAs
 from tests.utils.test_utils import events_of, problem
 
@@ -163,6 +164,21 @@ async def test_accounts_have_versions_too(signed_in: httpx2.AsyncClient, session
     assert problem(kept, 412)["code"] == "stale_version"
     await session.refresh(user)
     assert (user.role, user.is_active, user.version) == ("Gardener", True, 2)
+
+
+@pytest.mark.parametrize("change", [{"email": "new@example.org"}, {"password": "a longer password"}])
+async def test_other_credentials_are_another_version_of_a_profile(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, change: dict[str, str]
+) -> None:
+    tag = (await signed_in.get("/users/me")).headers["ETag"]
+
+    changed = await signed_in.patch("/users/me", json=change | {"current_password": PASSWORD})
+    stale = await signed_in.patch("/users/me", json={"role": "Florist"}, headers={"If-Match": tag})
+
+    assert (tag, changed.status_code, changed.headers["ETag"]) == ('"1"', 200, '"2"')
+    assert problem(stale, 412)["code"] == "stale_version"
+    await session.refresh(user)
+    assert (user.version, user.role) == (2, "")
 
 
 async def test_a_server_can_want_a_condition_with_each_change(

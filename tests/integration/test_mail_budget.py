@@ -21,6 +21,7 @@ from app.services.mail_budget import send_digest
 from app.services.notification_mail import NotificationMailer
 from tests.builders.users import PASSWORD, create_user
 from tests.conftest import ClientAs
+from tests.utils.serving import Serving
 from tests.utils.test_utils import problem
 
 KEY = "a key of this test, and of nothing else"
@@ -68,6 +69,7 @@ async def register(client: httpx2.AsyncClient) -> str:
 
 async def test_an_address_that_nobody_confirmed_gets_one_link_and_nothing_else(
     client: httpx2.AsyncClient,
+    serving: Serving,
     session: AsyncSession,
     database: Database,
     settings: Settings,
@@ -84,9 +86,9 @@ async def test_an_address_that_nobody_confirmed_gets_one_link_and_nothing_else(
     assert mail.to == stranger.email
     assert "Win a prize" not in mail.subject + mail.text + mail.html
 
-    await ChatService(session).say(Actor.of(user), f"<@{stranger.id}>!")
+    await serving(ChatService).say(Actor.of(user), f"<@{stranger.id}>!")
     [told] = await jobs(session, JobName.NOTIFY)
-    await Notifier(session, sends_mail=True).tell_of(told.arguments["event_id"])
+    await serving(lambda transaction: Notifier(transaction, sends_mail=True)).tell_of(told.arguments["event_id"])
     notification = await session.scalar(select(Notification))
     assert notification is not None
     await NotificationMailer(database, settings, mailbox).send(notification.id)

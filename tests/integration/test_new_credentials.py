@@ -152,7 +152,7 @@ async def test_a_session_that_ends_meanwhile_leaves_no_token_and_no_agent(
     wanted = {"scopes": ["tasks:read"]} | ({"display_name": "Mole"} if path == "/agents" else {"name": "Mole"})
 
     async with database.unit_of_work() as holder:
-        await holder.get_one(User, user.id, with_for_update=True)
+        await holder.get_locked(User, user.id)
         change = PASSWORD_CHANGE | {"current_password": PASSWORD}
         changing = asyncio.create_task(signed_in.patch("/users/me", json=change))
         await wait_for_lock_waiter(session)

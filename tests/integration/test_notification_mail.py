@@ -230,11 +230,11 @@ async def test_a_server_that_takes_mail_and_never_says_so_is_given_it_twice_at_m
 
 @pytest.mark.committed
 async def test_a_worker_that_is_killed_in_the_middle_of_a_mail_loses_none(
-    hive_environment: dict[str, str], session: AsyncSession, user: User, other_user: User
+    hive_environment: dict[str, str], session: AsyncSession, database: Database, user: User, other_user: User
 ) -> None:
     notifications = [await notify(session, person, user) for person in (other_user, await create_user(session))]
-    jobs = [ask_for_job(session, JobName.SEND_MAIL, notification_id=str(each.id)) for each in notifications]
-    await session.commit()
+    async with database.unit_of_work() as transaction:
+        jobs = [ask_for_job(transaction, JobName.SEND_MAIL, notification_id=str(each.id)) for each in notifications]
 
     async def are_done() -> bool:
         await session.commit()

@@ -17,6 +17,7 @@ from app.limits.answers import MAX_BYTES_IN_FLIGHT, MAX_PAGE_BYTES, MIN_PAGE_BYT
 from app.models import Event, EventLog, EventType, User
 from app.services import pages
 from tests.builders.tasks import create_task
+from tests.utils.serving import Serving
 
 KIB = 1024
 # PostgreSQL stores one as it is, and compresses the other to next to nothing.
@@ -43,12 +44,14 @@ async def write_events(session: AsyncSession, user: User, *texts: str) -> int:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
-async def test_a_page_of_events_has_so_many_bytes(session: AsyncSession, user: User, text: str) -> None:
+async def test_a_page_of_events_has_so_many_bytes(
+    serving: Serving, session: AsyncSession, user: User, text: str
+) -> None:
     start = await write_events(session, user, *[text] * 9, "short")
     read, position = [], start
     while position < start + 10:
-        page = await read_backlog(
-            session,
+        page = await serving.do(
+            read_backlog,
             Actor(user.id, False),
             after=LogPosition(position),
             size=PageSize(100, 25 * KIB),
@@ -62,10 +65,10 @@ async def test_a_page_of_events_has_so_many_bytes(session: AsyncSession, user: U
     assert read == list(range(start + 1, start + 11))
 
 
-async def test_an_event_larger_than_a_page_is_a_page(session: AsyncSession, user: User) -> None:
+async def test_an_event_larger_than_a_page_is_a_page(serving: Serving, session: AsyncSession, user: User) -> None:
     start = await write_events(session, user, "a" * 10_000, "b")
-    page = await read_backlog(
-        session, Actor(user.id, False), after=LogPosition(start), size=PageSize(100, 1), wanted=EVERYTHING
+    page = await serving.do(
+        read_backlog, Actor(user.id, False), after=LogPosition(start), size=PageSize(100, 1), wanted=EVERYTHING
     )
 
     assert [event.seq for event in page.events] == [start + 1]
@@ -73,12 +76,12 @@ async def test_an_event_larger_than_a_page_is_a_page(session: AsyncSession, user
 
 
 async def test_what_all_processes_follow_comes_in_batches_of_so_many_bytes(
-    session: AsyncSession, user: User, monkeypatch: pytest.MonkeyPatch
+    serving: Serving, session: AsyncSession, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.events.published.MAX_PAGE_BYTES", 25 * KIB)
     start = await write_events(session, user, *["a" * 10_000] * 5)
 
-    assert [event.seq for event in await read_published(session, after=start, limit=500)] == [
+    assert [event.seq for event in await serving.do(read_published, after=start, limit=500)] == [
         start + 1,
         start + 2,
         start + 3,

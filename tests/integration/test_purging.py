@@ -28,6 +28,7 @@ from app.services import idempotency_service, job_admin
 from app.services.job_admin import JobAdmin
 from tests.builders.users import create_user
 from tests.utils.jobs import WorkerHere
+from tests.utils.serving import Serving
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=400)
 
@@ -118,13 +119,13 @@ async def test_accounts_with_many_notifications_are_emptied_when_those_are_gone(
 
 
 async def test_an_operator_retries_and_forgets_jobs_in_pieces(
-    session: AsyncSession, monkeypatch: pytest.MonkeyPatch
+    session: AsyncSession, serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_admin, "AT_ONCE", 2)
     session.add_all([Job(name=JobName.TEST, arguments={}, state=JobState.DEAD) for _ in range(3)])
     session.add_all([done_job(User()) for _ in range(3)])
     await session.flush()
-    jobs = JobAdmin(session)
+    jobs = serving(JobAdmin)
 
     retried = [len(await jobs.retry_some(None)) for _ in range(3)]
     forgotten = [await jobs.purge_some(JobState.DONE, older_than=timedelta(0)) for _ in range(3)]

@@ -18,6 +18,7 @@ from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD, create_user
 from tests.conftest import ClientWith
 from tests.utils.driver_connections import ConnectionOfTest
+from tests.utils.serving import Serving
 
 Statement = tuple[str, Any]
 SAVEPOINTS = ("SAVEPOINT", "RELEASE", "ROLLBACK TO")
@@ -284,9 +285,9 @@ async def long_log(session: AsyncSession) -> None:
 
 @pytest.mark.usefixtures("long_log")
 async def test_how_far_publication_is_behind_is_found_without_reading_the_log(
-    session: AsyncSession, statements: list[Statement]
+    serving: Serving, session: AsyncSession, statements: list[Statement]
 ) -> None:
-    assert await publication_lag(session) == 0
+    assert await serving.do(publication_lag) == 0
 
     plan = await plan_of(session, statements)
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import dependencies
+from app.api import registering
 from app.config import ConfigurationError, Environment, Registration, load_settings
 from app.doctor import _registration
 from app.models import User
@@ -94,7 +94,7 @@ async def test_a_closed_registration_costs_and_keeps_nothing(
         hashed.append(password)
         return "a hash"
 
-    monkeypatch.setattr(dependencies, "hash_password", note)
+    monkeypatch.setattr(registering, "hash_password", note)
     usual = app.state.hive
     use(app, changed)
     refused = await client.post("/auth/register", json=NEW_USER, headers=KEY)

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from app import dependencies
+from app.api import registering
 from app.config import Settings
 from app.core.redis import connect_redis
 from app.limits.registrations import RegistrationLimit, TooManyRegistrations
@@ -61,17 +61,16 @@ async def test_a_further_registration_gets_429(app: FastAPI, client: httpx2.Asyn
 async def test_no_connection_is_held_while_a_password_is_hashed(
     app: FastAPI, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
 ) -> None:
-    begun, go_on, taken = asyncio.Event(), asyncio.Event(), 0
-    limit = app.state.hive.database._writes._limit
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    limit = app.state.hive.database._connections._limit
+    free = limit._turns._value
 
     async def hash_slowly(_password: str) -> str:
-        nonlocal taken
-        taken = 8 - limit._turns._value
         begun.set()
         await go_on.wait()
         return "a hash"
 
-    monkeypatch.setattr(dependencies, "hash_password", hash_slowly)
+    monkeypatch.setattr(registering, "hash_password", hash_slowly)
     first = asyncio.create_task(client.post("/auth/register", json=registration(), headers=headers))
     await begun.wait()
     begun.clear()
@@ -84,10 +83,11 @@ async def test_no_connection_is_held_while_a_password_is_hashed(
     await wait_until_async(are_in_line, what="those that wait for the first one")
     # They are behind it, and not in the line of those who sign in.
     assert not begun.is_set()
+    # One password is being hashed, and neither it nor what waits for its turn has a connection.
+    assert limit._turns._value == free
     go_on.set()
 
     assert [answer.status_code for answer in await asyncio.gather(first, *others)] == [201] * 4
-    assert taken == 0
 
 
 def test_a_stranger_makes_five_accounts_a_minute_unless_told_otherwise() -> None:

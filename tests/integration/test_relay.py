@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from sqlalchemy import event, func, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Actor
 from app.core.redis import PrefixedRedis, connect_redis
@@ -24,8 +24,10 @@ from app.events.relay import Relay, number_events, publish_events
 from app.events.stream import EventStream
 from app.events.types import ChatMessage
 from app.models import Event, EventLog, Job, JobName, JobState, User
+from app.quick_session import Transaction
 from tests.utils.driver_connections import NotingConnections
-from tests.utils.test_utils import PATIENCE, nothing_queued
+from tests.utils.jobs import job_in
+from tests.utils.test_utils import PATIENCE, nothing_queued, wait_for_free_lock
 
 pytestmark = [pytest.mark.committed, pytest.mark.usefixtures("clean_redis")]
 
@@ -37,8 +39,8 @@ async def redis(redis_url: str) -> AsyncIterator[PrefixedRedis]:
     await redis.aclose()
 
 
-async def say(session: AsyncSession, user: User, message: str) -> None:
-    await outbox.record(session, ChatMessage(message=message), actor=Actor.of(user), audience=None)
+async def say(transaction: Transaction, user: User, message: str) -> None:
+    await outbox.record(transaction, ChatMessage(message=message), actor=Actor.of(user), audience=None)
 
 
 async def say_committed(database: Database, user: User, *messages: str) -> None:
@@ -111,17 +113,12 @@ async def test_two_relays_at_once_give_each_number_once(database: Database, user
 
 
 async def test_an_event_takes_few_statements_and_none_waiting_fewer(
-    sessions: async_sessionmaker[AsyncSession],
     driver_connections: Connections,
-    engine: AsyncEngine,
     redis: PrefixedRedis,
     user: User,
 ) -> None:
     sent: list[str] = []
-    database = Database(sessions, writes=NotingConnections(driver_connections, lambda sql, _: sent.append(sql)))
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
+    database = Database(NotingConnections(driver_connections, lambda sql, _: sent.append(sql)))
 
     async def count(relay: Callable[[], Awaitable[int]]) -> tuple[int, int]:
         sent.clear()
@@ -134,14 +131,12 @@ async def test_an_event_takes_few_statements_and_none_waiting_fewer(
         return await publish_events(database, redis, limit=10)
 
     await say_committed(database, user, "hello")
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
     # The lock, which events, their numbers, the end of the log; what to publish, how far that came.
     assert await count(number) == (1, 4)
     assert await count(publish) == (False, 2)
 
     assert await count(number) == (0, 1)
     assert await count(publish) == (False, 1)
-    event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
 async def test_large_events_are_published_few_at_a_time_and_all_of_them(
@@ -210,18 +205,19 @@ async def test_jobs_are_sent_after_the_commit_and_again_when_they_are_late(
         sent.extend(jobs)
 
     relay = Relay(database, redis, send, nothing_queued)
-    asked = ask_for_job(session, JobName.TEST, message="hello")
-    await relay.relay_jobs()
-    assert sent == []
-    await session.commit()
+    async with database.unit_of_work() as transaction:
+        asked = ask_for_job(transaction, JobName.TEST, message="hello")
+        await transaction.flush()
+        await relay.relay_jobs()
+        assert sent == []
 
     await relay.relay_jobs()
     await relay.relay_jobs()
 
     assert sent == [DueJob(asked.id, "test_celery_task", {"message": "hello"})]
-    await session.refresh(asked)
-    assert (asked.state, asked.sends) == (JobState.SENT, 1)
-    assert asked.run_after > asked.created_at
+    row = await session.get_one(Job, asked.id)
+    assert (row.state, row.sends) == (JobState.SENT, 1)
+    assert row.run_after > row.created_at
     await session.execute(update(Job).values(run_after=func.now()))
     await session.commit()
     await relay.relay_jobs()
@@ -234,8 +230,7 @@ async def test_jobs_wait_in_their_rows_while_the_broker_is_away(
     async def fail(_jobs: Sequence[DueJob]) -> None:
         raise RedisConnectionError("away")
 
-    job = ask_for_job(session, JobName.TEST)
-    await session.commit()
+    job = await job_in(database, session, JobName.TEST)
 
     await Relay(database, redis, fail, nothing_queued).relay_jobs()
 
@@ -252,8 +247,7 @@ async def test_only_one_relay_leads(database_url: str) -> None:
         assert ours is not None
         async with second.exclusively(lock) as theirs:
             assert theirs is None
-    async with second.exclusively(lock) as theirs:
-        assert theirs is not None
+    await wait_for_free_lock(second, lock)
     await first.close()
     await second.close()
 

@@ -21,6 +21,7 @@ from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD, create_user
 from tests.conftest import ClientAs, ClientWith
 from tests.utils.processes import running_apis
+from tests.utils.serving import Serving
 from tests.utils.test_utils import PATIENCE, wait_until_async
 
 pytestmark = pytest.mark.committed
@@ -289,13 +290,13 @@ async def test_who_has_been_put_out_elsewhere_cannot_leave_another_way_in_behind
     assert answer.status_code == 401
 
 
-async def test_changes_are_purged(session: AsyncSession, engine: AsyncEngine, user: User) -> None:
+async def test_changes_are_purged(serving: Serving, session: AsyncSession, engine: AsyncEngine, user: User) -> None:
     await session.execute(text("DELETE FROM sign_in_changes"))
     await session.execute(text("DELETE FROM sessions"))
     await session.execute(text("UPDATE sign_in_changes SET created_at = now() - interval '61 minutes'"))
     await session.execute(text("UPDATE users SET is_admin = true WHERE id = :id"), {"id": user.id})
-    await purge_sign_in_changes(session)
     await session.commit()
+    await serving.do(purge_sign_in_changes)
 
     assert list(await session.scalars(text("SELECT subject FROM sign_in_changes"))) == [user.id]
 

@@ -23,9 +23,11 @@ from app.events.published import read_log
 from app.events.relay import Relay, number_events
 from app.events.types import ChatMessage
 from app.models import Event, EventType, Job, JobName, JobState, TaskStatus, User
+from app.quick_session import Transaction
 from app.services.job_service import perform
 from tests.builders.tasks import create_task
 from tests.conftest import RunningSystem, token_of
+from tests.utils.jobs import job_in
 from tests.utils.processes import HiveProcess
 from tests.utils.test_utils import PATIENCE, events_of, nothing_queued, wait_until, wait_until_async
 
@@ -95,10 +97,9 @@ async def test_what_a_job_brings_about_has_the_id_of_the_request_before_it(
 ) -> None:
     request_id = new_id()
     with bound_contextvars(request_id=request_id):
-        first = ask_for_job(session, JobName.TEST)
-        await session.commit()
+        first = await job_in(database, session, JobName.TEST)
 
-    async def effect(work: AsyncSession) -> None:
+    async def effect(work: Transaction) -> None:
         ask_for_job(work, JobName.RECOMPUTE_IMPACT_SCORE, user_id=str(user.id))
         await outbox.record(work, ChatMessage(message="done"), actor=Actor.of(user), audience=None)
 
@@ -114,7 +115,7 @@ async def test_a_job_that_follows_from_no_request_does_not_keep_the_id_of_the_on
     clear_contextvars()
     seen = []
 
-    async def effect(_work: AsyncSession) -> None:
+    async def effect(_work: Transaction) -> None:
         seen.append(current_request_id())
 
     for request_id in (new_id(), None):

@@ -14,6 +14,7 @@ from app.schemas.task import TaskSort
 from app.search_words import MAX_WORD_LENGTH, as_tsquery, likely_rarest
 from app.services.search_index import index_tasks
 from tests.builders.tasks import create_task
+from tests.utils.serving import Serving
 
 
 def decomposed(text: str) -> str:
@@ -251,7 +252,7 @@ async def test_the_model_sets_the_words_with_the_texts(session: AsyncSession, us
 
 
 async def test_a_task_that_something_else_wrote_is_found_after_the_job(
-    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User
+    signed_in: httpx2.AsyncClient, serving: Serving, session: AsyncSession, user: User
 ) -> None:
     task = await create_task(session, owner=user, title="Rosen gießen")
     await session.execute(text("UPDATE tasks SET words = NULL"))
@@ -259,7 +260,7 @@ async def test_a_task_that_something_else_wrote_is_found_after_the_job(
     before = (await signed_in.get(f"/tasks/{task.id}")).json()
     assert await find(signed_in, "giessen") == []
 
-    assert await index_tasks(session) is False
+    assert await serving.do(index_tasks) is False
 
     assert await find(signed_in, "giessen") == ["Rosen gießen"]
     assert (await signed_in.get(f"/tasks/{task.id}")).json() == before
@@ -269,7 +270,7 @@ OF_OLD_PROCESS = "UPDATE tasks SET title = 'Tulpen', description = '', version =
 
 
 async def test_texts_that_an_old_process_changes_are_found_after_the_job(
-    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User
+    signed_in: httpx2.AsyncClient, serving: Serving, session: AsyncSession, user: User
 ) -> None:
     task = await create_task(session, owner=user, title="Rosen gießen")
     other = await create_task(session, owner=user, title="Farne gießen")
@@ -279,7 +280,7 @@ async def test_texts_that_an_old_process_changes_are_found_after_the_job(
 
     unindexed = await session.scalars(text("SELECT id FROM tasks WHERE words IS NULL"))
     assert unindexed.all() == [task.id]
-    await index_tasks(session)
+    await serving.do(index_tasks)
     assert await find(signed_in, "tulp") == ["Tulpen"]
     assert await find(signed_in, "giessen") == [other.title]
 

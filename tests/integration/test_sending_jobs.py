@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
-from sqlalchemy import event, func, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy import func, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import embedded
 from app.config import Settings
@@ -21,9 +21,11 @@ from app.events.due_jobs import PATIENCE, PATIENCE_WITH_EMPTY_QUEUE, DueJob, Que
 from app.events.jobs import ask_for_job
 from app.events.relay import MOST_QUEUED_JOBS, POLL_SECONDS, Relay
 from app.models import Job, JobName, JobState, Lane
+from app.quick_session import Transaction
 from app.services.job_service import perform
 from app.workers.carrier import CeleryCarrier
 from tests.utils.driver_connections import NotingConnections
+from tests.utils.jobs import job_in
 from tests.utils.test_utils import nothing_queued
 
 pytestmark = pytest.mark.committed
@@ -126,7 +128,7 @@ async def test_a_job_that_a_worker_is_at_is_not_sent_again(
     job = await create_sent_job(session, ago=PATIENCE * 2)
     sent_meanwhile: list[UUID] = []
 
-    async def effect(_work: AsyncSession) -> None:
+    async def effect(_work: Transaction) -> None:
         await relay.relay_jobs()
         sent_meanwhile.extend(queue.messages)
 
@@ -195,23 +197,13 @@ async def test_jobs_are_left_as_they_are_when_the_broker_can_not_say_how_many_it
 
 
 async def test_sending_jobs_costs_one_statement_however_many_there_are(
-    session: AsyncSession,
-    sessions: async_sessionmaker[AsyncSession],
-    driver_connections: Connections,
-    redis: PrefixedRedis,
-    queue: Queue,
-    engine: AsyncEngine,
+    session: AsyncSession, driver_connections: Connections, redis: PrefixedRedis, queue: Queue
 ) -> None:
     jobs = [await create_job(session) for _ in range(3)]
     sent: list[str] = []
 
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
-
     noting = NotingConnections(driver_connections, lambda sql, _: sent.append(sql))
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
-    await Relay(Database(sessions, writes=noting), redis, queue.send, queue.count).relay_jobs()
-    event.remove(engine.sync_engine, "before_cursor_execute", note)
+    await Relay(Database(noting), redis, queue.send, queue.count).relay_jobs()
 
     assert set(queue.messages) == {job.id for job in jobs}
     assert len(sent) == 1, "\n".join(sent)
@@ -326,8 +318,7 @@ async def test_each_queue_has_the_jobs_of_its_lanes(
 
     names = (JobName.NOTIFY, JobName.SEND_MAIL, JobName.EXPIRE_LEASE, JobName.SEND_ACCOUNT_MAIL)
     for job_name in names:
-        ask_for_job(session, job_name)
-    await session.commit()
+        await job_in(database, session, job_name)
     relay = Relay(database, redis, send, count)
 
     for name in QueueName:
@@ -338,18 +329,16 @@ async def test_each_queue_has_the_jobs_of_its_lanes(
     assert {job.queue for job in sent} == {queue_name}
 
 
-async def test_what_goes_first_has_room_behind_any_number_of_others(
-    session: AsyncSession, database: Database, redis: PrefixedRedis
-) -> None:
+async def test_what_goes_first_has_room_behind_any_number_of_others(database: Database, redis: PrefixedRedis) -> None:
     sent: list[DueJob] = []
 
     async def send(jobs: Sequence[DueJob]) -> None:
         sent.extend(jobs)
 
-    for _ in range(MOST_QUEUED_JOBS + 1):
-        ask_for_job(session, JobName.NOTIFY)
-    lease = ask_for_job(session, JobName.EXPIRE_LEASE)
-    await session.commit()
+    async with database.unit_of_work() as transaction:
+        for _ in range(MOST_QUEUED_JOBS + 1):
+            ask_for_job(transaction, JobName.NOTIFY)
+        lease = ask_for_job(transaction, JobName.EXPIRE_LEASE)
 
     await Relay(database, redis, send, nothing_queued).relay_jobs()
 

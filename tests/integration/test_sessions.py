@@ -21,6 +21,7 @@ from app.core.security import ALGORITHM, AUDIENCE
 from app.models import Event, EventType, IdempotentRequest, User, UserSession
 from app.services.session_service import SessionService
 from tests.builders.users import PASSWORD, create_user
+from tests.utils.serving import Serving
 from tests.utils.test_utils import problem
 
 NEW_PASSWORD = "an even longer password"
@@ -451,14 +452,14 @@ async def test_another_password_ends_all_other_sessions(
 
 
 async def test_who_signs_in_while_the_password_changes_gets_no_session(
-    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User
+    signed_in: httpx2.AsyncClient, serving: Serving, session: AsyncSession, user: User
 ) -> None:
     """Their password was right when it was checked, and is another one when the session would begin."""
     session.expunge(user)
     await signed_in.patch("/users/me", json={"password": NEW_PASSWORD, "current_password": PASSWORD})
 
     with pytest.raises(InvalidCredentials):
-        await SessionService(session).open(user, user_agent="", most=100)
+        await serving(SessionService).open(user, user_agent="", most=100)
 
     assert await session.scalar(select(func.count()).select_from(UserSession)) == 1
 
@@ -475,12 +476,12 @@ async def test_with_the_account_its_sessions_end(
 
 
 async def test_sessions_that_have_run_out_are_forgotten(
-    client: httpx2.AsyncClient, session: AsyncSession, user: User, sign_in: SignIn
+    client: httpx2.AsyncClient, serving: Serving, session: AsyncSession, user: User, sign_in: SignIn
 ) -> None:
     old, young = await sign_in(user), await sign_in(user)
     await age(session, old, days=31)
 
-    await SessionService(session).purge()
+    await serving(SessionService).purge()
 
     assert await session.get(UserSession, old.session_id, populate_existing=True) is None
     assert await is_in(client, young)

@@ -19,6 +19,7 @@ from app.services.notifier import Notifier
 from tests.builders.users import PASSWORD, create_user
 from tests.conftest import ClientAs
 from tests.utils.callers import client_at
+from tests.utils.serving import Serving
 from tests.utils.test_utils import problem
 
 WRONG = "not the right password"
@@ -251,7 +252,7 @@ async def test_strangers_do_not_lock_out_who_signs_in_where_they_usually_are(
 
 
 async def test_the_owner_is_told_once_a_day(
-    app: FastAPI, client: httpx2.AsyncClient, session: AsyncSession, user: User
+    app: FastAPI, client: httpx2.AsyncClient, serving: Serving, session: AsyncSession, user: User
 ) -> None:
     async def asked() -> list[str]:
         named = select(Job.arguments["user_id"].astext).where(Job.name == JobName.TELL_OF_FAILED_SIGN_INS)
@@ -268,7 +269,7 @@ async def test_the_owner_is_told_once_a_day(
         await by_login(client, "nobody@example.org", WRONG)
     assert await asked() == [str(user.id)]
 
-    await Notifier(session, sends_mail=True).tell_of_failed_sign_ins(user.id)
+    await serving(lambda transaction: Notifier(transaction, sends_mail=True)).tell_of_failed_sign_ins(user.id)
 
     told = (await session.scalars(select(Notification))).one()
     assert (told.user_id, told.kind, told.task_id) == (user.id, NotificationKind.SIGN_INS_FAILED, None)

@@ -8,14 +8,13 @@ from uuid import uuid4
 import httpx2
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Actor
 from app.core.redis import connect_redis
-from app.database import Database, create_engine
+from app.database import Database
 from app.events import outbox
 from app.events.due_jobs import DueJob
-from app.events.jobs import ask_for_job
 from app.events.relay import Relay
 from app.events.types import ChatMessage
 from app.main import _begin_again_after_faults
@@ -28,6 +27,8 @@ from tests.builders.tasks import create_task
 from tests.builders.users import create_user
 from tests.conftest import ClientAs
 from tests.utils.databases import new_database
+from tests.utils.jobs import job_in
+from tests.utils.serving import Serving
 from tests.utils.test_utils import PATIENCE, nothing_queued, problem, wait_until_async
 
 
@@ -48,7 +49,7 @@ async def test_background_work_that_breaks_begins_again() -> None:
 
 @pytest.mark.committed
 async def test_a_broker_that_hangs_holds_up_no_event(
-    database_url: str, redis_url: str, session: AsyncSession, user: User
+    database_url: str, redis_url: str, serving: Serving, session: AsyncSession, user: User
 ) -> None:
     is_hanging = asyncio.Event()
 
@@ -56,15 +57,13 @@ async def test_a_broker_that_hangs_holds_up_no_event(
         is_hanging.set()
         await asyncio.Event().wait()
 
-    ask_for_job(session, JobName.TEST)
-    await session.commit()
     database, redis = Database.connect(database_url, application="tests", pool_size=4), connect_redis(redis_url)
+    await job_in(database, session, JobName.TEST)
     relaying = asyncio.create_task(Relay(database, redis, hang, nothing_queued).run())
     async with asyncio.timeout(PATIENCE):
         await is_hanging.wait()
     message = ChatMessage(message="still heard")
-    await outbox.record(session, message, actor=Actor.of(user), audience=None)
-    await session.commit()
+    await serving.do(outbox.record, message, actor=Actor.of(user), audience=None)
 
     async def is_numbered() -> bool:
         await session.commit()
@@ -134,15 +133,12 @@ async def test_an_unmigrated_database_is_told_as_one(servers: str, client_as: Cl
     assert problem(summary, 503)["code"] == "not_migrated"
 
 
-async def test_errors_of_statements_do_not_tell_their_parameters(database_url: str) -> None:
-    engine: AsyncEngine = create_engine(database_url, application="tests")
-
-    with pytest.raises(Exception, match="nowhere") as raised:
-        async with engine.connect() as connection:
-            await connection.execute(text("INSERT INTO nowhere VALUES (:secret)"), {"secret": "hunter2"})
+async def test_errors_of_statements_do_not_tell_their_parameters(database: Database) -> None:
+    with pytest.raises(Exception, match="division") as raised:
+        async with database.unit_of_work() as transaction:
+            await transaction.execute(text("SELECT CAST(:secret AS text), 1 / 0"), {"secret": "hunter2"})
 
     assert "hunter2" not in str(raised.value)
-    await engine.dispose()
 
 
 async def test_a_moment_without_redis_makes_nobody_offline(redis_url: str) -> None:

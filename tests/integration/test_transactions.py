@@ -11,12 +11,12 @@ from uuid import UUID
 import httpx2
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import event, func, select, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.config import Settings
 from app.database import Database
+from app.driver_pool import DriverPool
 from app.main import build_state, create_app
 from app.models import Base, Event, Job, Task, TaskStatus, User
 from tests.builders.tasks import create_task
@@ -202,10 +202,10 @@ async def test_connections_that_the_server_ended_cost_nobody_an_answer(
 ) -> None:
     """As after a restart of the server: what is left in the pool is dead, and is found to be before it's used."""
     elsewhere.bring_back()
-    pooled: list[DBAPIConnection] = []
-    assert elsewhere.database._engine is not None
-    event.listen(elsewhere.database._engine.sync_engine, "connect", lambda connection, _: pooled.append(connection))
     await asyncio.gather(*(elsewhere.client.get("/tasks") for _ in range(4)))
+    assert isinstance(elsewhere.database._connections, DriverPool)
+    pooled = [connection for _, connection in elsewhere.database._connections._idle._waiting]
+    assert len(pooled) == 2
     ended = await session.scalars(
         text(
             "SELECT pg_terminate_backend(pid, 90000) FROM pg_stat_activity"
@@ -215,7 +215,7 @@ async def test_connections_that_the_server_ended_cost_nobody_an_answer(
     assert list(ended) == [True, True]
 
     async def are_hung_up() -> bool:
-        return all(connection.driver_connection.is_closed() for connection in pooled)
+        return all(connection.is_closed() for connection in pooled)
 
     await wait_until_async(are_hung_up, what="the news that the server hung up")
     for answer in await asyncio.gather(*(elsewhere.client.get("/tasks") for _ in range(4))):

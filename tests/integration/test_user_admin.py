@@ -26,6 +26,7 @@ from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
 from tests.builders.users import PASSWORD, create_user
 from tests.conftest import ClientAs, ClientWith, token_of
+from tests.utils.serving import Serving
 from tests.utils.test_utils import FakeNetwork, problem, wait_for_lock_waiter
 
 NEW_PASSWORD = "a password that is new"
@@ -287,9 +288,11 @@ async def test_who_stops_being_an_admin_can_not_put_themselves_back(
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-async def test_who_is_no_admin_any_more_changes_nothing(session: AsyncSession, user: User, action: str) -> None:
+async def test_who_is_no_admin_any_more_changes_nothing(
+    serving: Serving, session: AsyncSession, user: User, action: str
+) -> None:
     demoted = await create_user(session)
-    change = getattr(UserAdmin(session), action.replace("-", "_"))
+    change = getattr(serving(UserAdmin), action.replace("-", "_"))
     given = [NEW_PASSWORD] if action == "set-password" else []
 
     with pytest.raises(AdminsOnly):

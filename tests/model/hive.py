@@ -9,12 +9,12 @@ from typing import Any, Self, TypeVar
 
 import asyncpg
 import httpx2
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.core.security import issue_token
 from app.database import Database
 from app.models import Scope, User
+from app.quick_session import Transaction
 from tests.builders.agents import create_agent
 from tests.builders.tokens import create_token
 from tests.builders.users import create_user
@@ -72,17 +72,17 @@ class Hive:
         return self.run(self._make_people(names))
 
     async def _make_people(self, names: Names) -> dict[Caller, str]:
-        async with self.database.unit_of_work() as session:
-            people = {name: await create_user(session, display_name=name) for name in ("Ada", "Bea", "Cyn")}
-            people["Root"] = await create_user(session, display_name="Root", is_admin=True)
-            people["Bot"] = await create_agent(session, owner=people["Ada"])
+        async with self.database.unit_of_work() as transaction:
+            people = {name: await create_user(transaction, display_name=name) for name in ("Ada", "Bea", "Cyn")}
+            people["Root"] = await create_user(transaction, display_name="Root", is_admin=True)
+            people["Bot"] = await create_agent(transaction, owner=people["Ada"])
             for name, user in people.items():
                 names.add(name, user.id)
-            return {caller: await self._token_of(session, caller, people[caller.person]) for caller in CALLERS}
+            return {caller: await self._token_of(transaction, caller, people[caller.person]) for caller in CALLERS}
 
-    async def _token_of(self, session: AsyncSession, caller: Caller, user: User) -> str:
+    async def _token_of(self, transaction: Transaction, caller: Caller, user: User) -> str:
         if caller in {BOT, SCRIPT}:
-            return await create_token(session, user, scopes=map(Scope, caller.scopes))
+            return await create_token(transaction, user, scopes=map(Scope, caller.scopes))
         return issue_token(user.id, user.id, key=self._settings.jwt_key, lifetime=TOKEN_LIFETIME)
 
 

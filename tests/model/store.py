@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
+from app.quick_session import Transaction
 from app.services import LeaseService
 from app.services.job_service import Postponed, perform
 from tests.model.hive import Hive
@@ -79,8 +78,8 @@ class Store:
             self._hive.run(self._expire(row["id"], self._names.id_of(name), token))
 
     async def _expire(self, job_id: UUID, task_id: UUID, token: int) -> None:
-        async def effect(session: AsyncSession) -> None:
-            if holds_until := await LeaseService(session).expire(task_id, token=token):
+        async def effect(transaction: Transaction) -> None:
+            if holds_until := await LeaseService(transaction).expire(task_id, token=token):
                 raise Postponed(holds_until)
 
         await perform(self._hive.database, job_id, effect)

@@ -1,7 +1,7 @@
 """What processes take of the machine, as the kernel counts it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,17 +29,26 @@ def processes_of(data_dir: str) -> dict[int, str]:
 
     The embedded servers belong to a process of their own, which is nobody's child.
     """
-    parents, found = {}, set()
+    found = set()
     for pid in _pids():
         # It may end while it's looked at.
         with suppress(OSError):
-            parents[pid] = int(_stat(pid)[1])
             place = Path(f"/proc/{pid}")
             if data_dir.encode() in (place / "cmdline").read_bytes() + (place / "environ").read_bytes():
                 found.add(pid)
+    return {pid: _command(pid) for pid in sorted(with_descendants(found) - {os.getpid()})}
+
+
+def with_descendants(pids: Collection[int]) -> set[int]:
+    """The processes and all that they have started."""
+    parents = {}
+    for pid in _pids():
+        with suppress(OSError):
+            parents[pid] = int(_stat(pid)[1])
+    found = set(pids)
     while further := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= further
-    return {pid: _command(pid) for pid in sorted(found - {os.getpid()})}
+    return found
 
 
 def _pids() -> Iterator[int]:

@@ -9,12 +9,12 @@ from itertools import pairwise
 from uuid import UUID
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Actor
 from app.database import Database
 from app.events.wakeup import RelayWaker
 from app.models import User
+from app.quick_session import Transaction
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.services import ChatService, TaskService
 from tests.reliability.havoc import running
@@ -73,8 +73,8 @@ class Committer:
 
     async def make_tasks(self, count: int) -> None:
         for number in range(count):
-            async with self._database.unit_of_work() as session:
-                task = await TaskService(session).create(self._actor, TaskCreate(title=f"task {number}"))
+            async with self._database.unit_of_work() as transaction:
+                task = await TaskService(transaction).create(self._actor, TaskCreate(title=f"task {number}"))
             self._tasks.append(task.id)
             self.texts.append(task.title)
 
@@ -91,23 +91,23 @@ class Committer:
     async def _transaction(self) -> Sequence[str]:
         self._begun += 1
         write = random.choice((self._edit, self._chat))
-        async with self._database.unit_of_work() as session:
-            texts = await write(session, self._begun)
+        async with self._database.unit_of_work() as transaction:
+            texts = await write(transaction, self._begun)
             if random.random() < 0.1:
                 raise ChangedMyMind
         return texts
 
-    async def _edit(self, session: AsyncSession, number: int) -> Sequence[str]:
+    async def _edit(self, transaction: Transaction, number: int) -> Sequence[str]:
         """An edit of a task that others edit too; they wait for this transaction, so it's not slow."""
         title = f"edit {number}"
-        await TaskService(session).update(self._actor, random.choice(self._tasks), TaskUpdate(title=title))
+        await TaskService(transaction).update(self._actor, random.choice(self._tasks), TaskUpdate(title=title))
         await asyncio.sleep(random.choice(QUICK))
         return [title]
 
-    async def _chat(self, session: AsyncSession, number: int) -> Sequence[str]:
+    async def _chat(self, transaction: Transaction, number: int) -> Sequence[str]:
         texts = [f"chat {number}.{part}" for part in range(random.randint(1, 3))]
         for text in texts:
-            await ChatService(session).say(self._actor, text)
+            await ChatService(transaction).say(self._actor, text)
             # How long a transaction takes is what is tested here; nobody waits for anything.
             await asyncio.sleep(random.choice(random.choice((QUICK, QUICK, SLOW))))
         return texts

@@ -55,8 +55,8 @@ async def test_sockets_of_a_server_that_stops_go_on_at_another(scale: Scale, rep
             report.add(f"sockets {what}", times)
         assert exit_code == -signal.SIGTERM
         assert seconds < scale(7, short=PATIENCE)
-        # Those that read slowly had been sent to the other server, maybe before this one was told to stop.
-        assert all(reader.happened["closed with 1012"] or reader.happened["closed with 4008"] for reader in readers)
+        # Those that read slowly, or came when many came, went to the other server before this one was told to stop.
+        assert all(closings([reader]) for reader in readers)
         assert ends["closed with 1012"] > len(readers) / 2
         # So many at once may be asked to come back a moment later, or read slowly themselves, and nothing worse.
         assert set(ends) <= {"closed with 1012", "closed with 1013", "closed with 4008"}

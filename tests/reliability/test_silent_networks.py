@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from app.servers.folder import Folder
-from tests.performance.vital_signs import cpu_seconds, processes_of, rss_kib
+from tests.performance.vital_signs import cpu_seconds, rss_kib, with_descendants
 from tests.reliability.havoc import running
 from tests.reliability.load import Load
 from tests.reliability.log import check_log, check_readers, read_log, until_all_have
@@ -159,8 +159,8 @@ def processes(system: ChaosSystem) -> Mapping[int, str]:
     """The system's own programs by process id, without the servers and the way to them."""
     return {
         pid: f"{part.command} {pid}"
-        for number, part in enumerate([*system.apis, *system.relays, *system.workers, *system.schedulers])
-        for pid in processes_of(str(system.folder / f"part{number}"))
+        for part in (*system.apis, *system.relays, *system.workers, *system.schedulers)
+        for pid in with_descendants([part.process.pid])
     }
 
 

@@ -135,9 +135,8 @@ def besieged(**parts: int) -> ChaosSystem:
     return ChaosSystem(apis=1, settings=limits, **parts)
 
 
-async def test_attacks_all_at_once_harm_nobody_else(is_full_siege: bool) -> None:
-    if is_full_siege:
-        pytest.skip("each attack is made by itself")
+@pytest.mark.short_siege
+async def test_attacks_all_at_once_harm_nobody_else() -> None:
     attacks = [attack for attack in ATTACKS.values() if attack.is_in_short_form]
     async with besieged() as system:
         siege = Siege(system)
@@ -147,11 +146,12 @@ async def test_attacks_all_at_once_harm_nobody_else(is_full_siege: bool) -> None
     assert outcome.faults(most_p99=float("inf"), others=CROWDED_OUT) == []
 
 
+@pytest.mark.full_siege
 @pytest.mark.parametrize("kind", KINDS)
-async def test_attacks_of_a_kind_harm_nobody_else(kind: str, is_full_siege: bool, only: frozenset[str]) -> None:
+async def test_attacks_of_a_kind_harm_nobody_else(kind: str, only: frozenset[str]) -> None:
     attacks = [attack for attack in ATTACKS.values() if attack.kind == kind and (not only or attack.name in only)]
-    if not (is_full_siege and attacks):
-        pytest.skip("make siege does these")
+    if not attacks:
+        pytest.skip("none of this kind was chosen")
     sys.stdout.write(f"\n{kind}\n{HEADING}\n")
     faults = []
     async with besieged(relays=1, workers=1) as system:

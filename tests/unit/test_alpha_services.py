@@ -15,14 +15,15 @@ from app.core.security import password_matches
 from app.database import Database
 from app.limits.sign_ins import Tally
 from app.models import EarnedPoints, Event, Job, JobState, Task, TaskPriority, TaskStatus, User, UserTaskAssociation
+from app.quick_session import WAKES_RELAY, Transaction
 from app.schemas.auth import UserRegister
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.schemas.user import UserUpdate
 from app.services import AssignmentService, ChatService, ClaimService, TaskService, UserService
 from app.services.impact_score import recompute_impact_score
-from app.session import WAKES_RELAY
 from tests.builders.tasks import create_task
 from tests.builders.users import PASSWORD, create_user
+from tests.utils.serving import Serving
 from tests.utils.test_utils import events_of
 
 AVAILABLE, IN_PROGRESS, COMPLETED = TaskStatus.AVAILABLE, TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED
@@ -34,10 +35,10 @@ async def unlimited(_account: str | None) -> AsyncIterator[Tally]:
     yield Tally()
 
 
-async def test_register_stores_a_hash_that_the_password_fits(session: AsyncSession) -> None:
+async def test_register_stores_a_hash_that_the_password_fits(serving: Serving) -> None:
     new = UserRegister(email="ada@example.org", password=PASSWORD, display_name="Ada", skills=["analysis"])
 
-    user = await UserService(session).register(new)
+    user = await serving(UserService).register(new)
 
     assert PASSWORD not in user.password_hash
     assert user.password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
@@ -45,8 +46,8 @@ async def test_register_stores_a_hash_that_the_password_fits(session: AsyncSessi
     assert (user.is_active, user.is_admin, user.impact_score, user.skills) == (True, False, 0, ["analysis"])
 
 
-async def test_two_accounts_with_one_password_have_different_hashes(session: AsyncSession) -> None:
-    users = UserService(session)
+async def test_two_accounts_with_one_password_have_different_hashes(serving: Serving) -> None:
+    users = serving(UserService)
 
     one, other = [
         await users.register(UserRegister(email=f"{name}@example.org", password=PASSWORD, display_name=name))
@@ -56,34 +57,37 @@ async def test_two_accounts_with_one_password_have_different_hashes(session: Asy
     assert one.password_hash != other.password_hash
 
 
-async def test_register_makes_an_admin_only_when_told_to(session: AsyncSession) -> None:
+async def test_register_makes_an_admin_only_when_told_to(serving: Serving) -> None:
     new = UserRegister(email="root@example.org", password=PASSWORD, display_name="Root")
 
-    assert (await UserService(session).register(new, is_admin=True)).is_admin
+    assert (await serving(UserService).register(new, is_admin=True)).is_admin
 
 
-async def test_update_changes_only_what_is_given(session: AsyncSession) -> None:
+async def test_update_changes_only_what_is_given(serving: Serving, session: AsyncSession) -> None:
     user = await create_user(session, role="Gardener", skills=["orchids"])
 
-    await UserService(session).update(Actor.of(user), UserUpdate(role=""))
+    await serving(UserService).update(Actor.of(user), UserUpdate(role=""))
 
     await session.refresh(user)
     assert (user.role, user.skills) == ("", ["orchids"])
 
 
-async def test_update_of_the_password_replaces_its_hash(database: Database, session: AsyncSession, user: User) -> None:
+async def test_update_of_the_password_replaces_its_hash(
+    database: Database, serving: Serving, session: AsyncSession, user: User
+) -> None:
     new = "a longer password than before"
 
     proof = await prove_password(database, Actor.of(user), PASSWORD, new=new, attempt=unlimited)
-    await UserService(session).update(Actor.of(user), UserUpdate(password=new, current_password=PASSWORD), proof)
+    await serving(UserService).update(Actor.of(user), UserUpdate(password=new, current_password=PASSWORD), proof)
 
+    await session.refresh(user)
     assert await password_matches(new, user.password_hash)
     assert not await password_matches(PASSWORD, user.password_hash)
 
 
 @pytest.mark.parametrize("change", [{"password": "a longer password"}, {"email": "new@example.org"}])
 async def test_update_of_credentials_with_a_wrong_password_changes_nothing(
-    database: Database, session: AsyncSession, user: User, change: dict[str, str]
+    database: Database, serving: Serving, session: AsyncSession, user: User, change: dict[str, str]
 ) -> None:
     before = (user.email, user.password_hash)
     changes = UserUpdate.model_validate(change | {"current_password": "wrong", "role": "Gardener"})
@@ -93,35 +97,37 @@ async def test_update_of_credentials_with_a_wrong_password_changes_nothing(
             database, Actor.of(user), changes.current_password, new=changes.new_password, attempt=unlimited
         )
     with pytest.raises(WrongPassword):
-        await UserService(session).update(Actor.of(user), changes)
+        await serving(UserService).update(Actor.of(user), changes)
 
     await session.refresh(user)
     assert (user.email, user.password_hash, user.role) == (*before, "")
 
 
 async def test_a_proof_is_worth_nothing_once_the_password_is_another(
-    database: Database, session: AsyncSession, user: User
+    database: Database, serving: Serving, session: AsyncSession, user: User
 ) -> None:
     changes = UserUpdate(password="the later password", current_password=PASSWORD)
     late = await prove_password(database, Actor.of(user), PASSWORD, new=changes.new_password, attempt=unlimited)
     first = await prove_password(database, Actor.of(user), PASSWORD, new="the first password", attempt=unlimited)
-    await UserService(session).update(Actor.of(user), changes, first)
+    await serving(UserService).update(Actor.of(user), changes, first)
 
     with pytest.raises(WrongPassword):
-        await UserService(session).update(Actor.of(user), changes, late)
+        await serving(UserService).update(Actor.of(user), changes, late)
 
+    await session.refresh(user)
     assert await password_matches("the first password", user.password_hash)
 
 
 async def test_deactivate_releases_what_is_held_and_tells_of_it(
-    session: AsyncSession, user: User, other_user: User
+    serving: Serving, session: AsyncSession, user: User, other_user: User
 ) -> None:
     held = [await create_task(session, owner=other_user, assignee=user, status=IN_PROGRESS) for _ in range(2)]
     done = await create_task(session, owner=other_user, assignee=user, status=COMPLETED)
     others = await create_task(session, owner=user, assignee=other_user, status=IN_PROGRESS)
 
-    await UserService(session).deactivate(Actor.of(user))
+    await serving(UserService).deactivate(Actor.of(user))
 
+    await session.refresh(user)
     assert not user.is_active
     for task in held:
         await session.refresh(task)
@@ -141,8 +147,10 @@ async def test_deactivate_releases_what_is_held_and_tells_of_it(
         assert (task.assignee_id, task.version) == (holder.id, 1)
 
 
-async def test_deactivate_tells_the_own_processes_and_nobody_else(session: AsyncSession, user: User) -> None:
-    await UserService(session).deactivate(Actor.of(user))
+async def test_deactivate_tells_the_own_processes_and_nobody_else(
+    serving: Serving, session: AsyncSession, user: User
+) -> None:
+    await serving(UserService).deactivate(Actor.of(user))
 
     event = (await session.scalars(select(Event))).one()
     assert (event.type, event.actor_id, event.audience) == ("account.deactivated", user.id, [])
@@ -165,34 +173,34 @@ async def test_deactivate_is_one_with_the_transaction_around_it(
 
 
 async def test_the_impact_score_is_the_sum_of_the_completed_tasks_that_one_holds(
-    session: AsyncSession, user: User, other_user: User
+    serving: Serving, session: AsyncSession, user: User, other_user: User
 ) -> None:
     for status, points in ((COMPLETED, 5), (COMPLETED, 8), (IN_PROGRESS, 100), (AVAILABLE, 1_000)):
         await create_task(session, owner=other_user, assignee=user, status=status, impact_points=points)
     await create_task(session, owner=user, assignee=other_user, status=COMPLETED, impact_points=10_000)
 
-    assert await recompute_impact_score(session, user.id) == 13
+    assert await serving.do(recompute_impact_score, user.id) == 13
     # Computed anew and not added to: a second time changes nothing.
-    assert await recompute_impact_score(session, user.id) == 13
+    assert await serving.do(recompute_impact_score, user.id) == 13
     await session.refresh(user)
     assert user.impact_score == 13
 
 
-async def test_the_impact_score_of_who_completed_nothing_is_zero(session: AsyncSession) -> None:
+async def test_the_impact_score_of_who_completed_nothing_is_zero(serving: Serving, session: AsyncSession) -> None:
     user = await create_user(session, impact_score=7)
 
-    assert await recompute_impact_score(session, user.id) == 0
+    assert await serving.do(recompute_impact_score, user.id) == 0
 
 
-async def test_nobody_has_no_impact_score(session: AsyncSession) -> None:
-    assert await recompute_impact_score(session, uuid4()) is None
+async def test_nobody_has_no_impact_score(serving: Serving) -> None:
+    assert await serving.do(recompute_impact_score, uuid4()) is None
 
 
-async def test_create_stores_the_task_with_its_event(session: AsyncSession, user: User) -> None:
+async def test_create_stores_the_task_with_its_event(serving: Serving, session: AsyncSession, user: User) -> None:
     due = datetime(2030, 1, 1, tzinfo=UTC)
     new = TaskCreate(title="Orchids", priority=TaskPriority.HIGH, impact_points=3, due_at=due)
 
-    task = await TaskService(session).create(Actor.of(user), new)
+    task = await serving(TaskService).create(Actor.of(user), new)
 
     assert (task.status, task.owner_id, task.assignee_id, task.version) == (TaskStatus.DRAFT, user.id, None, 1)
     assert task.created_at == task.updated_at
@@ -210,32 +218,32 @@ async def test_create_stores_the_task_with_its_event(session: AsyncSession, user
     }
 
 
-async def test_an_available_task_is_told_to_everybody(session: AsyncSession, user: User) -> None:
-    task = await TaskService(session).create(Actor.of(user), TaskCreate(title="Orchids", status=TaskStatus.AVAILABLE))
+async def test_an_available_task_is_told_to_everybody(serving: Serving, session: AsyncSession, user: User) -> None:
+    task = await serving(TaskService).create(Actor.of(user), TaskCreate(title="Orchids", status=TaskStatus.AVAILABLE))
 
     [event] = await events_of(session, task)
     assert event.audience is None
 
 
 async def test_an_admins_update_of_a_draft_is_its_owners_to_know(
-    session: AsyncSession, user: User, admin: User
+    serving: Serving, session: AsyncSession, user: User, admin: User
 ) -> None:
     task = await create_task(session, owner=user, status=TaskStatus.DRAFT)
 
-    await TaskService(session).update(Actor.of(admin), task.id, TaskUpdate(title="Roses"))
+    await serving(TaskService).update(Actor.of(admin), task.id, TaskUpdate(title="Roses"))
 
     [event] = await events_of(session, task)
     assert (event.actor_id, event.audience) == (admin.id, [user.id])
 
 
 async def test_the_versions_of_a_task_rise_by_one_with_each_event(
-    session: AsyncSession, user: User, other_user: User
+    serving: Serving, session: AsyncSession, user: User, other_user: User
 ) -> None:
-    tasks, assignments, actor = TaskService(session), AssignmentService(session), Actor.of(user)
+    tasks, assignments, actor = serving(TaskService), serving(AssignmentService), Actor.of(user)
     task = await tasks.create(actor, TaskCreate(title="Orchids"))
 
     await tasks.change_status(actor, task.id, AVAILABLE)
-    await ClaimService(session).claim(Actor.of(other_user), task.id)
+    await serving(ClaimService).claim(Actor.of(other_user), task.id)
     await tasks.update(actor, task.id, TaskUpdate(title="Roses", impact_points=2))
     await assignments.assign(actor, task.id, user.id)
     await tasks.change_status(actor, task.id, COMPLETED)
@@ -260,28 +268,31 @@ async def test_the_versions_of_a_task_rise_by_one_with_each_event(
 
 
 async def test_deleting_takes_the_history_of_holds_along_and_leaves_the_events(
-    session: AsyncSession, user: User
+    serving: Serving, session: AsyncSession, user: User
 ) -> None:
     task = await create_task(session, owner=user, status=IN_PROGRESS)
 
-    await TaskService(session).delete(Actor.of(user), task.id)
+    await serving(TaskService).delete(Actor.of(user), task.id)
 
     for table, left in ((Task, 0), (UserTaskAssociation, 0), (Event, 1)):
         assert await session.scalar(select(func.count()).select_from(table)) == left
 
 
-async def test_what_is_refused_writes_no_event(session: AsyncSession, user: User, other_user: User) -> None:
+async def test_what_is_refused_writes_no_event(
+    serving: Serving, session: AsyncSession, user: User, other_user: User
+) -> None:
     task = await create_task(session, owner=user)
 
     with pytest.raises(PermissionDenied):
-        await TaskService(session).update(Actor.of(other_user), task.id, TaskUpdate(title="Mine"))
+        await serving(TaskService).update(Actor.of(other_user), task.id, TaskUpdate(title="Mine"))
 
-    await session.flush()
     assert await events_of(session, task) == []
 
 
-async def test_a_chat_message_is_an_event_for_everybody_and_nothing_else(session: AsyncSession, user: User) -> None:
-    await ChatService(session).say(Actor.of(user), "Tea is ready")
+async def test_a_chat_message_is_an_event_for_everybody_and_nothing_else(
+    serving: Serving, session: AsyncSession, user: User
+) -> None:
+    await serving(ChatService).say(Actor.of(user), "Tea is ready")
 
     event = (await session.scalars(select(Event))).one()
     assert (event.type, event.actor_id, event.data) == ("chat.message", user.id, {"message": "Tea is ready"})
@@ -289,17 +300,18 @@ async def test_a_chat_message_is_an_event_for_everybody_and_nothing_else(session
     assert await asked_for(session) == []
 
 
-async def test_whoever_writes_an_event_has_the_relay_woken(session: AsyncSession, user: User) -> None:
-    assert WAKES_RELAY not in session.info
+async def test_whoever_writes_an_event_has_the_relay_woken(database: Database, user: User) -> None:
+    async with database.unit_of_work() as transaction:
+        assert WAKES_RELAY not in transaction.info
 
-    await ChatService(session).say(Actor.of(user), "Tea is ready")
+        await ChatService(transaction).say(Actor.of(user), "Tea is ready")
 
-    assert session.info[WAKES_RELAY]
+        assert transaction.info[WAKES_RELAY]
 
 
-async def asked_for(session: AsyncSession) -> Sequence[tuple[str, dict[str, object]]]:
+async def asked_for(session: AsyncSession | Transaction) -> Sequence[tuple[str, dict[str, object]]]:
     """The jobs that were asked for."""
-    jobs = (await session.scalars(select(Job).order_by(Job.id))).all()
+    jobs = list(await session.scalars(select(Job).order_by(Job.id)))
     assert all((job.state, job.sends, job.attempts) == (JobState.WAITING, 0, 0) for job in jobs)
     return [(job.name, job.arguments) for job in jobs]
 
@@ -310,81 +322,81 @@ def score_of(user_id: UUID) -> tuple[str, dict[str, object]]:
 
 @pytest.mark.parametrize(("before", "after"), [(IN_PROGRESS, COMPLETED), (COMPLETED, IN_PROGRESS)])
 async def test_a_step_over_completion_asks_for_the_holders_score(
-    session: AsyncSession, user: User, other_user: User, before: TaskStatus, after: TaskStatus
+    serving: Serving, session: AsyncSession, user: User, other_user: User, before: TaskStatus, after: TaskStatus
 ) -> None:
     task = await create_task(session, owner=user, assignee=other_user, status=before)
 
-    await TaskService(session).change_status(Actor.of(user), task.id, after)
+    await serving(TaskService).change_status(Actor.of(user), task.id, after)
 
     assert score_of(other_user.id) in await asked_for(session)
 
 
 async def test_reopening_a_task_of_an_ended_account_asks_for_the_score_that_it_leaves(
-    session: AsyncSession, user: User
+    serving: Serving, session: AsyncSession, user: User
 ) -> None:
     gone = await create_user(session, is_active=False)
     task = await create_task(session, owner=user, assignee=gone, status=COMPLETED)
 
-    await TaskService(session).change_status(Actor.of(user), task.id, IN_PROGRESS)
+    await serving(TaskService).change_status(Actor.of(user), task.id, IN_PROGRESS)
 
     assert score_of(gone.id) in await asked_for(session)
 
 
 async def test_other_points_of_a_completed_task_ask_for_the_score(
-    session: AsyncSession, user: User, other_user: User
+    serving: Serving, session: AsyncSession, user: User, other_user: User
 ) -> None:
     task = await create_task(session, owner=user, assignee=other_user, status=COMPLETED)
 
-    await TaskService(session).update(Actor.of(user), task.id, TaskUpdate(impact_points=5))
+    await serving(TaskService).update(Actor.of(user), task.id, TaskUpdate(impact_points=5))
 
     assert await asked_for(session) == [score_of(other_user.id)]
 
 
 async def test_a_deleted_task_leaves_its_points_to_who_completed_it(
-    session: AsyncSession, user: User, other_user: User
+    serving: Serving, session: AsyncSession, user: User, other_user: User
 ) -> None:
     task = await create_task(
         session, owner=user, assignee=other_user, status=COMPLETED, impact_points=5, category="greenhouse"
     )
     await create_task(session, owner=user, assignee=other_user, status=COMPLETED, impact_points=3)
 
-    await TaskService(session).delete(Actor.of(user), task.id)
+    await serving(TaskService).delete(Actor.of(user), task.id)
 
     # Nothing changes, so there is nothing to compute.
     assert await asked_for(session) == []
-    assert await recompute_impact_score(session, other_user.id) == 8
-    assert await recompute_impact_score(session, user.id) == 0
+    assert await serving.do(recompute_impact_score, other_user.id) == 8
+    assert await serving.do(recompute_impact_score, user.id) == 0
     kept = (await session.scalars(select(EarnedPoints))).one()
     assert (kept.user_id, kept.task_id, kept.category, kept.points) == (other_user.id, task.id, "greenhouse", 5)
     assert kept.completed_at == task.completed_at
 
 
-async def test_a_second_deletion_earns_nothing(session: AsyncSession, user: User) -> None:
+async def test_a_second_deletion_earns_nothing(serving: Serving, session: AsyncSession, user: User) -> None:
     task = await create_task(session, owner=user, status=COMPLETED, impact_points=5)
-    await TaskService(session).delete(Actor.of(user), task.id)
+    await serving(TaskService).delete(Actor.of(user), task.id)
 
     with pytest.raises(TaskNotFound):
-        await TaskService(session).delete(Actor.of(user), task.id)
+        await serving(TaskService).delete(Actor.of(user), task.id)
 
-    assert await recompute_impact_score(session, user.id) == 5
+    assert await serving.do(recompute_impact_score, user.id) == 5
 
 
 @pytest.mark.parametrize("status", [TaskStatus.DRAFT, AVAILABLE, IN_PROGRESS])
 async def test_a_task_that_is_deleted_unfinished_earns_nothing(
-    session: AsyncSession, user: User, status: TaskStatus
+    serving: Serving, session: AsyncSession, user: User, status: TaskStatus
 ) -> None:
     task = await create_task(session, owner=user, status=status, impact_points=5)
 
-    await TaskService(session).delete(Actor.of(user), task.id)
+    await serving(TaskService).delete(Actor.of(user), task.id)
 
-    assert await recompute_impact_score(session, user.id) == 0
+    assert await serving.do(recompute_impact_score, user.id) == 0
     assert await session.scalar(select(func.count()).select_from(EarnedPoints)) == 0
 
 
 async def test_a_task_completed_twice_and_deleted_counts_once_for_its_last_holder(
-    session: AsyncSession, user: User, other_user: User
+    serving: Serving, session: AsyncSession, user: User, other_user: User
 ) -> None:
-    tasks, assignments, owner = TaskService(session), AssignmentService(session), Actor.of(user)
+    tasks, assignments, owner = serving(TaskService), serving(AssignmentService), Actor.of(user)
     task = await create_task(session, owner=user, assignee=other_user, status=COMPLETED, impact_points=5)
     await tasks.change_status(owner, task.id, IN_PROGRESS)
     await assignments.assign(owner, task.id, user.id)
@@ -393,30 +405,32 @@ async def test_a_task_completed_twice_and_deleted_counts_once_for_its_last_holde
 
     await tasks.delete(owner, task.id)
 
-    assert await recompute_impact_score(session, user.id) == 7
-    assert await recompute_impact_score(session, other_user.id) == 0
+    assert await serving.do(recompute_impact_score, user.id) == 7
+    assert await serving.do(recompute_impact_score, other_user.id) == 0
 
 
 @pytest.mark.parametrize("status", [TaskStatus.DRAFT, AVAILABLE, IN_PROGRESS])
 async def test_changes_of_what_is_not_completed_ask_for_nothing(
-    session: AsyncSession, user: User, status: TaskStatus
+    serving: Serving, session: AsyncSession, user: User, status: TaskStatus
 ) -> None:
-    tasks, actor = TaskService(session), Actor.of(user)
+    tasks, actor = serving(TaskService), Actor.of(user)
     task = await create_task(session, owner=user, status=status)
 
     await tasks.update(actor, task.id, TaskUpdate(impact_points=5))
     if status is not IN_PROGRESS:
         await tasks.change_status(actor, task.id, AVAILABLE if status is TaskStatus.DRAFT else IN_PROGRESS)
-    await AssignmentService(session).assign(actor, task.id, user.id)
+    await serving(AssignmentService).assign(actor, task.id, user.id)
     await tasks.delete(actor, task.id)
 
     assert await asked_for(session) == []
 
 
-async def test_other_fields_of_a_completed_task_ask_for_nothing(session: AsyncSession, user: User) -> None:
+async def test_other_fields_of_a_completed_task_ask_for_nothing(
+    serving: Serving, session: AsyncSession, user: User
+) -> None:
     task = await create_task(session, owner=user, status=COMPLETED, impact_points=5)
 
-    await TaskService(session).update(Actor.of(user), task.id, TaskUpdate(title="Roses", impact_points=5))
+    await serving(TaskService).update(Actor.of(user), task.id, TaskUpdate(title="Roses", impact_points=5))
 
     assert await asked_for(session) == []
 

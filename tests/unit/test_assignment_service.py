@@ -18,6 +18,7 @@ from app.services.assignment_service import (
 from app.services.claim_service import AlreadyClaimed, NotAvailable
 from tests.builders.tasks import create_task
 from tests.builders.users import create_user
+from tests.utils.serving import Serving
 from tests.utils.test_utils import events_of
 
 AVAILABLE, IN_PROGRESS, COMPLETED = TaskStatus.AVAILABLE, TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED
@@ -25,21 +26,22 @@ AVAILABLE, IN_PROGRESS, COMPLETED = TaskStatus.AVAILABLE, TaskStatus.IN_PROGRESS
 
 async def holds_of(session: AsyncSession, task: Task) -> Sequence[UserTaskAssociation]:
     """Who held the task, in the order in which they began to."""
-    # Within one transaction all times are the same; the ids rise.
+    # Within the transaction of a test all times are the same; the ids rise.
     statement = (
         select(UserTaskAssociation)
         .where(UserTaskAssociation.task_id == task.id)
         .order_by(UserTaskAssociation.assigned_at, UserTaskAssociation.id)
         .execution_options(populate_existing=True)
     )
-    await session.flush()
     return (await session.scalars(statement)).all()
 
 
-async def test_assign_begins_a_hold_and_says_by_whom(session: AsyncSession, user: User, other_user: User) -> None:
+async def test_assign_begins_a_hold_and_says_by_whom(
+    serving: Serving, session: AsyncSession, user: User, other_user: User
+) -> None:
     task = await create_task(session, owner=user, status=TaskStatus.DRAFT)
 
-    assigned = await AssignmentService(session).assign(Actor.of(user), task.id, other_user.id)
+    assigned = await serving(AssignmentService).assign(Actor.of(user), task.id, other_user.id)
 
     assert (assigned.status, assigned.assignee_id, assigned.version) == (IN_PROGRESS, other_user.id, 2)
     [hold] = await holds_of(session, task)
@@ -55,11 +57,11 @@ async def test_assign_begins_a_hold_and_says_by_whom(session: AsyncSession, user
 
 
 async def test_handing_over_ends_one_hold_and_begins_another(
-    session: AsyncSession, user: User, other_user: User
+    serving: Serving, session: AsyncSession, user: User, other_user: User
 ) -> None:
     task = await create_task(session, owner=user, assignee=user, status=IN_PROGRESS)
 
-    await AssignmentService(session).assign(Actor.of(user), task.id, other_user.id)
+    await serving(AssignmentService).assign(Actor.of(user), task.id, other_user.id)
 
     before, after = await holds_of(session, task)
     assert before.user_id == user.id
@@ -70,51 +72,55 @@ async def test_handing_over_ends_one_hold_and_begins_another(
     assert event.data["previous_assignee_id"] == str(user.id)
 
 
-async def test_assigning_to_the_holder_changes_nothing(session: AsyncSession, user: User, other_user: User) -> None:
+async def test_assigning_to_the_holder_changes_nothing(
+    serving: Serving, session: AsyncSession, user: User, other_user: User
+) -> None:
     task = await create_task(session, owner=user, assignee=other_user, status=IN_PROGRESS)
 
-    same = await AssignmentService(session).assign(Actor.of(user), task.id, other_user.id)
+    same = await serving(AssignmentService).assign(Actor.of(user), task.id, other_user.id)
 
     assert same.version == 1
     assert len(await holds_of(session, task)) == 1
     assert await events_of(session, task) == []
 
 
-async def test_nobody_is_assigned_to_a_completed_task(session: AsyncSession, user: User, other_user: User) -> None:
+async def test_nobody_is_assigned_to_a_completed_task(
+    serving: Serving, session: AsyncSession, user: User, other_user: User
+) -> None:
     task = await create_task(session, owner=user, status=COMPLETED)
 
     with pytest.raises(AlreadyCompleted) as refused:
-        await AssignmentService(session).assign(Actor.of(user), task.id, other_user.id)
+        await serving(AssignmentService).assign(Actor.of(user), task.id, other_user.id)
 
     assert refused.value.extra == {"allowed": (IN_PROGRESS,)}
 
 
-async def test_only_who_has_an_account_can_be_assigned(session: AsyncSession, user: User) -> None:
+async def test_only_who_has_an_account_can_be_assigned(serving: Serving, session: AsyncSession, user: User) -> None:
     task = await create_task(session, owner=user)
     gone = await create_user(session, is_active=False)
 
     for user_id in (gone.id, uuid4()):
         with pytest.raises(UserNotFound):
-            await AssignmentService(session).assign(Actor.of(user), task.id, user_id)
+            await serving(AssignmentService).assign(Actor.of(user), task.id, user_id)
 
     await session.refresh(task)
     assert (task.status, task.version) == (AVAILABLE, 1)
 
 
 async def test_whoever_may_not_assign_learns_nothing_of_accounts(
-    session: AsyncSession, user: User, other_user: User
+    serving: Serving, session: AsyncSession, user: User, other_user: User
 ) -> None:
     task = await create_task(session, owner=user)
 
     for user_id in (user.id, uuid4()):
         with pytest.raises(PermissionDenied):
-            await AssignmentService(session).assign(Actor.of(other_user), task.id, user_id)
+            await serving(AssignmentService).assign(Actor.of(other_user), task.id, user_id)
 
 
-async def test_unassign_ends_the_hold(session: AsyncSession, user: User, other_user: User) -> None:
+async def test_unassign_ends_the_hold(serving: Serving, session: AsyncSession, user: User, other_user: User) -> None:
     task = await create_task(session, owner=user, assignee=other_user, status=IN_PROGRESS)
 
-    released = await AssignmentService(session).unassign(Actor.of(other_user), task.id)
+    released = await serving(AssignmentService).unassign(Actor.of(other_user), task.id)
 
     assert (released.status, released.assignee_id, released.version) == (AVAILABLE, None, 2)
     [hold] = await holds_of(session, task)
@@ -124,19 +130,23 @@ async def test_unassign_ends_the_hold(session: AsyncSession, user: User, other_u
 
 
 @pytest.mark.parametrize("status", [TaskStatus.DRAFT, AVAILABLE, COMPLETED])
-async def test_what_nobody_works_on_cannot_be_taken_back(session: AsyncSession, user: User, status: TaskStatus) -> None:
+async def test_what_nobody_works_on_cannot_be_taken_back(
+    serving: Serving, session: AsyncSession, user: User, status: TaskStatus
+) -> None:
     task = await create_task(session, owner=user, status=status)
 
     with pytest.raises(NotAssigned) as refused:
-        await AssignmentService(session).unassign(Actor.of(user), task.id)
+        await serving(AssignmentService).unassign(Actor.of(user), task.id)
 
     assert refused.value.extra == {"current": status}
 
 
-async def test_claim_makes_the_actor_the_holder(session: AsyncSession, user: User, other_user: User) -> None:
+async def test_claim_makes_the_actor_the_holder(
+    serving: Serving, session: AsyncSession, user: User, other_user: User
+) -> None:
     task = await create_task(session, owner=user)
 
-    claimed = await ClaimService(session).claim(Actor.of(other_user), task.id)
+    claimed = await serving(ClaimService).claim(Actor.of(other_user), task.id)
 
     assert (claimed.status, claimed.assignee_id, claimed.version) == (IN_PROGRESS, other_user.id, 2)
     [hold] = await holds_of(session, task)
@@ -145,41 +155,51 @@ async def test_claim_makes_the_actor_the_holder(session: AsyncSession, user: Use
     assert (event.type, event.actor_id, event.task_version) == ("task.assigned", other_user.id, 2)
 
 
-async def test_claiming_again_what_one_holds_changes_nothing(session: AsyncSession, user: User) -> None:
+async def test_claiming_again_what_one_holds_changes_nothing(
+    serving: Serving, session: AsyncSession, user: User
+) -> None:
     task = await create_task(session, owner=user, assignee=user, status=IN_PROGRESS)
 
-    assert (await ClaimService(session).claim(Actor.of(user), task.id)).version == 1
+    assert (await serving(ClaimService).claim(Actor.of(user), task.id)).version == 1
     assert await events_of(session, task) == []
 
 
-async def test_what_somebody_holds_cannot_be_claimed(session: AsyncSession, user: User, other_user: User) -> None:
+async def test_what_somebody_holds_cannot_be_claimed(
+    serving: Serving, session: AsyncSession, user: User, other_user: User
+) -> None:
     task = await create_task(session, owner=user, assignee=user, status=IN_PROGRESS)
 
     with pytest.raises(AlreadyClaimed) as refused:
-        await ClaimService(session).claim(Actor.of(other_user), task.id)
+        await serving(ClaimService).claim(Actor.of(other_user), task.id)
 
     assert (refused.value.status_code, refused.value.extra) == (409, {"holder": user.id})
 
 
-async def test_neither_a_draft_nor_a_completed_task_can_be_claimed(session: AsyncSession, user: User) -> None:
+async def test_neither_a_draft_nor_a_completed_task_can_be_claimed(
+    serving: Serving, session: AsyncSession, user: User
+) -> None:
     for status in (TaskStatus.DRAFT, COMPLETED):
         task = await create_task(session, owner=user, status=status)
         with pytest.raises(NotAvailable) as refused:
-            await ClaimService(session).claim(Actor.of(user), task.id)
+            await serving(ClaimService).claim(Actor.of(user), task.id)
         assert refused.value.extra["current"] is status
 
 
-async def test_a_draft_of_somebody_else_cannot_be_claimed(session: AsyncSession, user: User, other_user: User) -> None:
+async def test_a_draft_of_somebody_else_cannot_be_claimed(
+    serving: Serving, session: AsyncSession, user: User, other_user: User
+) -> None:
     task = await create_task(session, owner=user, status=TaskStatus.DRAFT)
 
     with pytest.raises(TaskNotFound):
-        await ClaimService(session).claim(Actor.of(other_user), task.id)
+        await serving(ClaimService).claim(Actor.of(other_user), task.id)
 
 
-async def test_completing_ends_the_hold_and_keeps_the_name(session: AsyncSession, user: User, other_user: User) -> None:
+async def test_completing_ends_the_hold_and_keeps_the_name(
+    serving: Serving, session: AsyncSession, user: User, other_user: User
+) -> None:
     task = await create_task(session, owner=user, assignee=other_user, status=IN_PROGRESS)
 
-    completed = await TaskService(session).change_status(Actor.of(other_user), task.id, COMPLETED)
+    completed = await serving(TaskService).change_status(Actor.of(other_user), task.id, COMPLETED)
 
     assert completed.assignee_id == other_user.id
     [hold] = await holds_of(session, task)
@@ -187,11 +207,11 @@ async def test_completing_ends_the_hold_and_keeps_the_name(session: AsyncSession
 
 
 async def test_reopening_begins_a_new_hold_for_who_completed_it(
-    session: AsyncSession, user: User, other_user: User
+    serving: Serving, session: AsyncSession, user: User, other_user: User
 ) -> None:
     task = await create_task(session, owner=user, assignee=other_user, status=COMPLETED)
 
-    reopened = await TaskService(session).change_status(Actor.of(user), task.id, IN_PROGRESS)
+    reopened = await serving(TaskService).change_status(Actor.of(user), task.id, IN_PROGRESS)
 
     assert (reopened.assignee_id, reopened.completed_at) == (other_user.id, None)
     [hold] = await holds_of(session, task)
@@ -199,12 +219,12 @@ async def test_reopening_begins_a_new_hold_for_who_completed_it(
 
 
 async def test_reopening_a_task_of_an_ended_account_gives_it_to_who_reopens_it(
-    session: AsyncSession, user: User
+    serving: Serving, session: AsyncSession, user: User
 ) -> None:
     gone = await create_user(session, is_active=False)
     task = await create_task(session, owner=user, assignee=gone, status=COMPLETED)
 
-    reopened = await TaskService(session).change_status(Actor.of(user), task.id, IN_PROGRESS)
+    reopened = await serving(TaskService).change_status(Actor.of(user), task.id, IN_PROGRESS)
 
     assert reopened.assignee_id == user.id
     [hold] = await holds_of(session, task)
@@ -213,10 +233,12 @@ async def test_reopening_a_task_of_an_ended_account_gives_it_to_who_reopens_it(
     assert event.data["assignee_id"] == str(user.id)
 
 
-async def test_giving_a_task_back_by_its_status_ends_the_hold(session: AsyncSession, user: User) -> None:
+async def test_giving_a_task_back_by_its_status_ends_the_hold(
+    serving: Serving, session: AsyncSession, user: User
+) -> None:
     task = await create_task(session, owner=user, status=IN_PROGRESS)
 
-    given_back = await TaskService(session).change_status(Actor.of(user), task.id, AVAILABLE)
+    given_back = await serving(TaskService).change_status(Actor.of(user), task.id, AVAILABLE)
 
     assert given_back.assignee_id is None
     [hold] = await holds_of(session, task)

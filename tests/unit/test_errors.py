@@ -1,14 +1,11 @@
 """What the database raises, said as the answer to give."""
 
-from typing import Any
-
 import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.connection_limit import ConnectionLimit
 from app.core.errors import (
     CONSTRAINT_ERRORS,
     SQLSTATE_ERRORS,
@@ -21,7 +18,8 @@ from app.core.errors import (
     Unauthorized,
     from_database,
 )
-from app.database import Database, create_engine
+from app.database import ConnectionsInUse, Database, driver_options
+from app.driver_pool import DriverPool
 
 
 def raised_by_driver(sqlstate: str, *, constraint: str | None = None) -> asyncpg.PostgresError:
@@ -31,17 +29,9 @@ def raised_by_driver(sqlstate: str, *, constraint: str | None = None) -> asyncpg
     return error
 
 
-def raised_by_sqlalchemy(cause: BaseException, kind: type[DBAPIError] = DBAPIError, **options: Any) -> DBAPIError:
-    """As it arrives: the adapter's exception with the driver's as its cause."""
-    adapted = Exception("adapted")
-    adapted.__cause__ = cause
-    return kind("SELECT 1", {}, adapted, **options)
-
-
-@pytest.mark.parametrize("wrap", [lambda error: error, raised_by_sqlalchemy], ids=["driver", "sqlalchemy"])
 @pytest.mark.parametrize(("sqlstate", "expected"), SQLSTATE_ERRORS.items())
-def test_a_state_has_its_answer(wrap: Any, sqlstate: str, expected: tuple[int, str, str]) -> None:
-    found = from_database(wrap(raised_by_driver(sqlstate)))
+def test_a_state_has_its_answer(sqlstate: str, expected: tuple[int, str, str]) -> None:
+    found = from_database(raised_by_driver(sqlstate))
 
     assert found is not None
     assert (found.status_code, found.error_code, found.detail) == expected
@@ -50,7 +40,7 @@ def test_a_state_has_its_answer(wrap: Any, sqlstate: str, expected: tuple[int, s
 
 @pytest.mark.parametrize(("constraint", "expected"), CONSTRAINT_ERRORS.items())
 def test_a_constraint_has_its_answer(constraint: str, expected: tuple[int, str, str]) -> None:
-    found = from_database(raised_by_sqlalchemy(raised_by_driver("23505", constraint=constraint)))
+    found = from_database(raised_by_driver("23505", constraint=constraint))
 
     assert found is not None
     assert (found.status_code, found.error_code, found.detail) == expected
@@ -58,7 +48,7 @@ def test_a_constraint_has_its_answer(constraint: str, expected: tuple[int, str, 
 
 @pytest.mark.parametrize("sqlstate", ["23502", "23503", "23505", "23514", "23P01"])
 def test_any_other_constraint_is_a_conflict(sqlstate: str) -> None:
-    found = from_database(raised_by_sqlalchemy(raised_by_driver(sqlstate, constraint="one_that_nobody_knows")))
+    found = from_database(raised_by_driver(sqlstate, constraint="one_that_nobody_knows"))
 
     assert found is not None
     assert (found.status_code, found.error_code) == (409, "conflict")
@@ -66,7 +56,7 @@ def test_any_other_constraint_is_a_conflict(sqlstate: str) -> None:
 
 @pytest.mark.parametrize("sqlstate", ["08000", "08006", "53300", "57P01", "57P03", "58030"])
 def test_a_server_that_does_not_serve_is_away(sqlstate: str) -> None:
-    found = from_database(raised_by_sqlalchemy(raised_by_driver(sqlstate)))
+    found = from_database(raised_by_driver(sqlstate))
 
     assert found is not None
     assert (found.status_code, found.error_code) == (503, "database_unavailable")
@@ -80,10 +70,7 @@ def test_a_server_that_does_not_serve_is_away(sqlstate: str) -> None:
         FileNotFoundError("/run/.s.PGSQL.5432"),
         TimeoutError(),
         OSError("Multiple exceptions"),
-        PoolTimeout("QueuePool limit"),
-        raised_by_sqlalchemy(OSError(), InterfaceError),
-        raised_by_sqlalchemy(OSError(), OperationalError, connection_invalidated=True),
-        raised_by_sqlalchemy(asyncpg.ConnectionDoesNotExistError("gone")),
+        asyncpg.ConnectionDoesNotExistError("gone"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -101,9 +88,8 @@ def test_a_way_that_is_blocked_is_a_database_that_is_away(error: Exception) -> N
         KeyError("x"),
         HiveError("already an answer"),
         raised_by_driver("42883"),
-        raised_by_sqlalchemy(raised_by_driver("42601")),
-        raised_by_sqlalchemy(raised_by_driver("22012")),
-        raised_by_sqlalchemy(ValueError("no state")),
+        raised_by_driver("42601"),
+        raised_by_driver("22012"),
     ],
     ids=str,
 )
@@ -113,7 +99,7 @@ def test_a_fault_of_ours_is_left_as_it_is(error: Exception) -> None:
 
 def test_no_answer_tells_what_the_database_said() -> None:
     for sqlstate in (*SQLSTATE_ERRORS, "23505", "08006"):
-        found = from_database(raised_by_sqlalchemy(raised_by_driver(sqlstate)))
+        found = from_database(raised_by_driver(sqlstate))
         assert found is not None
         assert "secret" not in found.detail + str(found.extra)
 
@@ -126,20 +112,21 @@ async def test_a_unit_of_work_translates_what_the_real_database_raises(database:
     with pytest.raises(HiveError) as refused:
         await run("INSERT INTO event_log (id) VALUES (2)")
     assert (refused.value.status_code, refused.value.error_code) == (409, "conflict")
-    with pytest.raises(DBAPIError):
+    with pytest.raises(asyncpg.DivisionByZeroError):
         await run("SELECT 1 / 0")
 
 
 async def test_a_unit_of_work_translates_a_pool_that_is_used_up(database_url: str) -> None:
-    engine = create_engine(database_url, application="tests", pool_size=1)
-    engine.pool._limit._wait_seconds = 0.05  # type: ignore[attr-defined]  # Three seconds would be long for a test.
-    database = Database(async_sessionmaker(engine))
+    # Three seconds would be long for a test.
+    limit = ConnectionLimit(driver_options(database_url, application="tests"), most=1, wait_seconds=0.05)
+    pool = DriverPool(limit)
+    database = Database(pool)
 
-    async with engine.connect():
-        with pytest.raises(HiveError) as refused:
-            async with database.unit_of_work() as session:
-                await session.execute(text("SELECT 1"))
-    await engine.dispose()
+    async with pool.connection():
+        with pytest.raises(ConnectionsInUse) as refused:
+            async with database.unit_of_work() as transaction:
+                await transaction.execute(text("SELECT 1"))
+    await pool.close()
 
     assert (refused.value.status_code, refused.value.error_code) == (503, "database_unavailable")
 

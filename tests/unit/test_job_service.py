@@ -1,19 +1,19 @@
 """Doing a job that came from the carrier: once, whole, and again after a failure."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import event, func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy import func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import HiveError
 from app.database import Database
 from app.driver_pool import Connections
 from app.models import Job, JobName, JobState, User
+from app.quick_session import Transaction
 from app.services.job_service import (
     FIRST_PAUSE,
     KEEP_DONE,
@@ -22,16 +22,13 @@ from app.services.job_service import (
     mark_done,
     perform,
     perform_outside,
-    perform_quickly,
     purge_done_jobs,
 )
-from app.session import Session
 from tests.utils.driver_connections import NotingConnections
+from tests.utils.serving import Serving
 from tests.utils.test_utils import wait_for_lock_waiter
 
 pytestmark = pytest.mark.committed
-
-Do = Callable[[Database, UUID, Callable[[Session], Awaitable[None]]], Coroutine[Any, Any, None]]
 
 
 async def create_job(session: AsyncSession, **values: Any) -> Job:
@@ -48,22 +45,15 @@ async def create_job(session: AsyncSession, **values: Any) -> Job:
     return job
 
 
-async def add_user(session: Session) -> None:
+async def add_user(transaction: Transaction) -> None:
     """An effect that can be counted."""
-    session.add(User(email=f"{uuid4()}@example.org", display_name="Effect", password_hash=""))
-    await session.flush()
+    transaction.add(User(email=f"{uuid4()}@example.org", display_name="Effect", password_hash=""))
+    await transaction.flush()
 
 
-async def fail(session: Session) -> None:
-    await add_user(session)
+async def fail(transaction: Transaction) -> None:
+    await add_user(transaction)
     raise LookupError("the effect is half done")
-
-
-@pytest.fixture(params=[perform, perform_quickly], ids=["usual", "quick"])
-def do(request: pytest.FixtureRequest) -> Do:
-    """Doing a job, with either kind of session."""
-    found: Do = request.param
-    return found
 
 
 async def effects(session: AsyncSession) -> int:
@@ -71,12 +61,10 @@ async def effects(session: AsyncSession) -> int:
 
 
 @pytest.mark.parametrize("state", [JobState.WAITING, JobState.SENT])
-async def test_a_job_is_done_with_its_effect(
-    session: AsyncSession, database: Database, do: Do, state: JobState
-) -> None:
+async def test_a_job_is_done_with_its_effect(session: AsyncSession, database: Database, state: JobState) -> None:
     job = await create_job(session, state=state)
 
-    await do(database, job.id, add_user)
+    await perform(database, job.id, add_user)
 
     await session.refresh(job)
     assert (job.state, job.attempts, job.last_error) == (JobState.DONE, 1, None)
@@ -84,66 +72,53 @@ async def test_a_job_is_done_with_its_effect(
     assert await effects(session) == 1
 
 
-async def test_doing_a_job_costs_two_statements(
-    session: AsyncSession,
-    sessions: async_sessionmaker[AsyncSession],
-    driver_connections: Connections,
-    engine: AsyncEngine,
-    do: Do,
-) -> None:
+async def test_doing_a_job_costs_two_statements(session: AsyncSession, driver_connections: Connections) -> None:
     job = await create_job(session)
     sent: list[str] = []
 
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
-
-    async def nothing(_work: Session) -> None:
+    async def nothing(_work: Transaction) -> None:
         pass
 
     noting = NotingConnections(driver_connections, lambda sql, _: sent.append(sql))
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
-    await do(Database(sessions, writes=noting), job.id, nothing)
-    event.remove(engine.sync_engine, "before_cursor_execute", note)
+    await perform(Database(noting), job.id, nothing)
 
     # The attempt is counted, the job is marked.
     assert len(sent) == 2, "\n".join(sent)
 
 
-async def test_a_job_that_comes_often_has_one_effect(session: AsyncSession, database: Database, do: Do) -> None:
+async def test_a_job_that_comes_often_has_one_effect(session: AsyncSession, database: Database) -> None:
     job = await create_job(session)
 
     for _ in range(3):
-        await do(database, job.id, add_user)
+        await perform(database, job.id, add_user)
 
     await session.refresh(job)
     assert (await effects(session), job.attempts) == (1, 1)
 
 
-async def test_a_job_that_comes_to_many_at_once_has_one_effect(
-    session: AsyncSession, database: Database, do: Do
-) -> None:
+async def test_a_job_that_comes_to_many_at_once_has_one_effect(session: AsyncSession, database: Database) -> None:
     job = await create_job(session)
 
-    await asyncio.gather(*(do(database, job.id, add_user) for _ in range(8)))
+    await asyncio.gather(*(perform(database, job.id, add_user) for _ in range(8)))
 
     await session.refresh(job)
     assert (await effects(session), job.state) == (1, JobState.DONE)
 
 
 async def test_a_job_that_is_being_done_is_waited_for_and_not_done_again(
-    session: AsyncSession, database: Database, do: Do
+    session: AsyncSession, database: Database
 ) -> None:
     job = await create_job(session)
     begun, may_end = asyncio.Event(), asyncio.Event()
 
-    async def slow(work: Session) -> None:
+    async def slow(work: Transaction) -> None:
         await add_user(work)
         begun.set()
         await may_end.wait()
 
-    first = asyncio.create_task(do(database, job.id, slow))
+    first = asyncio.create_task(perform(database, job.id, slow))
     await begun.wait()
-    second = asyncio.create_task(do(database, job.id, add_user))
+    second = asyncio.create_task(perform(database, job.id, add_user))
     await wait_for_lock_waiter(session)
     may_end.set()
     await asyncio.gather(first, second)
@@ -152,8 +127,8 @@ async def test_a_job_that_is_being_done_is_waited_for_and_not_done_again(
     assert (job.state, job.attempts, await effects(session)) == (JobState.DONE, 1, 1)
 
 
-async def test_a_job_that_nobody_asked_for_has_no_effect(session: AsyncSession, database: Database, do: Do) -> None:
-    await do(database, uuid4(), add_user)
+async def test_a_job_that_nobody_asked_for_has_no_effect(session: AsyncSession, database: Database) -> None:
+    await perform(database, uuid4(), add_user)
 
     assert await effects(session) == 0
 
@@ -162,32 +137,32 @@ async def test_a_job_that_nobody_asked_for_has_no_effect(session: AsyncSession, 
     "finished", [{"state": JobState.DONE, "done_at": datetime.now(UTC)}, {"state": JobState.DEAD}], ids=["done", "dead"]
 )
 async def test_a_finished_job_has_no_further_effect(
-    session: AsyncSession, database: Database, do: Do, finished: dict[str, Any]
+    session: AsyncSession, database: Database, finished: dict[str, Any]
 ) -> None:
     job = await create_job(session, **finished)
 
-    await do(database, job.id, add_user)
+    await perform(database, job.id, add_user)
 
     await session.refresh(job)
     assert (await effects(session), job.state, job.attempts) == (0, finished["state"], 0)
 
 
-async def test_an_effect_that_raises_leaves_nothing(session: AsyncSession, database: Database, do: Do) -> None:
+async def test_an_effect_that_raises_leaves_nothing(session: AsyncSession, database: Database) -> None:
     job = await create_job(session)
 
     with pytest.raises(LookupError):
-        await do(database, job.id, fail)
+        await perform(database, job.id, fail)
 
     assert await effects(session) == 0
 
 
 async def test_a_failure_is_noted_and_the_job_waits_for_its_next_time(
-    session: AsyncSession, database: Database, do: Do
+    session: AsyncSession, database: Database
 ) -> None:
     job = await create_job(session)
 
     with pytest.raises(LookupError):
-        await do(database, job.id, fail)
+        await perform(database, job.id, fail)
 
     await session.refresh(job)
     assert (job.state, job.attempts, job.done_at) == (JobState.WAITING, 1, None)
@@ -195,12 +170,12 @@ async def test_a_failure_is_noted_and_the_job_waits_for_its_next_time(
     assert job.run_after > datetime.now(UTC)
 
 
-async def test_the_pause_doubles_with_each_failure(session: AsyncSession, database: Database, do: Do) -> None:
+async def test_the_pause_doubles_with_each_failure(session: AsyncSession, database: Database) -> None:
     pauses = []
     for attempts in range(3):
         job = await create_job(session, attempts=attempts)
         with pytest.raises(LookupError):
-            await do(database, job.id, fail)
+            await perform(database, job.id, fail)
         await session.refresh(job)
         pauses.append((job.run_after - datetime.now(UTC)) / FIRST_PAUSE)
 
@@ -208,12 +183,12 @@ async def test_the_pause_doubles_with_each_failure(session: AsyncSession, databa
 
 
 async def test_a_job_that_failed_too_often_is_laid_aside_with_its_error(
-    session: AsyncSession, database: Database, do: Do
+    session: AsyncSession, database: Database
 ) -> None:
     job = await create_job(session, attempts=MAX_ATTEMPTS - 1)
 
     with pytest.raises(LookupError):
-        await do(database, job.id, fail)
+        await perform(database, job.id, fail)
 
     await session.refresh(job)
     assert (job.state, job.attempts) == (JobState.DEAD, MAX_ATTEMPTS)
@@ -221,11 +196,11 @@ async def test_a_job_that_failed_too_often_is_laid_aside_with_its_error(
 
 
 async def test_a_job_that_killed_each_of_its_workers_is_laid_aside_undone(
-    session: AsyncSession, database: Database, do: Do
+    session: AsyncSession, database: Database
 ) -> None:
     job = await create_job(session, attempts=MAX_ATTEMPTS)
 
-    await do(database, job.id, add_user)
+    await perform(database, job.id, add_user)
 
     await session.refresh(job)
     assert (job.state, await effects(session)) == (JobState.DEAD, 0)
@@ -233,26 +208,26 @@ async def test_a_job_that_killed_each_of_its_workers_is_laid_aside_undone(
     assert "worker" in job.last_error
 
 
-async def test_an_attempt_counts_before_its_effect_begins(session: AsyncSession, database: Database, do: Do) -> None:
+async def test_an_attempt_counts_before_its_effect_begins(session: AsyncSession, database: Database) -> None:
     """Or else a job that kills its worker would do so for ever."""
     job = await create_job(session)
     seen: list[int] = []
 
-    async def look(_work: Session) -> None:
+    async def look(_work: Transaction) -> None:
         await session.refresh(job)
         seen.append(job.attempts)
 
-    await do(database, job.id, look)
+    await perform(database, job.id, look)
 
     assert seen == [1]
 
 
-async def test_after_a_failure_the_next_time_may_succeed(session: AsyncSession, database: Database, do: Do) -> None:
+async def test_after_a_failure_the_next_time_may_succeed(session: AsyncSession, database: Database) -> None:
     job = await create_job(session)
     with pytest.raises(LookupError):
-        await do(database, job.id, fail)
+        await perform(database, job.id, fail)
 
-    await do(database, job.id, add_user)
+    await perform(database, job.id, add_user)
 
     await session.refresh(job)
     assert (job.state, job.attempts, await effects(session)) == (JobState.DONE, 2, 1)
@@ -263,7 +238,7 @@ async def test_a_failing_statement_of_an_effect_is_a_failure_like_any_other(
 ) -> None:
     job = await create_job(session)
 
-    async def break_a_rule(work: AsyncSession) -> None:
+    async def break_a_rule(work: Transaction) -> None:
         await add_user(work)
         await work.execute(text("SELECT 1/0"))
 
@@ -280,7 +255,7 @@ async def test_an_effect_whose_commit_fails_leaves_nothing_and_the_job_undone(
 ) -> None:
     job = await create_job(session)
 
-    async def lose_the_connection(work: AsyncSession) -> None:
+    async def lose_the_connection(work: Transaction) -> None:
         await add_user(work)
         pid = await work.scalar(text("SELECT pg_backend_pid()"))
         await session.execute(text("SELECT pg_terminate_backend(:pid, 90000)"), {"pid": pid})
@@ -293,31 +268,29 @@ async def test_an_effect_whose_commit_fails_leaves_nothing_and_the_job_undone(
     assert (job.state, await effects(session)) == (JobState.WAITING, 0)
 
 
-async def test_the_text_of_an_error_is_kept_to_a_length(session: AsyncSession, database: Database, do: Do) -> None:
+async def test_the_text_of_an_error_is_kept_to_a_length(session: AsyncSession, database: Database) -> None:
     job = await create_job(session)
 
-    async def complain(_work: Session) -> None:
+    async def complain(_work: Transaction) -> None:
         raise LookupError("x" * 100_000)
 
     with pytest.raises(LookupError):
-        await do(database, job.id, complain)
+        await perform(database, job.id, complain)
 
     await session.refresh(job)
     assert len(job.last_error or "") == 2_000
 
 
-async def test_a_cancelled_worker_leaves_its_job_to_be_sent_again(
-    session: AsyncSession, database: Database, do: Do
-) -> None:
+async def test_a_cancelled_worker_leaves_its_job_to_be_sent_again(session: AsyncSession, database: Database) -> None:
     job = await create_job(session)
     begun = asyncio.Event()
 
-    async def hang(work: Session) -> None:
+    async def hang(work: Transaction) -> None:
         await add_user(work)
         begun.set()
         await asyncio.Event().wait()
 
-    working = asyncio.create_task(do(database, job.id, hang))
+    working = asyncio.create_task(perform(database, job.id, hang))
     await begun.wait()
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -327,30 +300,29 @@ async def test_a_cancelled_worker_leaves_its_job_to_be_sent_again(
     assert (job.state, await effects(session)) == (JobState.SENT, 0)
 
 
-async def test_marking_as_done_leaves_finished_jobs_alone(session: AsyncSession) -> None:
+async def test_marking_as_done_leaves_finished_jobs_alone(serving: Serving, session: AsyncSession) -> None:
     earlier = datetime(2026, 1, 1, tzinfo=UTC)
     done = await create_job(session, state=JobState.DONE, done_at=earlier)
     dead = await create_job(session, state=JobState.DEAD)
 
     for job in (done, dead):
-        await mark_done(session, job.id)
-    await session.commit()
+        await serving.do(mark_done, job.id)
 
     await session.refresh(done)
     await session.refresh(dead)
     assert (done.done_at, dead.state) == (earlier, JobState.DEAD)
 
 
-async def test_purging_forgets_only_what_was_done_long_ago(session: AsyncSession) -> None:
+async def test_purging_forgets_only_what_was_done_long_ago(serving: Serving, session: AsyncSession) -> None:
     old = datetime.now(UTC) - KEEP_DONE - timedelta(minutes=1)
     await create_job(session, state=JobState.DONE, done_at=old)
     younger = old + timedelta(minutes=2)
     remaining = [await create_job(session, state=JobState.DONE, done_at=younger)]
     remaining += [await create_job(session, state=state) for state in JobState if state is not JobState.DONE]
     await session.execute(update(Job).values(created_at=old))
-
-    await purge_done_jobs(session)
     await session.commit()
+
+    await serving.do(purge_done_jobs)
 
     assert set(await session.scalars(select(Job.id))) == {job.id for job in remaining}
 

@@ -23,6 +23,7 @@ from app.state import State
 from tests.builders.tasks import create_task
 from tests.conftest import ROOT
 from tests.utils.metrics import Scrape
+from tests.utils.serving import Serving
 from tests.utils.test_utils import problem
 
 REQUESTS = "hive_http_requests_total"
@@ -191,10 +192,10 @@ async def test_jobs_are_counted_by_their_states(scraper: httpx2.AsyncClient, ses
 
 @pytest.mark.parametrize("is_numbered", [False, True])
 async def test_the_lag_is_the_age_of_what_is_yet_to_be_published(
-    scraper: httpx2.AsyncClient, session: AsyncSession, user: User, is_numbered: bool
+    scraper: httpx2.AsyncClient, serving: Serving, session: AsyncSession, user: User, is_numbered: bool
 ) -> None:
     assert (await scrape(scraper)).value("hive_relay_lag_seconds") == 0
-    await outbox.record(session, ChatMessage(message="hello?"), actor=Actor.of(user), audience=None)
+    await serving.do(outbox.record, ChatMessage(message="hello?"), actor=Actor.of(user), audience=None)
     await session.execute(update(Event).values(created_at=Event.created_at - LATE))
     if is_numbered:
         await session.execute(update(Event).values(seq=select(EventLog.published_seq + 1).scalar_subquery()))

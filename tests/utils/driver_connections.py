@@ -11,7 +11,7 @@ from app.driver_pool import Connections, Driver
 
 
 class ConnectionOfTest:
-    """Has what goes past SQLAlchemy answered by the test's connection, within its transaction."""
+    """Has the application use the connection of the test, within its transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -38,7 +38,7 @@ class ConnectionOfTest:
 
 
 class NotingConnections:
-    """Tells what is sent by quick sessions on the connections of a committed test."""
+    """Tells what transactions send on the connections of a committed test."""
 
     def __init__(self, connections: Connections, note: Callable[[str, Sequence[object]], None]) -> None:
         self._connections = connections
@@ -57,7 +57,7 @@ class NotingConnections:
 
 
 class NotingDriver:
-    """Tells what is sent by a quick session."""
+    """Tells what a transaction sends."""
 
     def __init__(self, driver: Driver, note: Callable[[str, Sequence[object]], None]) -> None:
         self._driver = driver

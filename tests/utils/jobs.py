@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.database import Database
+from app.events.jobs import ask_for_job
 from app.models import IS_UNFINISHED, Job, JobName
 from app.workers.celery_app import celery_app
 
@@ -39,3 +40,10 @@ class WorkerHere:
         if jobs:
             await self.do(jobs[0])
         return bool(jobs)
+
+
+async def job_in(database: Database, session: AsyncSession, name: JobName, **arguments: str) -> Job:
+    """A job that the application has asked for, as the test's own session knows it."""
+    async with database.unit_of_work() as transaction:
+        job = ask_for_job(transaction, name, run_after=None, **arguments)
+    return await session.get_one(Job, job.id)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from asyncpg.exceptions import DeadlockDetectedError, ForeignKeyViolationError
@@ -10,11 +11,12 @@ from pydantic import SecretStr
 from sqlalchemy import delete, event, select, text, update
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app import embedded
 from app.config import Settings
-from app.database import create_engine
+from app.connection_limit import open_connection
+from app.database import driver_options
 from app.models import AuditEntry, Base, EventLog
 from tests.utils.databases import new_database
 from tests.utils.test_utils import PATIENCE, wait_until_async
@@ -63,7 +65,7 @@ async def new_stores(servers: str, data_dir: Path, *, redis_number: int) -> Asyn
     """Make a migrated database, and connect nothing yet."""
     redis_url = f"{embedded.redis_url(servers)}?db={redis_number}"
     async with new_database(servers, is_migrated=True) as database_url:
-        engine = create_engine(database_url, application="tests", pool_size=30, wait_seconds=PATIENCE)
+        engine = create_engine(database_url)
         event.listen(engine.sync_engine, "connect", _let_transactions_wait)
         settings = Settings(
             _env_file=ROOT / ".env.test",
@@ -73,6 +75,18 @@ async def new_stores(servers: str, data_dir: Path, *, redis_number: int) -> Asyn
         )
         yield Stores(database_url, redis_url, settings, engine)
         await engine.dispose()
+
+
+def create_engine(database_url: str, *, pool_size: int = 30) -> AsyncEngine:
+    """SQLAlchemy's own way to the database, to make rows and to look at them."""
+    options = driver_options(database_url, application="tests")
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=partial(open_connection, options),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=PATIENCE,
+    )
 
 
 def _let_transactions_wait(connection: DBAPIConnection, _: object) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import ASGIApp, Message
 from starlette.websockets import WebSocket
 
+from app.database import Database
 from app.events.due_jobs import QueueName
 from app.models import Event, Task
 
@@ -75,6 +76,16 @@ async def wait_for_lock_waiter(session: AsyncSession) -> int:
     pid = await wait_until_async(look, what="somebody who waits for a lock")
     assert pid is not None
     return pid
+
+
+async def wait_for_free_lock(database: Database, lock: int) -> None:
+    """Wait until an advisory lock can be had. Who leaves it doesn't wait until the server has seen that."""
+
+    async def is_free() -> bool:
+        async with database.exclusively(lock) as ours:
+            return ours is not None
+
+    await wait_until_async(is_free, what="the lock")
 
 
 async def wait_for_two_lock_waiters(session: AsyncSession) -> None:

@@ -1,26 +1,19 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi import Body, Query, Request, Response
 
-from app.api.once import OnceRoute
+from app.api.once import OnceByAdmin
 from app.api.paging import link_next_page
 from app.api.problems import READ_VERSION, WRITE_VERSION, responses
+from app.api.routing import api_router
 from app.core.etags import etag_of, refuse_known
-from app.dependencies import (
-    AccountWriterDep,
-    CurrentAdmin,
-    CurrentOperator,
-    IfNoneMatch,
-    OnceByAdmin,
-    PagerDep,
-    UserAdminDep,
-)
+from app.dependencies import AccountWriterDep, CurrentAdmin, CurrentOperator, IfNoneMatch, PagerDep, UserAdminDep
 from app.models import User
 from app.schemas.admin import AccountQuery, AdminUserResponse, SetPassword, SignOut
 from app.services.user_admin import UserAdmin
 
-router = APIRouter(prefix="/admin/users", tags=["admin"], route_class=OnceRoute)
+router = api_router("/admin/users", tag="admin")
 ONE = "/{user_id:uuid}"
 CHANGE = responses(401, 403, 404, 409) | WRITE_VERSION
 

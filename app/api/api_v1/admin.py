@@ -1,14 +1,15 @@
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.api.paging import link_next_page
 from app.api.problems import responses
+from app.api.routing import api_router
 from app.dependencies import AuditLogDep, CurrentAdmin, JobAdminDep, PagerDep
 from app.schemas.admin import AuditEntryResponse, AuditQuery
 from app.schemas.job import JobListQuery, JobResponse
 
-router = APIRouter(prefix="/admin", tags=["admin"])
+router = api_router("/admin", tag="admin")
 
 
 @router.get("/jobs", responses=responses(401, 403))

@@ -1,6 +1,6 @@
 """All routes of version 1."""
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 
 from app.api import health
 from app.api.api_v1 import (
@@ -21,21 +21,20 @@ from app.api.api_v1 import (
     websocket,
     whoami,
 )
-from app.api.problems import EVERY_ROUTE, responses
+from app.api.problems import EVERY_ROUTE
 from app.dependencies import StrictParameters
 
 
-def build_router(*, with_debug: bool) -> APIRouter:
-    """The routes below `/api/v1`. Those for trying things out stay away from production."""
-    router = APIRouter(responses=EVERY_ROUTE, dependencies=[StrictParameters])
+def add_routes(app: FastAPI, *, with_debug: bool) -> None:
+    """Add the routes below `/api/v1`. Those for trying things out stay away from production."""
     routers = [
+        tasks.router,
         auth.router,
         auth.oauth_router,
         sessions.router,
         tokens.router,
         agents.router,
         users.router,
-        tasks.router,
         blockers.router,
         batch.router,
         events.router,
@@ -46,10 +45,9 @@ def build_router(*, with_debug: bool) -> APIRouter:
         whoami.router,
     ]
     for each in routers + ([debug.router] if with_debug else []):
-        router.include_router(each, responses=responses(429))
+        app.router.routes.extend(each.routes)
     # Whether all is well may be asked at any rate.
-    router.include_router(health.router)
-    return router
+    app.include_router(health.router, prefix="/api/v1", responses=EVERY_ROUTE, dependencies=[StrictParameters])
 
 
 socket_router = websocket.router

@@ -1,23 +1,21 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Response, status
+from fastapi import Form, Query, Response, status
 
 from app.api.oauth import OAuthRoute, UnsupportedGrantType, parameter
-from app.api.once import OnceRoute
 from app.api.problems import responses
+from app.api.registering import NewAccountDep, OnceForNobody
+from app.api.routing import api_router
 from app.config import Settings
 from app.core.auth import check_credentials
 from app.core.security import issue_token
 from app.dependencies import (
     AttemptDep,
     CurrentUserSignIn,
-    DatabaseDep,
-    NewAccountDep,
-    OnceForNobody,
-    SessionDep,
     SessionServiceDep,
-    SettingsDep,
+    StateDep,
+    TransactionDep,
     UserAgent,
     UserServiceDep,
 )
@@ -36,8 +34,8 @@ from app.schemas.user import UserResponse
 from app.services.address_confirmation import confirm_address
 from app.services.session_service import HeldSession, refresh_session
 
-router = APIRouter(prefix="/auth", tags=["auth"], route_class=OnceRoute)
-oauth_router = APIRouter(prefix="/auth", tags=["auth"], route_class=OAuthRoute)
+router = api_router("/auth", tag="auth")
+oauth_router = api_router("/auth", tag="auth", route_class=OAuthRoute)
 
 
 @router.post(
@@ -52,25 +50,23 @@ async def register(new: NewAccountDep, users: UserServiceDep) -> RegisteredRespo
 @router.post("/login", responses=responses(401))
 async def login(
     body: Login,
-    database: DatabaseDep,
+    state: StateDep,
     sessions: SessionServiceDep,
-    settings: SettingsDep,
     attempt: AttemptDep,
     response: Response,
     user_agent: UserAgent = "",
 ) -> TokenResponse:
     """Trade an e-mail address and a password for an access token, and a refresh token for the next one."""
-    user = await check_credentials(database, body.email, body.password, attempt)
-    held = await sessions.open(user, user_agent=user_agent, most=settings.sessions_per_account)
-    return _tokens_of(held, settings, response)
+    user = await check_credentials(state.database, body.email, body.password, attempt)
+    held = await sessions.open(user, user_agent=user_agent, most=state.settings.sessions_per_account)
+    return _tokens_of(held, state.settings, response)
 
 
 @oauth_router.post("/token", responses=responses(400, 401))
 async def token(
     form: Annotated[TokenForm, Form()],
-    database: DatabaseDep,
+    state: StateDep,
     sessions: SessionServiceDep,
-    settings: SettingsDep,
     attempt: AttemptDep,
     response: Response,
     user_agent: UserAgent = "",
@@ -82,23 +78,25 @@ async def token(
     match form.grant_type:
         case GrantType.PASSWORD:
             username, password = parameter(form, "username"), parameter(form, "password")
-            user = await check_credentials(database, username, password, attempt)
-            held = await sessions.open(user, user_agent=user_agent, most=settings.sessions_per_account)
+            user = await check_credentials(state.database, username, password, attempt)
+            held = await sessions.open(user, user_agent=user_agent, most=state.settings.sessions_per_account)
         case GrantType.REFRESH_TOKEN:
-            held = await refresh_session(database, parameter(form, "refresh_token"), key=settings.signing_key)
+            held = await refresh_session(
+                state.database, parameter(form, "refresh_token"), key=state.settings.signing_key
+            )
         case _:
             raise UnsupportedGrantType
-    return _tokens_of(held, settings, response)
+    return _tokens_of(held, state.settings, response)
 
 
 @router.post("/refresh", responses=responses(401))
-async def refresh(body: Refresh, database: DatabaseDep, settings: SettingsDep, response: Response) -> TokenResponse:
+async def refresh(body: Refresh, state: StateDep, response: Response) -> TokenResponse:
     """Trade a refresh token for new tokens. Each is good once; a second time ends its session.
 
     Who did not get the answer may ask again within ten seconds, and gets the same refresh token.
     """
-    held = await refresh_session(database, body.refresh_token, key=settings.signing_key)
-    return _tokens_of(held, settings, response)
+    held = await refresh_session(state.database, body.refresh_token, key=state.settings.signing_key)
+    return _tokens_of(held, state.settings, response)
 
 
 @router.post("/logout", responses=responses(401, 403))
@@ -110,14 +108,14 @@ async def logout(signed_in: CurrentUserSignIn, sessions: SessionServiceDep) -> S
 
 @router.get("/confirm", responses=responses(404))
 async def confirm(
-    query: Annotated[ConfirmationQuery, Query()], session: SessionDep, settings: SettingsDep, response: Response
+    query: Annotated[ConfirmationQuery, Query()], transaction: TransactionDep, state: StateDep, response: Response
 ) -> ConfirmedResponse:
     """Confirm an account's address. The link is mailed to it after a registration, and when it was changed.
 
     Until then nothing else is mailed to the address.
     """
     response.headers["Cache-Control"] = "no-store"
-    await confirm_address(session, query.code, key=settings.signing_key)
+    await confirm_address(transaction, query.code, key=state.settings.signing_key)
     return ConfirmedResponse()
 
 

@@ -1,12 +1,11 @@
-from fastapi import APIRouter
-
-from app.api.once import OnceRoute
+from app.api.once import OnceByWriterOfTasks
 from app.api.problems import WRITE_VERSION, responses
-from app.dependencies import BatchServiceDep, OnceByWriterOfTasks, StateDep, WriterOfTasks
+from app.api.routing import api_router
+from app.dependencies import BatchServiceDep, StateDep, WriterOfTasks
 from app.limits.requests import caller_of_user
 from app.schemas.batch import Batch, BatchResponse
 
-router = APIRouter(prefix="/tasks/batch", tags=["tasks"], route_class=OnceRoute)
+router = api_router("/tasks/batch", tag="tasks")
 
 
 @router.post("", responses=responses(401, 403, 404, 409) | WRITE_VERSION, dependencies=[OnceByWriterOfTasks])

@@ -1,16 +1,17 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.api.paging import link_next_page
 from app.api.problems import WRITE_VERSION, responses
+from app.api.routing import api_router
 from app.api.task_answers import change_answer
 from app.dependencies import BlockerServiceDep, BlockerWriterDep, PagerDep, ReaderOfTasks, WriterOfTasks
 from app.schemas.fields import PageQuery
 from app.schemas.task import TaskResponse
 
-router = APIRouter(prefix="/tasks/{task_id:uuid}/blockers", tags=["tasks"])
+router = api_router("/tasks/{task_id:uuid}/blockers", tag="tasks")
 
 
 @router.get("", responses=responses(401, 403, 404))

@@ -1,9 +1,8 @@
-from fastapi import APIRouter
-
+from app.api.routing import api_router
 from app.dependencies import StateDep
 from app.schemas.dashboard import DashboardSummary
 
-router = APIRouter(prefix="/dashboard", tags=["dashboard"])
+router = api_router("/dashboard", tag="dashboard")
 
 
 @router.get("/summary")

@@ -1,17 +1,18 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, status
+from fastapi import Body, status
 from pydantic import BaseModel
 
-from app.api.once import OnceRoute
+from app.api.once import OnceByAdmin
 from app.api.problems import responses
-from app.dependencies import CurrentAdmin, OnceByAdmin, SessionDep
+from app.api.routing import api_router
+from app.dependencies import CurrentAdmin, TransactionDep
 from app.events.jobs import ask_for_job
 from app.models import JobName
 from app.schemas.fields import Optionally, Strict, TestMessage
 
-router = APIRouter(prefix="/debug", tags=["debug"], route_class=OnceRoute)
+router = api_router("/debug", tag="debug")
 
 
 class TestJobRequest(Strict):
@@ -32,8 +33,8 @@ DEFAULT_REQUEST = TestJobRequest()
     dependencies=[OnceByAdmin],
 )
 async def run_test_celery_task(
-    _admin: CurrentAdmin, session: SessionDep, body: Annotated[TestJobRequest, Body()] = DEFAULT_REQUEST
+    _admin: CurrentAdmin, transaction: TransactionDep, body: Annotated[TestJobRequest, Body()] = DEFAULT_REQUEST
 ) -> TestJobResponse:
     """Have a worker print a message. The answer is the id of the Celery task."""
-    job = ask_for_job(session, JobName.TEST, message=body.message)
+    job = ask_for_job(transaction, JobName.TEST, message=body.message)
     return TestJobResponse(task_id=job.id)

@@ -1,18 +1,12 @@
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 
+from app.api.event_readers import IssuerOfTicket, ReaderOfStream, ReaderSeat
 from app.api.problems import responses
-from app.dependencies import (
-    ClientDeparture,
-    EventTicketServiceDep,
-    IssuerOfTicket,
-    ReaderOfEvents,
-    ReaderOfStream,
-    ReaderSeat,
-    StateDep,
-)
+from app.api.routing import api_router
+from app.dependencies import ClientDeparture, EventTicketServiceDep, ReaderOfEvents, StateDep
 from app.events.backlog import LogPosition
 from app.events.filters import EventFilter
 from app.events.types import EVENT_TYPES
@@ -21,7 +15,7 @@ from app.schemas.fields import Seq
 from app.services.event_ticket_service import TICKET_LIFETIME
 from app.websockets.readers import read_page, stream_messages, until_following
 
-router = APIRouter(prefix="/events", tags=["events"])
+router = api_router("/events", tag="events")
 
 # The second one tells nginx, which would otherwise keep events back until it has a buffer full.
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -1,15 +1,16 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
-from app.api.once import OnceRoute
+from app.api.once import Once
 from app.api.paging import link_next_page
 from app.api.problems import responses
-from app.dependencies import CurrentUser, NotificationServiceDep, Once, PagerDep
+from app.api.routing import api_router
+from app.dependencies import CurrentUser, NotificationServiceDep, PagerDep
 from app.schemas.notification import MarkedReadResponse, NotificationListQuery, NotificationResponse
 
-router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=OnceRoute)
+router = api_router("/notifications", tag="notifications")
 
 
 @router.get("", responses=responses(401, 403))

@@ -1,16 +1,17 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.api.paging import link_next_page
 from app.api.problems import responses
+from app.api.routing import api_router
 from app.dependencies import CurrentUser, CurrentUserSignIn, PagerDep, SessionServiceDep
 from app.models import UserSession
 from app.schemas.auth import SessionEndedResponse, SessionResponse, SessionsEndedResponse
 from app.schemas.fields import PageQuery
 
-router = APIRouter(prefix="/users/me/sessions", tags=["sessions"])
+router = api_router("/users/me/sessions", tag="sessions")
 
 
 @router.get("", responses=responses(401, 403))

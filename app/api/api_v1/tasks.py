@@ -1,12 +1,13 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Query, Request, Response, status
+from fastapi import Body, Query, Request, Response, status
 
 from app.api.claiming import MAY_MAKE_READY, ClaimNext
-from app.api.once import OnceRoute
+from app.api.once import OnceByClaimerOfTasks, OnceByWriterOfTasks, RequestIdentityOfClaimer, hash_of_body
 from app.api.paging import link_next_page
 from app.api.problems import READ_VERSION, WRITE_VERSION, responses
+from app.api.routing import api_router
 from app.api.task_answers import change_answer, location_of, task_answer, tasks_answer
 from app.dependencies import (
     AssignmentWriterDep,
@@ -16,18 +17,14 @@ from app.dependencies import (
     ClientDeparture,
     IfNoneMatch,
     LeaseServiceDep,
-    OnceByClaimerOfTasks,
-    OnceByWriterOfTasks,
+    NewTaskDep,
     PagerDep,
     ReaderOfTasks,
-    RequestIdentityOfClaimer,
     StateDep,
-    TaskMakerDep,
     TaskReadsDep,
     TaskServiceDep,
     TaskWriterDep,
     WriterOfTasks,
-    hash_of_body,
 )
 from app.models import TaskStatus
 from app.schemas.event import Envelope
@@ -50,7 +47,7 @@ from app.websockets.attempts import try_until_had
 NOTHING_READY: dict[int | str, dict[str, Any]] = {204: {"description": "No task is ready."}}
 FOR_GOOD, AS_LONG_AS_BEFORE, ANY_TASK = TaskClaim(), LeaseRenewal(), TaskClaimNext()
 
-router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=OnceRoute)
+router = api_router("/tasks", tag="tasks")
 
 
 @router.post(
@@ -61,7 +58,7 @@ router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=OnceRoute)
     response_model=TaskResponse,
 )
 async def create_task(
-    body: TaskCreate, actor: WriterOfTasks, tasks: TaskMakerDep, state: StateDep, request: Request
+    body: TaskCreate, actor: WriterOfTasks, tasks: NewTaskDep, state: StateDep, request: Request
 ) -> Response:
     """Make a task: a draft that only its owner sees, or an available one."""
     await state.open_tasks.require_room(actor.id)

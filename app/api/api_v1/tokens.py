@@ -1,18 +1,19 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response, status
+from fastapi import Query, Request, Response, status
 
-from app.api.once import SecretOnceRoute
+from app.api.once import Once
 from app.api.paging import link_next_page
 from app.api.prefix import public_path
 from app.api.problems import responses
-from app.dependencies import ApiTokenServiceDep, CurrentUser, CurrentUserSignIn, Once, PagerDep
+from app.api.routing import SecretRoute, api_router
+from app.dependencies import ApiTokenServiceDep, CurrentUser, CurrentUserSignIn, PagerDep
 from app.schemas.api_token import ApiTokenCreate, ApiTokenResponse, NewApiTokenResponse, TokenRevokedResponse
 from app.schemas.fields import PageQuery
 from app.services.api_token_service import NewToken
 
-router = APIRouter(prefix="/users/me/tokens", tags=["tokens"], route_class=SecretOnceRoute)
+router = api_router("/users/me/tokens", tag="tokens", route_class=SecretRoute)
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=responses(401, 403, 409), dependencies=[Once])

@@ -1,10 +1,11 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.api.paging import next_page
 from app.api.problems import READ_VERSION, WRITE_VERSION, responses
+from app.api.routing import api_router
 from app.api.task_answers import JSON
 from app.core.auth import prove_change
 from app.core.etags import etag_of, refuse_known
@@ -13,8 +14,8 @@ from app.dependencies import (
     CurrentUser,
     CurrentUserSignIn,
     IfNoneMatch,
-    SessionDep,
     StateDep,
+    TransactionDep,
     UserServiceDep,
     UserWriterDep,
 )
@@ -25,7 +26,7 @@ from app.schemas.user import DeactivatedResponse, OnlineQuery, UserProfile, User
 from app.services.address_confirmation import ask_for_confirmation
 from app.state import State
 
-router = APIRouter(prefix="/users", tags=["users"])
+router = api_router("/users", tag="users")
 
 
 @router.get("/me", responses=responses(401, 403) | READ_VERSION)
@@ -66,10 +67,10 @@ async def deactivate_me(actor: CurrentUser, users: UserWriterDep) -> Deactivated
 
 @router.post("/me/confirmation", status_code=202, responses=responses(401, 403))
 async def ask_for_another_confirmation(
-    actor: CurrentUser, users: UserServiceDep, session: SessionDep
+    actor: CurrentUser, users: UserServiceDep, transaction: TransactionDep
 ) -> ConfirmationAskedResponse:
     """Mail the link that confirms one's address again, four times a day at most."""
-    await ask_for_confirmation(session, await users.get(actor.id))
+    await ask_for_confirmation(transaction, await users.get(actor.id))
     return ConfirmationAskedResponse()
 
 

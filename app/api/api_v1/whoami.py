@@ -1,10 +1,9 @@
-from fastapi import APIRouter
-
 from app.api.problems import responses
+from app.api.routing import api_router
 from app.dependencies import CurrentSignIn, WhoamiServiceDep
 from app.schemas.whoami import WhoamiResponse
 
-router = APIRouter(prefix="/whoami", tags=["auth"])
+router = api_router("/whoami", tag="auth")
 
 
 @router.get("", responses=responses(401))

@@ -1,0 +1,45 @@
+"""Who reads events, and by what: a token, or a ticket for a stream."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.core.auth import SignedIn
+from app.core.logging import bind_user
+from app.dependencies import BearerToken, StateDep, TransactionDep, bearer, get_token
+from app.models import Scope
+from app.services.event_ticket_service import EventTicketService
+
+
+async def get_issuer_of_ticket(state: StateDep, token: BearerToken) -> SignedIn:
+    # Looked up, as for a socket: it's for hours, and whoever ended a moment before it began would not be told of.
+    signed_in = await state.sign_ins.look_up(token)
+    signed_in.require(Scope.EVENTS_READ)
+    return signed_in
+
+
+async def get_reader_of_stream(
+    request: Request, state: StateDep, transaction: TransactionDep, token: Annotated[str | None, Depends(bearer)]
+) -> SignedIn:
+    ticket = request.query_params.get("ticket")
+    if token is not None or ticket is None:
+        return await get_issuer_of_ticket(state, await get_token(token))
+    # The transaction ends where the stream begins, so a request that is refused for anything leaves the ticket unused.
+    signed_in = await EventTicketService(transaction).redeem(ticket)
+    signed_in.require(Scope.EVENTS_READ)
+    bind_user(signed_in.actor.id)
+    return signed_in
+
+
+IssuerOfTicket = Annotated[SignedIn, Depends(get_issuer_of_ticket)]
+ReaderOfStream = Annotated[SignedIn, Depends(get_reader_of_stream)]
+
+
+async def get_reader_seat(signed_in: ReaderOfStream, state: StateDep) -> AsyncIterator[None]:
+    with state.sockets.seats.taken_by(signed_in.actor.id):
+        yield
+
+
+# Of the default scope on purpose: a stream keeps its seat until it has ended, however that happens.
+ReaderSeat = Annotated[None, Depends(get_reader_seat)]
