@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from app import embedded
 from app.causes.addresses import HOW_TO_WRITE, fault_of_database_url, fault_of_redis_url
 from app.config import ConfigurationError, Settings
-from app.core.dsn import asyncpg_dsn
+from app.db.dsn import asyncpg_dsn
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
@@ -35,7 +35,7 @@ def join_backing(settings: Settings) -> Backing:
             durable=settings.hive_embedded_durable,
         )
     if not settings.needs_embedded_postgres:
-        from app.core.encoding import refuse_other_encodings  # noqa: PLC0415  # The driver takes long to load.
+        from app.db.encoding import refuse_other_encodings  # noqa: PLC0415  # The driver takes long to load.
 
         asyncio.run(refuse_other_encodings(backing.database_url))
     return backing

@@ -10,15 +10,15 @@ import asyncpg
 import structlog
 from sqlalchemy import Text, bindparam, func, literal_column, select
 
-from app.connection_demand import name_of_connections
-from app.connection_limit import ConnectionLimit, NoTurn, Use
-from app.core.dsn import asyncpg_dsn
 from app.core.errors import UNAVAILABLE, HiveError, ServiceUnavailable, from_database, is_fault_of_database
 from app.core.security_log import write_noted
 from app.core.seldom import Seldom
-from app.driver_pool import Connections, Driver, DriverPool, HeldConnection
-from app.quick_session import ENDED_SIGN_INS, WAKES_RELAY, Transaction
-from app.statements import keep
+from app.db.demand import name_of_connections
+from app.db.dsn import asyncpg_dsn
+from app.db.limit import ConnectionLimit, NoTurn, Use
+from app.db.pool import Connections, Driver, DriverPool, HeldConnection
+from app.db.statements import keep
+from app.db.transaction import ENDED_SIGN_INS, WAKES_RELAY, Transaction
 
 SERVER_SETTINGS = {
     "timezone": "UTC",

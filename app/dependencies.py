@@ -14,9 +14,9 @@ from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import MalformedInput
 from app.core.etags import CONDITION
 from app.core.permissions import Actor
+from app.db.transaction import Transaction
 from app.limits.sign_ins import Attempt
 from app.models import Scope
-from app.quick_session import Transaction
 from app.reads.task_reads import TaskReads
 from app.services import (
     AssignmentService,

@@ -9,11 +9,12 @@ from sqlalchemy import Boolean, false, literal_column, select, text, update
 
 from app.broken_parts import broken_parts
 from app.causes.redis import why_redis
-from app.core.encoding import WrongEncoding, require_utf8
 from app.core.errors import HiveError, ServiceUnavailable
 from app.core.redis import REDIS_FAILURES
 from app.core.seldom import Seldom
 from app.core.worker_signs import OUTSIDE_WORKERS_KEY, SEEN_SECONDS, seconds_since_last_sign
+from app.db.encoding import WrongEncoding, require_utf8
+from app.db.statements import keep
 from app.disk import warn_of_full_disk
 from app.events.lag import publication_lag
 from app.events.relay import RELAY_LOCK
@@ -23,7 +24,6 @@ from app.revisions import newest_revision
 from app.schemas.health import Check, ReadyResponse
 from app.services.job_service import OUTSIDE_SECONDS
 from app.state import State
-from app.statements import keep
 
 LAG_SECONDS = 10
 # How PostgreSQL shows an advisory lock whose key fits into 32 bits.

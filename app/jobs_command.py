@@ -7,8 +7,8 @@ from uuid import UUID
 
 from app.core.errors import HiveError
 from app.database import Database
+from app.db.transaction import Transaction
 from app.models import Job, JobState
-from app.quick_session import Transaction
 from app.schemas.job import JobListQuery
 from app.services.job_admin import JobAdmin
 from app.services.pages import CursorCodec, Pager

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.backing import join_backing
 from app.causes.postgres import is_unmigrated, known_why_postgres
 from app.config import Settings
-from app.core.dsn import asyncpg_dsn
+from app.db.dsn import asyncpg_dsn
 from app.server_checks import why_database_unusable
 
 DATABASE_FAILURES = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncpg
 
-from app.core.dsn import asyncpg_dsn
+from app.db.dsn import asyncpg_dsn
 
 VERSIONS = Path(__file__).resolve().parent.parent / "migrations" / "versions"
 _REVISION = re.compile(r"^revision: str = [\"'](\w+)[\"']", re.MULTILINE)

@@ -17,9 +17,9 @@ from app.causes.network import Server
 from app.causes.postgres import OLDEST, POOLED_BY_TRANSACTION, TOO_OLD, why_postgres
 from app.causes.redis import BROKER, why_redis
 from app.config import ConfigurationError, Settings
-from app.connection_demand import Demand, find_demand
 from app.core.redis import connect_redis
 from app.database import driver_options
+from app.db.demand import Demand, find_demand
 from app.disk import warn_of_full_disk
 from app.redis_rights import why_lacking
 

@@ -18,10 +18,10 @@ from sqlalchemy.pool import NullPool
 from app.backing import join_backing
 from app.causes.postgres import is_unmigrated, known_why_postgres
 from app.config import ConfigurationError, load_settings
-from app.connection_limit import open_connection
-from app.core.encoding import require_utf8
 from app.core.logging import configure_logging
 from app.database import driver_options
+from app.db.encoding import require_utf8
+from app.db.limit import open_connection
 from app.embedded import EmbeddedError
 from app.migrate import DATABASE_FAILURES
 from app.models import Base

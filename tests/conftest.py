@@ -42,12 +42,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from app import embedded
 from app.config import Settings
-from app.connection_limit import ConnectionLimit
 from app.core.logging import configure_logging
 from app.core.redis import connect_redis
 from app.core.security import issue_token
 from app.database import Database, driver_options
-from app.driver_pool import Connections, DriverPool
+from app.db.limit import ConnectionLimit
+from app.db.pool import Connections, DriverPool
 from app.events.published import read_log
 from app.main import build_state
 from app.models import User

@@ -10,6 +10,7 @@ from app.api.problems import answer_to
 from app.core.errors import Conflict, HiveError, from_database
 from app.core.permissions import Actor
 from app.core.security import keyed_hash
+from app.db.transaction import Transaction
 from app.dependencies import (
     ClaimerOfTasks,
     GetActor,
@@ -20,7 +21,6 @@ from app.dependencies import (
     get_writer_of_tasks,
     state_of,
 )
-from app.quick_session import Transaction
 from app.services.idempotency_service import (
     IdempotencyService,
     KeptAnswer,

@@ -16,10 +16,10 @@ from app.core.passwords import refuse_own_names
 from app.core.permissions import Actor
 from app.core.security import InvalidToken, hash_password, hash_secret, password_matches, read_token
 from app.database import Database
+from app.db.transaction import Transaction
 from app.events.jobs import ask_once
 from app.limits.sign_ins import Attempt, Tally
 from app.models import ApiToken, JobName, Scope, User, UserSession
-from app.quick_session import Transaction
 from app.schemas.fields import normalize_email
 from app.schemas.user import UserUpdate
 

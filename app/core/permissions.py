@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy import BindParameter, Select, Uuid, bindparam, or_, select
 
 from app.core.errors import Forbidden, NotFound
+from app.db.statements import keep
+from app.db.transaction import Transaction
 from app.models import PERSONAL_TYPES, Event, Task, TaskStatus, User
-from app.quick_session import Transaction
-from app.statements import keep
 
 
 class ActorType(StrEnum):
@@ -78,7 +78,7 @@ def permissions_on(actor: Actor, task: Task) -> frozenset[Permission]:
 
 
 def viewer_id(actor: Actor) -> BindParameter[UUID]:
-    """The actor in a statement. It has a name, so that one made for one actor serves all (see `app/statements.py`)."""
+    """The actor in a statement. It has a name, so that the statement serves all (see `app/db/statements.py`)."""
     return bindparam("viewer_id", actor.id, Uuid())
 
 

@@ -12,9 +12,9 @@ from sqlalchemy import func
 from app.core.errors import HiveError
 from app.core.sign_in_memory import SignInMemory
 from app.database import Database
+from app.db.purging import purge_some
+from app.db.transaction import Transaction
 from app.models import SignInChange
-from app.purging import purge_some
-from app.quick_session import Transaction
 
 LOOK_SECONDS = 0.3
 # From the beginning of a look on. A second is promised, and an answer that was let in before takes its time.

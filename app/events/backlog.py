@@ -8,12 +8,12 @@ from sqlalchemy import select
 
 from app.core.errors import HiveError
 from app.core.permissions import Actor, select_visible_events
+from app.db.transaction import Transaction
 from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
 from app.events.sizes import first_bytes_of
 from app.limits.answers import MAX_PAGE_BYTES
 from app.models import Event, EventLog
-from app.quick_session import Transaction
 
 
 class Resync(HiveError):

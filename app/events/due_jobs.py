@@ -25,9 +25,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from app.db.statements import keep
+from app.db.transaction import Transaction
 from app.models import IS_FREE, IS_UNFINISHED, Job, JobState, Lane
-from app.quick_session import Transaction
-from app.statements import keep
 
 # A job that was sent is late after this time, and sent again. It need not be long, for few jobs are ahead of it in the
 # queue, and one that a worker is at is left alone.

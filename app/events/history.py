@@ -14,10 +14,10 @@ from sqlalchemy import func, select, text, update
 from app.core.permissions import SYSTEM
 from app.core.redis import REDIS_FAILURES, PrefixedRedis
 from app.database import Database
+from app.db.transaction import Transaction
 from app.events.published import read_log, seq_of, stream_key
 from app.events.types import LogRenewed
 from app.models import Event, EventLog
-from app.quick_session import Transaction
 
 # A history goes on from the microsecond of its beginning, and at least so much above all numbers before it. No
 # history gives a million numbers a second, and JSON holds such numbers exactly until the year 2255.

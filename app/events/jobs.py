@@ -11,11 +11,11 @@ from uuid_utils.compat import uuid7
 
 from app.core.logging import current_request_id
 from app.core.permissions import Actor
+from app.db.statements import keep
+from app.db.transaction import WAKES_RELAY, Transaction
 from app.events.notices import mentions_in, notices_of, text_with_mentions
 from app.events.types import EventData, TaskStatusChanged, TaskUpdated
 from app.models import Job, JobName, Task, TaskStatus, lane_of
-from app.quick_session import WAKES_RELAY, Transaction
-from app.statements import keep
 
 _JOBS = cast("Table", Job.__table__)
 _ASKED = ("id", "name", "arguments", "lane", "unique_key", "request_id")

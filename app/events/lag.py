@@ -2,8 +2,8 @@
 
 from sqlalchemy import func, select, union_all
 
+from app.db.transaction import Transaction
 from app.models import Event, EventLog
-from app.quick_session import Transaction
 
 
 async def publication_lag(session: Transaction) -> float:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from uuid_utils.compat import uuid7
 
 from app.core.permissions import Actor, Audience, audience_of
+from app.db.transaction import WAKES_RELAY, Transaction
 from app.events.jobs import ask_for_consequences
 from app.events.types import EventData
 from app.models import Event, Task
-from app.quick_session import WAKES_RELAY, Transaction
 
 
 async def record(

@@ -9,10 +9,10 @@ from sqlalchemy import select
 
 from app.core.permissions import Audience
 from app.core.redis import PrefixedRedis
+from app.db.transaction import Transaction
 from app.events.sizes import first_bytes_of
 from app.limits.answers import MAX_PAGE_BYTES
 from app.models import Event, EventLog
-from app.quick_session import Transaction
 from app.schemas.event import Envelope
 
 # Characters. Most events are a tenth of it.

@@ -18,6 +18,7 @@ from app.causes.redis import BROKER, why_redis
 from app.core.errors import HiveError
 from app.core.redis import REDIS_FAILURES, PrefixedRedis
 from app.database import Database
+from app.db.statements import keep
 from app.events.due_jobs import DueJob, QueueName, may_have_due_jobs, put_back, take_due_jobs
 from app.events.history import is_restored, renew_if_restored
 from app.events.published import PublishedEvent, stream_key
@@ -26,7 +27,6 @@ from app.events.sizes import first_bytes_of
 from app.events.wakeup import hear_wake_ups
 from app.limits.answers import MAX_PAGE_BYTES
 from app.models import Event, EventLog
-from app.statements import keep
 
 RELAY_LOCK = 4_183_002
 BATCH = 500

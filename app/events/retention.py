@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from sqlalchemy import func, or_, select, update
 
+from app.db.purging import purge_some
+from app.db.transaction import Transaction
 from app.models import Event, EventLog, Task
-from app.purging import purge_some
-from app.quick_session import Transaction
 
 BATCH = 5_000
 

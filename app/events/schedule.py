@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 
+from app.db.transaction import Transaction
 from app.events.jobs import ask_once, unique_key_of
 from app.models import Job, JobName
-from app.quick_session import Transaction
 
 SCHEDULE: Mapping[JobName, timedelta] = {
     JobName.REMIND_OF_DUE_TASKS: timedelta(minutes=1),

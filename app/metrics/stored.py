@@ -10,10 +10,10 @@ from sqlalchemy import func, select
 
 from app.core.errors import HiveError
 from app.database import Database
+from app.db.transaction import Transaction
 from app.events.lag import publication_lag
 from app.events.published import read_log
 from app.models import Job, JobState
-from app.quick_session import Transaction
 
 READ_SECONDS = 2.0
 

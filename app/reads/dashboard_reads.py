@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import BigInteger, cast, func, literal_column, select
 
 from app.database import Database
+from app.db.statements import Statement
 from app.models import Task, TaskPriority, TaskStatus, User
 from app.reads.json_columns import as_json_list
 from app.schemas.dashboard import DashboardSummary, TaskCounts, UserCounts
-from app.statements import Statement
 
 # All rows are counted. Where that takes so long, it's done no oftener than leaves the server nine tenths of its time.
 COSTLY_SECONDS = 0.05

@@ -8,6 +8,7 @@ from asyncpg import Record
 
 from app.core.permissions import Actor, TaskNotFound
 from app.database import Database
+from app.db.statements import GIVEN, Statement
 from app.limits.answers import AnswersInFlight
 from app.limits.turns import Turns
 from app.reads.task_statements import fixed_limit, one_task, page_of_first_tasks, page_of_tasks
@@ -25,7 +26,6 @@ from app.services.task_filter import (
     rare_searches,
 )
 from app.services.task_lists import scope_of_tasks
-from app.statements import GIVEN, Statement
 
 # So many tasks are looked up by their ids in less time than PostgreSQL needs to go through a million.
 FEW = 50_000

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, fu
 from sqlalchemy.orm import aliased
 
 from app.core.permissions import Actor, select_visible_tasks, viewer_id
+from app.db.statements import Statement
 from app.models import EventLog, Task, TaskStatus
 from app.reads.json_columns import as_json, columns_of, moment
 from app.reads.page_parts import page_parts
@@ -16,7 +17,6 @@ from app.schemas.task import TaskFilter, TaskListQuery, TaskResponse
 from app.services.pages import Position
 from app.services.task_filter import filter_tasks, has_words, is_one_of
 from app.services.task_lists import ORDERS
-from app.statements import Statement
 
 # So many tasks are gone through in a few milliseconds. Words that fewer than one in a hundred of them have are looked
 # up in the index.

@@ -10,6 +10,7 @@ from asyncpg import Record
 from sqlalchemy import ARRAY, ColumnElement, Integer, Select, Uuid, any_, bindparam, case, literal_column, select, true
 
 from app.database import Database
+from app.db.statements import Statement
 from app.models import User
 from app.reads.json_columns import as_json, as_json_list, columns_of
 from app.reads.page_parts import page_parts
@@ -18,7 +19,6 @@ from app.schemas.user import UserProfile
 from app.services.assignment_service import UserNotFound
 from app.services.pages import CursorCodec, Position
 from app.services.user_directory import ORDER, SCOPE, select_directory
-from app.statements import Statement
 
 _ONLINE = bindparam("online", type_=ARRAY(Uuid()))
 _COMPUTED: Mapping[str, ColumnElement[Any]] = {

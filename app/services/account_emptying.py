@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from sqlalchemy import func, select
 
+from app.db.purging import purge_some
+from app.db.transaction import Transaction
 from app.models import Notification, User
-from app.purging import purge_some
-from app.quick_session import Transaction
 
 # So long a deactivation can be taken back, and the address stays taken.
 KEEP = timedelta(days=30)

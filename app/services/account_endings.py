@@ -7,10 +7,10 @@ from sqlalchemy import delete, func, select
 from app.core.errors import Conflict
 from app.core.permissions import Actor
 from app.core.security_log import note
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.types import AccountDeactivated
 from app.models import ApiToken, User, UserSession
-from app.quick_session import Transaction
 from app.services.account_locks import LOCK_ORDER
 from app.services.giving_back import give_back
 from app.services.sign_in_endings import forget_after_commit

@@ -11,9 +11,9 @@ from uuid import UUID
 from sqlalchemy import Uuid, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from app.db.statements import keep
+from app.db.transaction import Transaction
 from app.models import User
-from app.quick_session import Transaction
-from app.statements import keep
 
 ADMINS_LOCK = 4_183_030
 # An agent's owner comes before the agent, whichever clocks their ids were made by.

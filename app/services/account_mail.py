@@ -7,11 +7,11 @@ from uuid_utils.compat import uuid7
 
 from app.config import Settings
 from app.core.security import hash_secret
+from app.db.transaction import Transaction
 from app.events.jobs import ask_once
 from app.mail.compose import compose_address_changed, message_id_of
 from app.mail.mailer import Mailer, MailRefused, MailUncertain
 from app.models import JobName, User
-from app.quick_session import Transaction
 from app.services.job_service import Hopeless, OutcomeUnknown
 
 

@@ -10,11 +10,11 @@ from app.core.confirmations import Confirmation, make_confirmation
 from app.core.errors import NotFound
 from app.core.security import hash_secret
 from app.database import Database
+from app.db.transaction import Transaction
 from app.events.jobs import ask_once
 from app.mail.compose import compose_confirmation, confirmation_link, message_id_of
 from app.mail.mailer import Mailer, MailRefused, MailUncertain
 from app.models import JobName, User
-from app.quick_session import Transaction
 from app.services.job_service import Hopeless, OutcomeUnknown
 
 

@@ -6,8 +6,8 @@ from sqlalchemy import func, select
 from app.core.auth import SignedIn
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor
+from app.db.transaction import Transaction
 from app.models import User
-from app.quick_session import Transaction
 from app.schemas.agent import AgentCreate
 from app.schemas.api_token import ApiTokenCreate
 from app.schemas.fields import PageQuery

@@ -11,9 +11,9 @@ from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor
 from app.core.security import hash_secret, new_secret
 from app.core.security_log import note
+from app.db.purging import purge_some
+from app.db.transaction import Transaction
 from app.models import ApiToken, User
-from app.purging import purge_some
-from app.quick_session import Transaction
 from app.schemas.api_token import ApiTokenCreate
 from app.schemas.fields import PageQuery
 from app.services.pages import Order, Page, Pager, scope_of

@@ -14,15 +14,15 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import SYSTEM, Actor, Permission
+from app.db.statements import keep
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.types import TaskAssigned, TaskLeaseExpired, TaskUnassigned
 from app.models import Task, TaskStatus, UserTaskAssociation
-from app.quick_session import Transaction
 from app.services.account_locks import lock_active_user
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.readiness import require_unblocked
 from app.services.workflow import TRANSITIONS
-from app.statements import keep
 
 
 class UserNotFound(NotFound):

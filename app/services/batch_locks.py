@@ -12,12 +12,12 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.errors import Conflict
 from app.core.permissions import Actor
+from app.db.statements import keep
+from app.db.transaction import Transaction
 from app.models import Task, TaskBlocker, TaskStatus, User
-from app.quick_session import Transaction
 from app.schemas.batch import AssignItem, BatchItem, ChangeItem, DeleteItem, StatusItem, UpdateItem
 from app.services.account_locks import LOCK_ORDER
 from app.services.readiness import NAMED, lock_with_waiting
-from app.statements import keep
 
 # Each waiting task of each one that a batch ends is told of, once or twice.
 MOST_TOLD = 1_000

@@ -2,8 +2,8 @@ from asyncpg import PostgresError
 
 from app.core.errors import HiveError, from_database
 from app.core.permissions import Actor
+from app.db.transaction import Transaction
 from app.models import Task
-from app.quick_session import Transaction
 from app.schemas.batch import (
     AssignItem,
     Batch,

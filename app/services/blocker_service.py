@@ -5,10 +5,10 @@ from sqlalchemy import Select, func, select
 
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor, Permission, access_task, audience_of, select_visible_tasks
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.types import TaskBlocked
 from app.models import Task, TaskBlocker, TaskStatus, is_blocked
-from app.quick_session import Transaction
 from app.schemas.fields import PageQuery
 from app.services.dependency_graph import find_cycle, lock_graph
 from app.services.pages import Order, Page, Pager, scope_of

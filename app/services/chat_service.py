@@ -2,10 +2,10 @@ from sqlalchemy import select
 
 from app.core.auth import NotSignedIn
 from app.core.permissions import Actor
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.types import ChatMessage
 from app.models import User
-from app.quick_session import Transaction
 
 
 class ChatService:

@@ -21,11 +21,12 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.core.errors import Conflict, ServiceUnavailable
 from app.core.permissions import SYSTEM, Actor, Permission, access_task, select_visible_tasks
+from app.db.statements import keep
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.jobs import ask_for_job
 from app.events.types import TaskAssigned
 from app.models import JobName, Task, TaskStatus, UserTaskAssociation, is_blocked
-from app.quick_session import Transaction
 from app.schemas.task import TaskClaimNext, TaskFilter
 from app.search_words import as_tsquery
 from app.services.account_locks import lock_active_user
@@ -34,7 +35,6 @@ from app.services.preconditions import UNCONDITIONAL, Precondition, has_run_out
 from app.services.readiness import require_unblocked
 from app.services.task_filter import RAREST, WORDS, count_up_to, filter_tasks, has_rarest_word, rare_searches
 from app.services.workflow import TRANSITIONS
-from app.statements import keep
 
 
 class AlreadyClaimed(Conflict):

@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import CTE, Uuid, cast, false, func, select
 
 from app.core.errors import Conflict
+from app.db.transaction import Transaction
 from app.models import TaskBlocker
-from app.quick_session import Transaction
 
 GRAPH_LOCK = 4_183_020
 # Everybody who adds a dependency waits while somebody looks through the graph.

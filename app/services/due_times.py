@@ -7,10 +7,10 @@ from sqlalchemy.orm import aliased
 
 from app.core.permissions import Actor
 from app.core.time_zones import Day
+from app.db.statements import keep
+from app.db.transaction import Transaction
 from app.models import User
-from app.quick_session import Transaction
 from app.schemas.task import TaskCreate, TaskFilter, TaskUpdate
-from app.statements import keep
 
 Body = TypeVar("Body", TaskCreate, TaskUpdate)
 Filter = TypeVar("Filter", bound=TaskFilter)

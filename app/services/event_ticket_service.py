@@ -8,9 +8,9 @@ from sqlalchemy import Interval, delete, func, type_coerce
 from app.core.auth import SignedIn, find_actor_of_session, find_api_token
 from app.core.errors import Unauthorized
 from app.core.security import hash_secret, new_secret
+from app.db.purging import purge_some
+from app.db.transaction import Transaction
 from app.models import ApiToken, EventTicket
-from app.purging import purge_some
-from app.quick_session import Transaction
 from app.services.sign_in_locks import lock_sign_in
 
 TICKET_LIFETIME = timedelta(seconds=30)

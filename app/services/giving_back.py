@@ -5,9 +5,9 @@ from datetime import datetime
 from uuid import UUID
 
 from app.core.permissions import Actor
+from app.db.transaction import Transaction
 from app.events.jobs import ask_for_job
 from app.models import JobName
-from app.quick_session import Transaction
 from app.services.assignment_service import AssignmentService
 
 # Each task brings an event, and with it a notification.

@@ -6,10 +6,10 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app.core.permissions import SYSTEM, audience_of
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.types import TaskUpdated
 from app.models import Task
-from app.quick_session import Transaction
 from app.services.account_locks import lock_active_user
 from app.services.assignment_service import UserNotFound
 

@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy import Interval, bindparam, delete, func, literal_column, select
 
 from app.core.errors import Conflict, HiveError
+from app.db.purging import purge_some
+from app.db.statements import keep
+from app.db.transaction import Savepoint, Transaction
 from app.models import IdempotentRequest
-from app.purging import purge_some
-from app.quick_session import Savepoint, Transaction
-from app.statements import keep
 
 KEEP = timedelta(hours=24)
 # Their answers are large rows: one of a batch may have megabytes.

@@ -4,9 +4,9 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Uuid, bindparam, func, literal_column, select
 
+from app.db.statements import keep
+from app.db.transaction import Transaction
 from app.models import EarnedPoints, Task, TaskStatus, User
-from app.quick_session import Transaction
-from app.statements import keep
 
 _ZERO: ColumnElement[int] = literal_column("0")
 # The lock keeps others from changing the account, and not from referring to it.

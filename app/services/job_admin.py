@@ -6,9 +6,9 @@ from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
 
+from app.db.purging import found_once
+from app.db.transaction import WAKES_RELAY, Transaction
 from app.models import Job, JobState
-from app.purging import found_once
-from app.quick_session import WAKES_RELAY, Transaction
 from app.schemas.job import JobListQuery
 from app.services.pages import Order, Page, Pager, scope_of
 

@@ -10,10 +10,10 @@ import structlog
 from sqlalchemy import ColumnElement, Interval, bindparam, case, func, literal_column, select, update
 
 from app.database import Database
+from app.db.purging import purge_some
+from app.db.statements import keep
+from app.db.transaction import Transaction
 from app.models import IS_FREE, IS_UNFINISHED, Job, JobName, JobState
-from app.purging import purge_some
-from app.quick_session import Transaction
-from app.statements import keep
 
 MAX_ATTEMPTS = 8
 KEEP_DONE = timedelta(days=7)

@@ -5,8 +5,8 @@ from sqlalchemy import func, select
 
 from app.core.errors import Conflict
 from app.core.permissions import Actor, Permission, access_task
+from app.db.transaction import Transaction
 from app.models import Task, TaskStatus
-from app.quick_session import Transaction
 from app.services.assignment_service import AssignmentService
 from app.services.claim_service import ask_for_expiry
 from app.services.preconditions import UNCONDITIONAL, LeaseLost, Precondition, has_run_out

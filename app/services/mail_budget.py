@@ -10,11 +10,11 @@ from sqlalchemy.types import DateTime
 from app.config import Settings
 from app.core.permissions import SYSTEM
 from app.database import Database
+from app.db.transaction import Transaction
 from app.events.jobs import ask_once
 from app.mail.compose import compose_digest, message_id_of
 from app.mail.mailer import Mailer, MailRefused, MailUncertain
 from app.models import JobName, Notification, NotificationKind, User
-from app.quick_session import Transaction
 from app.services.job_service import Hopeless, OutcomeUnknown
 
 DAY = timedelta(days=1)

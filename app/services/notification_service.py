@@ -5,12 +5,12 @@ from sqlalchemy import ColumnElement, Select, func, select, update
 
 from app.core.errors import NotFound
 from app.core.permissions import Actor
+from app.db.purging import purge_found, purge_some
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.jobs import ask_for_job
 from app.events.types import NotificationRead
 from app.models import JobName, Notification
-from app.purging import purge_found, purge_some
-from app.quick_session import Transaction
 from app.schemas.notification import NotificationListQuery
 from app.services.pages import Order, Page, Pager, scope_of
 

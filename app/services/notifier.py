@@ -25,13 +25,13 @@ from sqlalchemy.dialects.postgresql import insert
 from uuid_utils.compat import uuid7
 
 from app.core.permissions import SYSTEM, Actor, ActorType, permissions_on
+from app.db.statements import keep
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.jobs import ask_once
 from app.events.notices import mentions_in, notices_of, text_with_mentions
 from app.events.types import NotificationCreated, read_event_data
 from app.models import Event, JobName, Notification, NotificationKind, Task, TaskStatus, User
-from app.quick_session import Transaction
-from app.statements import keep
 
 # Reminders for one run; what is more comes with the next one.
 BATCH = 500

@@ -9,8 +9,8 @@ from sqlalchemy import select
 from app.core import security_log
 from app.core.errors import Forbidden
 from app.core.permissions import SYSTEM, Actor
+from app.db.transaction import Transaction
 from app.models import AuditAction, AuditEntry
-from app.quick_session import Transaction
 from app.schemas.admin import AuditQuery
 from app.services.pages import Order, Page, Pager, scope_of
 

@@ -19,8 +19,8 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.errors import MalformedInput
+from app.db.transaction import Transaction
 from app.limits.answers import MAX_PAGE_BYTES
-from app.quick_session import Transaction
 from app.schemas.fields import PageQuery
 
 Item = TypeVar("Item")

@@ -9,8 +9,8 @@ from sqlalchemy import func, select
 from app.core.errors import HiveError
 from app.core.etags import PreconditionRequired, etag_of, versions_in_if_match
 from app.core.permissions import Actor, Permission, access_task, require_permission
+from app.db.transaction import Transaction
 from app.models import Task, TaskStatus, User
-from app.quick_session import Transaction
 from app.schemas.task import TaskResponse
 from app.schemas.user import AccountState
 

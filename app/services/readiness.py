@@ -8,11 +8,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.errors import Conflict
 from app.core.permissions import Actor, select_visible_tasks
+from app.db.statements import keep
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.types import EventData, TaskReady, TaskUnblocked
 from app.models import Task, TaskBlocker, TaskStatus, is_blocked
-from app.quick_session import Transaction
-from app.statements import keep
 
 
 class Blocked(Conflict):

@@ -5,8 +5,8 @@ from sqlalchemy import select
 from app.config import Registration, Settings
 from app.core.errors import Forbidden
 from app.database import Database
+from app.db.statements import keep
 from app.models import User
-from app.statements import keep
 
 _HAS_ADMIN = keep(select(select(User.id).where(User.is_admin, User.is_active).exists()))
 

@@ -2,8 +2,8 @@
 
 from sqlalchemy import select, text
 
+from app.db.transaction import Transaction
 from app.models import Task
-from app.quick_session import Transaction
 from app.search_words import as_tsvector, words_of
 
 BATCH = 500

@@ -10,9 +10,9 @@ from app.core.permissions import Actor
 from app.core.refresh_tokens import RefreshToken
 from app.core.security_log import note
 from app.database import Database
+from app.db.purging import purge_some
+from app.db.transaction import Transaction
 from app.models import User, UserSession
-from app.purging import purge_some
-from app.quick_session import Transaction
 from app.schemas.fields import PageQuery
 from app.services.pages import Order, Page, Pager, scope_of
 from app.services.sign_in_endings import tell_of_ended_sign_ins

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from app.core.permissions import Actor
+from app.db.transaction import ENDED_SIGN_INS, Transaction
 from app.events import outbox
 from app.events.types import SignInEnded
-from app.quick_session import ENDED_SIGN_INS, Transaction
 
 # An event has to stay a small message, so one tells of so many at most.
 TOLD_AT_ONCE = 500

@@ -3,8 +3,8 @@
 from sqlalchemy import select
 
 from app.core.auth import NotSignedIn, SignedIn
+from app.db.transaction import Transaction
 from app.models import ApiToken, User, UserSession
-from app.quick_session import Transaction
 
 
 async def lock_sign_in(session: Transaction, signed_in: SignedIn) -> None:

@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import or_, select
 
 from app.core.permissions import Actor
+from app.db.transaction import Transaction
 from app.models import User
-from app.quick_session import Transaction
 from app.services.api_token_service import ApiTokenService
 from app.services.session_service import SessionService
 

@@ -11,11 +11,11 @@ from app.core.permissions import (
     require_permission,
     select_visible_events,
 )
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.sizes import size_of
 from app.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from app.models import Event, Task, TaskStatus
-from app.quick_session import Transaction
 from app.schemas.fields import PageQuery
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.services.account_locks import lock_active_users

@@ -10,10 +10,10 @@ from sqlalchemy import func, or_, select
 from app.core.errors import Conflict
 from app.core.passwords import refuse_own_names
 from app.core.security import hash_password
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.types import AccountChanged
 from app.models import ApiToken, AuditAction, User, UserSession
-from app.quick_session import Transaction
 from app.schemas.admin import AccountQuery, AdminUserResponse
 from app.services.account_endings import end_account_and_agents, require_other_admin
 from app.services.account_locks import lock_admins, lock_with_owner

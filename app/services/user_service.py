@@ -8,8 +8,8 @@ from app.core.passwords import refuse_own_names
 from app.core.permissions import Actor
 from app.core.security import hash_password
 from app.core.security_log import note
+from app.db.transaction import Transaction
 from app.models import User
-from app.quick_session import Transaction
 from app.schemas.auth import UserRegister
 from app.schemas.user import UserUpdate
 from app.services.account_endings import end_account_and_agents, require_other_admin

@@ -4,8 +4,8 @@ from sqlalchemy import select
 
 from app.core.auth import NotSignedIn, SignedIn
 from app.core.permissions import Actor, ActorType
+from app.db.transaction import Transaction
 from app.models import ApiToken, Scope, Task, TaskStatus, User
-from app.quick_session import Transaction
 from app.schemas.whoami import HeldTask, TokenKind, WhoamiAccount, WhoamiResponse
 
 MOST_HELD = 200

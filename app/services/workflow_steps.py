@@ -8,15 +8,15 @@ from sqlalchemy import func, select
 
 from app.core.errors import ServiceUnavailable
 from app.core.permissions import Actor, Permission, access_task
+from app.db.statements import keep
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.types import TaskStatusChanged
 from app.models import Task, TaskStatus
-from app.quick_session import Transaction
 from app.services.account_locks import lock_active_users
 from app.services.assignment_service import AssignmentService, UserNotFound
 from app.services.readiness import WaitingTasks, require_unblocked
 from app.services.workflow import require_transition
-from app.statements import keep
 
 _NOW = keep(select(func.now()))
 

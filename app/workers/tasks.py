@@ -14,11 +14,11 @@ from celery import Task
 
 from app.core.permissions import Actor, ActorType
 from app.core.sign_in_watch import purge_sign_in_changes
+from app.db.transaction import Transaction
 from app.events.jobs import ask_for_job
 from app.events.retention import purge_events
 from app.mail.breaker import MailPaused
 from app.models import JobName
-from app.quick_session import Transaction
 from app.services import LeaseService, NotificationService, Notifier, SessionService
 from app.services.account_emptying import empty_ended_accounts
 from app.services.account_mail import send_account_mail

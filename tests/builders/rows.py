@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.quick_session import Transaction
+from app.db.transaction import Transaction
 
 # A test's own session, in which a builder commits, or a transaction of the application, which ends by itself.
 Rows = AsyncSession | Transaction

@@ -11,12 +11,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from app import connection_limit, driver_pool, embedded
-from app.connection_demand import Demand
-from app.connection_limit import Connection, Use
 from app.core.errors import HiveError
 from app.core.tcp import TCP_PROBES
 from app.database import Database
+from app.db import driver_pool, embedded
+from app.db import limit as connection_limit
+from app.db.demand import Demand
+from app.db.limit import Connection, Use
 from app.server_checks import connection_demand
 from tests.utils.databases import new_database, run_sql
 from tests.utils.test_utils import wait_until_async

@@ -9,10 +9,10 @@ import asyncpg
 import pytest
 from sqlalchemy import select
 
-from app.connection_limit import ConnectionLimit
 from app.core.errors import HiveError
 from app.database import Database, driver_options
-from app.driver_pool import DriverPool
+from app.db.limit import ConnectionLimit
+from app.db.pool import DriverPool
 from tests.utils.databases import run_sql
 from tests.utils.test_utils import wait_until_async
 

@@ -11,7 +11,7 @@ import pytest
 
 from app import embedded
 from app.config import ConfigurationError
-from app.core.encoding import refuse_other_encodings
+from app.db.encoding import refuse_other_encodings
 from app.migrate import MigrationError, create_missing_database, migrate_database
 from app.revisions import is_at_newest_revision
 from tests.conftest import ROOT

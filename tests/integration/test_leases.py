@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.permissions import Actor
 from app.database import Database
+from app.db.transaction import Transaction
 from app.models import (
     Event,
     EventType,
@@ -24,7 +25,6 @@ from app.models import (
     User,
     UserTaskAssociation,
 )
-from app.quick_session import Transaction
 from app.schemas.task import TaskClaimNext
 from app.services import ClaimService, LeaseService
 from app.services.job_service import Postponed, perform

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import purging
 from app.core.permissions import Actor
+from app.db import purging
 from app.models import Event, EventType, Job, JobName, Notification, NotificationKind, TaskStatus, User
 from app.services import ChatService, NotificationService, Notifier, notification_service
 from tests.builders.tasks import create_task

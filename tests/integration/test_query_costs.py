@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from app.driver_pool import Connections
+from app.db.pool import Connections
 from app.events.lag import publication_lag
 from app.models import TaskStatus, User
 from tests.builders.tasks import create_task

@@ -14,9 +14,9 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
+from app.db.statements import Statement
 from app.models import EventLog, Scope, Task, TaskPriority, TaskStatus, User
 from app.schemas.task import TaskResponse
-from app.statements import Statement
 from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
 from tests.conftest import ClientAs, ClientWith, token_of

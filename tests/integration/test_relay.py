@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.permissions import Actor
 from app.core.redis import PrefixedRedis, connect_redis
 from app.database import Database
-from app.driver_pool import Connections
+from app.db.pool import Connections
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.due_jobs import DueJob
 from app.events.jobs import ask_for_job
@@ -24,7 +25,6 @@ from app.events.relay import Relay, number_events, publish_events
 from app.events.stream import EventStream
 from app.events.types import ChatMessage
 from app.models import Event, EventLog, Job, JobName, JobState, User
-from app.quick_session import Transaction
 from tests.utils.driver_connections import NotingConnections
 from tests.utils.jobs import job_in
 from tests.utils.test_utils import PATIENCE, nothing_queued, wait_for_free_lock

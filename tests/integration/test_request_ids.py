@@ -17,13 +17,13 @@ from app.core.logging import current_request_id
 from app.core.permissions import Actor
 from app.core.redis import connect_redis
 from app.database import Database
+from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.jobs import ask_for_job
 from app.events.published import read_log
 from app.events.relay import Relay, number_events
 from app.events.types import ChatMessage
 from app.models import Event, EventType, Job, JobName, JobState, TaskStatus, User
-from app.quick_session import Transaction
 from app.services.job_service import perform
 from tests.builders.tasks import create_task
 from tests.conftest import RunningSystem, token_of

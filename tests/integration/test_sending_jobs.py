@@ -16,12 +16,12 @@ from app import embedded
 from app.config import Settings
 from app.core.redis import PrefixedRedis, connect_redis
 from app.database import Database
-from app.driver_pool import Connections
+from app.db.pool import Connections
+from app.db.transaction import Transaction
 from app.events.due_jobs import PATIENCE, PATIENCE_WITH_EMPTY_QUEUE, DueJob, QueueName
 from app.events.jobs import ask_for_job
 from app.events.relay import MOST_QUEUED_JOBS, POLL_SECONDS, Relay
 from app.models import Job, JobName, JobState, Lane
-from app.quick_session import Transaction
 from app.services.job_service import perform
 from app.workers.carrier import CeleryCarrier
 from tests.utils.driver_connections import NotingConnections

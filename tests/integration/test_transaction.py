@@ -15,7 +15,9 @@ from uuid_utils.compat import uuid7
 
 from app.core.errors import HiveError
 from app.database import Database
-from app.driver_pool import Connections
+from app.db.pool import Connections
+from app.db.statements import columns_read
+from app.db.transaction import WAKES_RELAY, Transaction
 from app.models import (
     Event,
     IdempotentRequest,
@@ -28,8 +30,6 @@ from app.models import (
     User,
     UserTaskAssociation,
 )
-from app.quick_session import WAKES_RELAY, Transaction
-from app.statements import columns_read
 from tests.builders.tasks import create_task
 from tests.utils.driver_connections import ConnectionOfTest, NotingConnections
 from tests.utils.test_utils import wait_for_lock_waiter

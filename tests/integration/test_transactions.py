@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.config import Settings
 from app.database import Database
-from app.driver_pool import DriverPool
+from app.db.pool import DriverPool
 from app.main import build_state, create_app
 from app.models import Base, Event, Job, Task, TaskStatus, User
 from tests.builders.tasks import create_task

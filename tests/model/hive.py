@@ -13,8 +13,8 @@ import httpx2
 from app.config import Settings
 from app.core.security import issue_token
 from app.database import Database
+from app.db.transaction import Transaction
 from app.models import Scope, User
-from app.quick_session import Transaction
 from tests.builders.agents import create_agent
 from tests.builders.tokens import create_token
 from tests.builders.users import create_user

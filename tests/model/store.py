@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from app.quick_session import Transaction
+from app.db.transaction import Transaction
 from app.services import LeaseService
 from app.services.job_service import Postponed, perform
 from tests.model.hive import Hive

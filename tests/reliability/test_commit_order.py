@@ -12,9 +12,9 @@ import pytest
 
 from app.core.permissions import Actor
 from app.database import Database
+from app.db.transaction import Transaction
 from app.events.wakeup import RelayWaker
 from app.models import User
-from app.quick_session import Transaction
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.services import ChatService, TaskService
 from tests.reliability.havoc import running

@@ -13,9 +13,9 @@ from app.core.auth import WrongPassword, prove_password
 from app.core.permissions import Actor, PermissionDenied, TaskNotFound
 from app.core.security import password_matches
 from app.database import Database
+from app.db.transaction import WAKES_RELAY, Transaction
 from app.limits.sign_ins import Tally
 from app.models import EarnedPoints, Event, Job, JobState, Task, TaskPriority, TaskStatus, User, UserTaskAssociation
-from app.quick_session import WAKES_RELAY, Transaction
 from app.schemas.auth import UserRegister
 from app.schemas.task import TaskCreate, TaskUpdate
 from app.schemas.user import UserUpdate

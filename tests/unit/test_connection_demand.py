@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.connection_demand import Demand, name_of_connections, wanted_by
+from app.db.demand import Demand, name_of_connections, wanted_by
 
 
 def test_each_process_counts_once_however_many_connections_it_has() -> None:

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.dsn import LIBPQ_CLIENT_OPTIONS, asyncpg_dsn
 from app.core.errors import HiveError
 from app.core.permissions import Actor
 from app.database import Database
+from app.db.dsn import LIBPQ_CLIENT_OPTIONS, asyncpg_dsn
+from app.db.transaction import Transaction
 from app.models import Event, EventLog, User
-from app.quick_session import Transaction
 from app.services import ChatService
 from tests.builders.users import create_user
 from tests.conftest import ROOT
@@ -233,4 +233,4 @@ def test_nobody_else_commits_or_rolls_back() -> None:
         if re.search(r"\.(commit|rollback)\(", path.read_text())
     }
 
-    assert found == {"app/driver_pool.py", "app/quick_session.py"}
+    assert found == {"app/db/pool.py", "app/db/transaction.py"}

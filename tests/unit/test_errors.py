@@ -5,7 +5,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.connection_limit import ConnectionLimit
 from app.core.errors import (
     CONSTRAINT_ERRORS,
     SQLSTATE_ERRORS,
@@ -19,7 +18,8 @@ from app.core.errors import (
     from_database,
 )
 from app.database import ConnectionsInUse, Database, driver_options
-from app.driver_pool import DriverPool
+from app.db.limit import ConnectionLimit
+from app.db.pool import DriverPool
 
 
 def raised_by_driver(sqlstate: str, *, constraint: str | None = None) -> asyncpg.PostgresError:

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import HiveError
 from app.database import Database
-from app.driver_pool import Connections
+from app.db.pool import Connections
+from app.db.transaction import Transaction
 from app.models import Job, JobName, JobState, User
-from app.quick_session import Transaction
 from app.services.job_service import (
     FIRST_PAUSE,
     KEEP_DONE,

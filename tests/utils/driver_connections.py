@@ -7,7 +7,7 @@ from typing import cast
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.driver_pool import Connections, Driver
+from app.db.pool import Connections, Driver
 
 
 class ConnectionOfTest:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from app.database import Database
-from app.quick_session import Transaction
+from app.db.transaction import Transaction
 
 Service = TypeVar("Service")
 Given = ParamSpec("Given")

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from app import embedded
 from app.config import Settings
-from app.connection_limit import open_connection
 from app.database import driver_options
+from app.db.limit import open_connection
 from app.models import AuditEntry, Base, EventLog
 from tests.utils.databases import new_database
 from tests.utils.test_utils import PATIENCE, wait_until_async

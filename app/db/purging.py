@@ -7,7 +7,7 @@ import sqlalchemy
 from sqlalchemy import CTE, ColumnElement, Select, SQLColumnExpression, delete, select, tuple_
 from sqlalchemy.orm import DeclarativeBase
 
-from app.quick_session import Transaction
+from app.db.transaction import Transaction
 
 AT_ONCE = 5_000
 

@@ -3,7 +3,7 @@
 import asyncpg
 
 from app.config import ConfigurationError
-from app.core.dsn import asyncpg_dsn
+from app.db.dsn import asyncpg_dsn
 
 NEEDED = "UTF8"
 CONNECT_SECONDS = 3

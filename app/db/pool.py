@@ -9,8 +9,8 @@ from typing import Protocol
 import asyncpg
 from asyncpg.transaction import Transaction
 
-from app.connection_limit import LOST_SESSION, NO_SETTINGS, Connection, ConnectionLimit, IdleConnections, Use
 from app.core.errors import UNAVAILABLE, ServiceUnavailable
+from app.db.limit import LOST_SESSION, NO_SETTINGS, Connection, ConnectionLimit, IdleConnections, Use
 
 Driver = asyncpg.Connection
 # What a statement ends with whose answer doesn't come, or isn't waited for.

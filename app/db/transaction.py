@@ -12,9 +12,9 @@ from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
-from app.driver_pool import Driver
-from app.row_writes import Kind, Table, Verb, Write, table_of, together
-from app.statements import Answer, Statement, sql_of
+from app.db.pool import Driver
+from app.db.statements import Answer, Statement, sql_of
+from app.db.writes import Kind, Table, Verb, Write, table_of, together
 
 Given = Mapping[str, object]
 NOTHING: Given = {}

@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert, ReturningUpdate
 from sqlalchemy.sql.schema import CallableColumnDefault
 
-from app.statements import Statement, columns_read, decoder
+from app.db.statements import Statement, columns_read, decoder
 
 Writing = ReturningInsert[Any] | ReturningUpdate[Any] | ReturningDelete[Any]
 

@@ -1,0 +1,1 @@
+"""The way to PostgreSQL: all that knows the driver. `Database` in `app/database.py` is its door."""
