@@ -28,7 +28,7 @@ from tests.siege.witness import Witness
 
 pytestmark = pytest.mark.siege
 
-SHORT_SECONDS = 3
+SHORT_SECONDS = 2
 CALM_SECONDS = 2
 RECOVERY_SECONDS = 30
 MAX_P99 = 0.25
@@ -87,10 +87,7 @@ class Siege:
 
     async def calm(self) -> float:
         """The 99th percentile without an attack."""
-        if not self._tokens:
-            users = [await self._system.user(f"Ada {number}") for number in range(WITNESSES)]
-            self._tokens = [self._system.token_of(user) for user in users]
-        witness = Witness(self._system.apis[0].address, self._tokens)
+        witness = await self._witness()
         async with witness.at_work():
             await asyncio.sleep(CALM_SECONDS)
         return witness.percentile(99)
@@ -98,11 +95,11 @@ class Siege:
     async def attacked_by(self, attacks: Sequence[Attack], *, seconds: float, is_full: bool) -> Outcome:
         targets = {attack.name: await self._target(attack) for attack in attacks}
         wish = json.dumps({"targets": targets, "seconds": seconds, "is_full": is_full})
+        witness = await self._witness()
         before = most = look(self._system)
         attacker = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.siege.attacker", wish, cwd=ROOT, stdout=asyncio.subprocess.PIPE
         )
-        witness = Witness(self._system.apis[0].address, self._tokens)
         async with witness.at_work():
             ending = asyncio.create_task(attacker.communicate())
             while not ending.done():
@@ -118,6 +115,12 @@ class Siege:
             await asyncio.sleep(1)
             seconds, faults = seconds + 1, kept(before, look(self._system))
         return seconds, faults
+
+    async def _witness(self) -> Witness:
+        if not self._tokens:
+            users = [await self._system.user(f"Ada {number}") for number in range(WITNESSES)]
+            self._tokens = [self._system.token_of(user) for user in users]
+        return Witness(self._system.apis[0].address, self._tokens)
 
     async def _target(self, attack: Attack) -> dict[str, object]:
         """Each comes from an address and from a user of its own, but crowds come from where the others are."""
@@ -139,9 +142,7 @@ def besieged(**parts: int) -> ChaosSystem:
 async def test_attacks_all_at_once_harm_nobody_else() -> None:
     attacks = [attack for attack in ATTACKS.values() if attack.is_in_short_form]
     async with besieged() as system:
-        siege = Siege(system)
-        await siege.calm()
-        outcome = await siege.attacked_by(attacks, seconds=SHORT_SECONDS, is_full=False)
+        outcome = await Siege(system).attacked_by(attacks, seconds=SHORT_SECONDS, is_full=False)
     # How long others wait says more about the machine, when so many attack at once.
     assert outcome.faults(most_p99=float("inf"), others=CROWDED_OUT) == []
 
