@@ -11,11 +11,12 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
+from app import embedded
 from app.core.errors import HiveError
 from app.core.tcp import TCP_PROBES
 from app.database import Database
-from app.db import driver_pool, embedded
 from app.db import limit as connection_limit
+from app.db import pool as driver_pool
 from app.db.demand import Demand
 from app.db.limit import Connection, Use
 from app.server_checks import connection_demand
