@@ -30,9 +30,9 @@ async def create_account(
     """Raises ValueError with a sentence when the account can't be made."""
     async with _connected(database_url, application="user create") as database:
         new = UserRegister(email=email, display_name=name or None, password=password, time_zone=time_zone)
-        async with database.unit_of_work() as session:
-            user = await UserService(session).register(new, is_admin=is_admin, is_confirmed=True)
-            AuditLog(session).add(AT_THE_MACHINE, AuditAction.CREATED, user.id, admin=is_admin)
+        async with database.unit_of_work() as transaction:
+            user = await UserService(transaction).register(new, is_admin=is_admin, is_confirmed=True)
+            AuditLog(transaction).add(AT_THE_MACHINE, AuditAction.CREATED, user.id, admin=is_admin)
 
 
 async def list_accounts(database_url: str, *, words: str | None) -> list[AdminUserResponse]:
@@ -46,9 +46,9 @@ async def _accounts(database: Database, words: str | None) -> AsyncIterator[Admi
     codec, cursor = CursorCodec(new_secret()), None
     while True:
         query = AccountQuery(q=words, limit=200, cursor=cursor)
-        async with database.unit_of_work() as session:
-            accounts = UserAdmin(session)
-            page = await accounts.list_accounts(query, Pager(session, codec))
+        async with database.unit_of_work() as transaction:
+            accounts = UserAdmin(transaction)
+            page = await accounts.list_accounts(query, Pager(transaction, codec))
             shown = await accounts.show(page.items)
         for account in shown:
             yield account
@@ -66,8 +66,8 @@ async def change_account(database_url: str, *, name: str, change: Change) -> str
     """
     async with _connected(database_url, application="user change") as database:
         found = await _find_account(database, name)
-        async with database.unit_of_work() as session:
-            user = await change(UserAdmin(session), found.id)
+        async with database.unit_of_work() as transaction:
+            user = await change(UserAdmin(transaction), found.id)
         return user.email or str(user.id)
 
 
@@ -118,14 +118,14 @@ async def hand_over_tasks(database_url: str, *, old: str, new: str, with_agents:
         owners = {owner.id} | (await _agents_of(database, owner) - {receiver.id} if with_agents else set())
         count = 0
         while True:
-            async with database.unit_of_work() as session:
-                handed_over = await hand_over_batch(session, owners=owners, new_owner=receiver.id)
+            async with database.unit_of_work() as transaction:
+                handed_over = await hand_over_batch(transaction, owners=owners, new_owner=receiver.id)
                 if handed_over and count == 0:
-                    await Notifier(session, sends_mail=sends_mail).tell_of_hand_over(receiver.id)
+                    await Notifier(transaction, sends_mail=sends_mail).tell_of_hand_over(receiver.id)
             if handed_over is None:
-                async with database.unit_of_work() as session:
+                async with database.unit_of_work() as transaction:
                     told = {"to": str(receiver.id), "tasks": count, "with_agents": with_agents}
-                    AuditLog(session).add(AT_THE_MACHINE, AuditAction.HANDED_OVER, owner.id, **told)
+                    AuditLog(transaction).add(AT_THE_MACHINE, AuditAction.HANDED_OVER, owner.id, **told)
                 return count
             count += handed_over
 
@@ -136,8 +136,8 @@ async def _find_account(database: Database, name: str) -> User:
         is_named = User.id == UUID(name)
     except ValueError:
         is_named = User.email_key == address_key(_normalized(name))
-    async with database.unit_of_work() as session:
-        found: User | None = await session.scalar(select(User).where(is_named))
+    async with database.unit_of_work() as transaction:
+        found: User | None = await transaction.scalar(select(User).where(is_named))
     if found is None:
         raise ValueError(f"There is no account {name}.")
     return found
@@ -152,8 +152,8 @@ def _normalized(address: str) -> str:
 
 
 async def _agents_of(database: Database, owner: User) -> set[UUID]:
-    async with database.unit_of_work() as session:
-        return set(await session.scalars(select(User.id).where(User.owner_id == owner.id)))
+    async with database.unit_of_work() as transaction:
+        return set(await transaction.scalars(select(User.id).where(User.owner_id == owner.id)))
 
 
 @asynccontextmanager

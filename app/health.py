@@ -156,15 +156,15 @@ class SharedReadiness:
 
 
 async def _check_database(state: State) -> Check:
-    """Try the ways that requests go: a read, a session and a change that is committed, though no row changes."""
+    """Try the ways that requests go: a read, and a change that is committed, though no row changes."""
     row = await state.database.read("SHOW server_encoding", ())
     try:
         require_utf8(str(row and row[0]))
     except WrongEncoding as error:
         return Check(ok=False, detail=str(error))
-    async with state.database.unit_of_work() as session:
-        await session.execute(CHANGE_NOTHING)
-        await session.scalar(WRITE_TO_LOG)
+    async with state.database.unit_of_work() as transaction:
+        await transaction.execute(CHANGE_NOTHING)
+        await transaction.scalar(WRITE_TO_LOG)
     return Check(ok=True, detail="answers")
 
 
@@ -175,10 +175,10 @@ async def _check_redis(state: State) -> Check:
 
 
 async def _check_migrations(state: State) -> Check:
-    async with state.database.unit_of_work() as session:
-        if await session.scalar(text("SELECT to_regclass('alembic_version') IS NULL")):
+    async with state.database.unit_of_work() as transaction:
+        if await transaction.scalar(text("SELECT to_regclass('alembic_version') IS NULL")):
             return Check(ok=False, detail="not migrated yet")
-        current = await session.scalar(text("SELECT version_num FROM alembic_version"))
+        current = await transaction.scalar(text("SELECT version_num FROM alembic_version"))
     newest = newest_revision()
     return Check(ok=current == newest, detail=f"at {current}" if current == newest else f"at {current}, not {newest}")
 
@@ -188,17 +188,17 @@ async def _check_worker(state: State) -> Check:
     age = await seconds_since_last_sign(state.redis)
     if age is None or age > SEEN_SECONDS:
         return Check(ok=False, detail=f"no worker seen for {SEEN_SECONDS} seconds")
-    async with state.database.unit_of_work() as session:
-        if await session.scalar(text(JOBS_ARE_STUCK)):
+    async with state.database.unit_of_work() as transaction:
+        if await transaction.scalar(text(JOBS_ARE_STUCK)):
             return Check(ok=False, detail=f"a worker was seen {age:.0f} s ago, but jobs wait and none is begun")
     return Check(ok=True, detail=f"seen {age:.0f} s ago")
 
 
 async def _check_relay(state: State) -> Check:
     """Whether a relay is at work, and how old the oldest event is that it has yet to publish."""
-    async with state.database.unit_of_work() as session:
-        seconds = await publication_lag(session)
-        is_active = await session.scalar(text(RELAY_LOCK_IS_HELD), {"key": RELAY_LOCK})
+    async with state.database.unit_of_work() as transaction:
+        seconds = await publication_lag(transaction)
+        is_active = await transaction.scalar(text(RELAY_LOCK_IS_HELD), {"key": RELAY_LOCK})
     if not is_active:
         return Check(ok=False, detail=f"no relay is at work, lag {seconds:.1f} s")
     return Check(ok=seconds < LAG_SECONDS, detail=f"lag {seconds:.1f} s")
@@ -218,6 +218,6 @@ async def _missing_mail_worker(state: State) -> list[str]:
 
 
 async def _missing_scheduler(state: State) -> list[str]:
-    async with state.database.unit_of_work() as session:
-        is_missing = await seconds_since_scheduled(session) is None
+    async with state.database.unit_of_work() as transaction:
+        is_missing = await seconds_since_scheduled(transaction) is None
     return ["No scheduler has asked for jobs in the last minute: nothing is done by the clock."] if is_missing else []

@@ -19,10 +19,10 @@ T = TypeVar("T")
 async def list_jobs(database_url: str, query: JobListQuery) -> list[str]:
     """A line for each job, newest first. Raises ValueError with a sentence when the database can't be asked."""
 
-    async def listing(session: Transaction) -> Sequence[Job]:
+    async def listing(transaction: Transaction) -> Sequence[Job]:
         # One page is all that's shown, so no cursor is ever made.
-        pager = Pager(session, CursorCodec("unused"))
-        return (await JobAdmin(session).list_jobs(query, pager)).items
+        pager = Pager(transaction, CursorCodec("unused"))
+        return (await JobAdmin(transaction).list_jobs(query, pager)).items
 
     return [_line(job) for job in await _with_session(database_url, listing)]
 
@@ -30,8 +30,8 @@ async def list_jobs(database_url: str, query: JobListQuery) -> list[str]:
 async def retry_jobs(database_url: str, job_ids: Sequence[UUID] | None) -> int:
     """How many dead jobs will be tried again. Raises ValueError as `list_jobs` does."""
 
-    async def retry_some(session: Transaction) -> int:
-        return len(await JobAdmin(session).retry_some(job_ids))
+    async def retry_some(transaction: Transaction) -> int:
+        return len(await JobAdmin(transaction).retry_some(job_ids))
 
     return await _until_none(database_url, retry_some)
 
@@ -39,8 +39,8 @@ async def retry_jobs(database_url: str, job_ids: Sequence[UUID] | None) -> int:
 async def purge_jobs(database_url: str, state: JobState, *, older_than: timedelta) -> int:
     """How many finished jobs are forgotten. Raises ValueError as `list_jobs` does."""
 
-    async def purge_some(session: Transaction) -> int:
-        return await JobAdmin(session).purge_some(state, older_than=older_than)
+    async def purge_some(transaction: Transaction) -> int:
+        return await JobAdmin(transaction).purge_some(state, older_than=older_than)
 
     return await _until_none(database_url, purge_some)
 
@@ -56,8 +56,8 @@ async def _until_none(database_url: str, work: Callable[[Transaction], Awaitable
 async def _with_session(database_url: str, work: Callable[[Transaction], Awaitable[T]]) -> T:
     database = Database.connect(database_url, application="jobs")
     try:
-        async with database.unit_of_work() as session:
-            return await work(session)
+        async with database.unit_of_work() as transaction:
+            return await work(transaction)
     except HiveError as error:
         raise ValueError(error.reason) from None
     finally:

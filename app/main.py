@@ -206,15 +206,15 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
     async def say(actor: Actor, message: str) -> None:
         await limits.requests.charge(caller_of_user(actor.id))
         await limits.bytes.take(actor.id, len(message.encode()))
-        async with database.unit_of_work() as session:
-            await ChatService(session).say(actor, message)
+        async with database.unit_of_work() as transaction:
+            await ChatService(transaction).say(actor, message)
 
     answers = AnswersInFlight()
 
     async def read(actor: Actor, after: LogPosition, wanted: EventFilter, size: PageSize) -> BacklogPage:
-        async with turns.taken(), database.unit_of_work() as session:
+        async with turns.taken(), database.unit_of_work() as transaction:
             size = size.within(answers.page_bytes)
-            return await read_backlog(session, actor, after=after, size=size, wanted=wanted)
+            return await read_backlog(transaction, actor, after=after, size=size, wanted=wanted)
 
     seats = Seats(settings.max_sockets_per_user)
     sockets = SocketServer(connections, presence, sign_in_socket, say, read, settings.socket_origins, seats)

@@ -36,8 +36,8 @@ async def _schedule(database: Database) -> None:
     log.info("the scheduler is up")
     while True:
         try:
-            async with database.unit_of_work() as session:
-                asked = await ask_for_scheduled_jobs(session)
+            async with database.unit_of_work() as transaction:
+                asked = await ask_for_scheduled_jobs(transaction)
             log.debug("asked for scheduled jobs", jobs=asked)
         except HiveError as error:
             log.warning("the scheduler waits for the database", reason=error.reason)

@@ -57,11 +57,13 @@ class ClaimNext:
                 raise
 
     async def _attempt(self) -> Response | None:
-        async with self.database.unit_of_work() as session:
+        async with self.database.unit_of_work() as transaction:
             if self.wanted.q is not None:
-                await self.database.hurry(session)
-            one_try = await IdempotencyService(session).begin(self.identity, self.body_hash) if self.identity else None
-            task = await ClaimService(session).claim_next(self.actor, self.wanted)
+                await self.database.hurry(transaction)
+            one_try = (
+                await IdempotencyService(transaction).begin(self.identity, self.body_hash) if self.identity else None
+            )
+            task = await ClaimService(transaction).claim_next(self.actor, self.wanted)
             if task is None:
                 return None
             response = change_answer(task, self.actor)

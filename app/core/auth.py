@@ -90,29 +90,29 @@ class SignedIn:
             raise InsufficientScope(scope)
 
 
-async def authenticate(session: Transaction, token: str, *, key: str) -> SignedIn:
+async def authenticate(transaction: Transaction, token: str, *, key: str) -> SignedIn:
     """Who the token speaks for. One that was revoked, or whose session or account has ended, is dead at once.
 
     Raises:
         NotSignedIn: the token is not valid, or no longer.
     """
     if token.startswith(API_TOKEN_PREFIX):
-        return await _by_api_token(session, token)
-    return await _by_access_token(session, token, key=key)
+        return await _by_api_token(transaction, token)
+    return await _by_access_token(transaction, token, key=key)
 
 
-async def _by_api_token(session: Transaction, token: str) -> SignedIn:
-    found = await find_api_token(session, ApiToken.hash == hash_secret(token))
+async def _by_api_token(transaction: Transaction, token: str) -> SignedIn:
+    found = await find_api_token(transaction, ApiToken.hash == hash_secret(token))
     if found is None:
         raise NotSignedIn
     return found
 
 
-async def find_api_token(session: Transaction, which: ColumnElement[bool]) -> SignedIn | None:
+async def find_api_token(transaction: Transaction, which: ColumnElement[bool]) -> SignedIn | None:
     """Find whom a valid API token speaks for, and note that it was used."""
     is_unnoted = or_(ApiToken.last_used_at.is_(None), ApiToken.last_used_at < func.now() - NOTES_USE_EACH)
     left = type_coerce(ApiToken.expires_at - func.clock_timestamp(), Interval())
-    row = await session.first(
+    row = await transaction.first(
         select(ApiToken, User, is_unnoted, left)
         .join(User, User.id == ApiToken.user_id)
         .where(which, User.is_active)
@@ -122,7 +122,7 @@ async def find_api_token(session: Transaction, which: ColumnElement[bool]) -> Si
         return None
     held, user, is_first_use_for_long, lifetime = row
     if is_first_use_for_long:
-        await session.execute(
+        await transaction.execute(
             update(ApiToken).where(ApiToken.id == held.id, is_unnoted).values(last_used_at=func.now())
         )
     # How long it holds is PostgreSQL's word; when that is over is measured by this machine's clock.
@@ -130,20 +130,20 @@ async def find_api_token(session: Transaction, which: ColumnElement[bool]) -> Si
     return SignedIn(Actor.of(user), expires_at, held.id, frozenset(held.scopes), user.owner_id)
 
 
-async def _by_access_token(session: Transaction, token: str, *, key: str) -> SignedIn:
+async def _by_access_token(transaction: Transaction, token: str, *, key: str) -> SignedIn:
     try:
         access = read_token(token, key=key)
     except InvalidToken:
         raise NotSignedIn from None
-    actor = await find_actor_of_session(session, access.session_id)
+    actor = await find_actor_of_session(transaction, access.session_id)
     if actor is None or actor.id != access.user_id:
         raise NotSignedIn
     return SignedIn(actor, access.expires_at, access.session_id)
 
 
-async def find_actor_of_session(session: Transaction, session_id: UUID) -> Actor | None:
+async def find_actor_of_session(transaction: Transaction, session_id: UUID) -> Actor | None:
     """Whose session it is, if it goes on."""
-    row = await session.first(
+    row = await transaction.first(
         select(User.id, User.is_admin)
         .join(UserSession, UserSession.user_id == User.id)
         .where(UserSession.id == session_id, UserSession.expires_at > func.now(), User.is_active)
@@ -193,8 +193,8 @@ async def prove_change(
     """
     if not changes.names_credentials:
         return None
-    async with database.unit_of_work() as session:
-        user = await session.scalar(select(User).where(User.id == actor.id))
+    async with database.unit_of_work() as transaction:
+        user = await transaction.scalar(select(User).where(User.id == actor.id))
     if user is None:
         raise WrongPassword
     is_respelled = bool(changes.current_password) and changes.email != user.email
@@ -217,8 +217,8 @@ async def prove_password(
         WrongPassword: it's another one.
         TooManyAttempts: too many were wrong, here or at sign-in.
     """
-    async with database.unit_of_work() as session:
-        user = await session.scalar(select(User).where(User.id == actor.id))
+    async with database.unit_of_work() as transaction:
+        user = await transaction.scalar(select(User).where(User.id == actor.id))
     if user is None:
         raise WrongPassword
     async with _telling_owner(database, attempt(user.email_key)) as target:
@@ -269,15 +269,15 @@ async def _telling_owner(database: Database, attempt: AbstractAsyncContextManage
 
 async def _ask_to_tell(database: Database, user: User | None) -> None:
     # Where there is no such account, as much is asked of the database.
-    async with database.unit_of_work() as session:
-        day = await session.scalar(select(func.to_char(func.now(), "YYYY-MM-DD")))
+    async with database.unit_of_work() as transaction:
+        day = await transaction.scalar(select(func.to_char(func.now(), "YYYY-MM-DD")))
         if user is not None:
             key = f"{user.id}/{day}"
-            await ask_once(session, JobName.TELL_OF_FAILED_SIGN_INS, key=key, user_id=str(user.id))
+            await ask_once(transaction, JobName.TELL_OF_FAILED_SIGN_INS, key=key, user_id=str(user.id))
 
 
 async def _find_active(database: Database, key: str) -> User | None:
-    async with database.unit_of_work() as session:
+    async with database.unit_of_work() as transaction:
         matching = select(User).where(User.email_key == key, User.is_active)
-        found: User | None = await session.scalar(matching)
+        found: User | None = await transaction.scalar(matching)
     return found

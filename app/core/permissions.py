@@ -94,7 +94,7 @@ _LOCKED = keep(_SEEN.with_for_update())
 
 
 async def access_task(
-    session: Transaction, actor: Actor, task_id: UUID, permission: Permission, *, lock: bool = False
+    transaction: Transaction, actor: Actor, task_id: UUID, permission: Permission, *, lock: bool = False
 ) -> Task:
     """The task, if the actor may do this to it. `lock` keeps others from changing it until the transaction ends.
 
@@ -102,7 +102,7 @@ async def access_task(
         TaskNotFound: there is none, or none that the actor may know of.
         PermissionDenied: they see it, and may not do this.
     """
-    task: Task | None = await session.scalar(_LOCKED if lock else _SEEN, {"task_id": task_id})
+    task: Task | None = await transaction.scalar(_LOCKED if lock else _SEEN, {"task_id": task_id})
     granted = permissions_on(actor, task) if task else frozenset()
     if task is None or not granted:
         raise TaskNotFound

@@ -11,7 +11,7 @@ log = structlog.stdlib.get_logger("hive.security")
 
 
 def note(info: MutableMapping[Any, Any], line: str, **fields: object) -> None:
-    """Log the line after the commit of the session whose `info` this is. A rollback logs nothing."""
+    """Log the line after the commit of the transaction whose `info` this is. A rollback logs nothing."""
     info.setdefault(LINES, []).append((line, {name: _shown(value) for name, value in fields.items()}))
 
 

@@ -91,7 +91,7 @@ class SignInWatch:
         return backend, horizon, dict(zip(numbers, subjects, strict=True))
 
 
-async def purge_sign_in_changes(session: Transaction) -> bool:
+async def purge_sign_in_changes(transaction: Transaction) -> bool:
     """Forget some of what every process has seen long ago; whether there may be more."""
     is_old = SignInChange.created_at < func.now() - KEEP_CHANGES
-    return await purge_some(session, SignInChange, is_old, order=SignInChange.id)
+    return await purge_some(transaction, SignInChange, is_old, order=SignInChange.id)

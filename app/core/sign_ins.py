@@ -33,8 +33,8 @@ class SignIns:
             NotSignedIn: as above.
         """
         changes = self.memory.changes
-        async with self._database.unit_of_work() as session:
-            signed_in = await authenticate(session, token, key=self._key)
+        async with self._database.unit_of_work() as transaction:
+            signed_in = await authenticate(transaction, token, key=self._key)
         if token.startswith(API_TOKEN_PREFIX):
             self._known_tokens.remember(token, signed_in.actor.id, person_id=signed_in.person_id)
         self.memory.remember(token, signed_in, changes=changes)

@@ -13,7 +13,7 @@ AT_ONCE = 5_000
 
 
 async def purge_some(
-    session: Transaction,
+    transaction: Transaction,
     model: type[DeclarativeBase],
     *which: ColumnElement[bool],
     order: SQLColumnExpression[Any] | None = None,
@@ -24,16 +24,16 @@ async def purge_some(
     Those that somebody is changing are passed over, since to wait for them could hold up who waits for others of these.
     """
     doomed = select(*_key_of(model)).where(*which).order_by(order).with_for_update(skip_locked=True)
-    return await purge_found(session, model, doomed, most=most)
+    return await purge_found(transaction, model, doomed, most=most)
 
 
 async def purge_found(
-    session: Transaction, model: type[DeclarativeBase], doomed: Select[Any], *, most: int | None = None
+    transaction: Transaction, model: type[DeclarativeBase], doomed: Select[Any], *, most: int | None = None
 ) -> bool:
     """Delete the first rows of a statement that finds their keys; whether there may be more."""
     most = AT_ONCE if most is None else most
     is_doomed = tuple_(*_key_of(model)).in_(select(found_once(doomed.limit(most))))
-    deleted = await session.execute(delete(model).where(is_doomed).returning(*_key_of(model)))
+    deleted = await transaction.execute(delete(model).where(is_doomed).returning(*_key_of(model)))
     return len(deleted) == most
 
 

@@ -61,7 +61,7 @@ class PageSize:
 
 
 async def read_backlog(
-    session: Transaction, actor: Actor, *, after: LogPosition, size: PageSize, wanted: EventFilter
+    transaction: Transaction, actor: Actor, *, after: LogPosition, size: PageSize, wanted: EventFilter
 ) -> BacklogPage:
     """The page that follows `after`. It's shorter than asked for if the events are large.
 
@@ -73,7 +73,7 @@ async def read_backlog(
     # One statement sees one state: what is up to this head and not purged can't be missing from its events.
     statement = select(EventLog, found.event, found.count).outerjoin(found.event, found.before < size.bytes)
     statement = statement.order_by(found.event.seq)
-    rows = await session.execute(statement)
+    rows = await transaction.execute(statement)
     state: EventLog = rows[0][0]
     if not _is_in(state, after):
         raise Resync

@@ -105,14 +105,14 @@ _TAKE = {
 }
 
 
-async def may_have_due_jobs(session: Transaction, queue: QueueName) -> bool:
+async def may_have_due_jobs(transaction: Transaction, queue: QueueName) -> bool:
     """Whether there are any that are due, or would be if the queue were empty."""
     due = select(Job.id).where(Job.lane.in_(LANES_OF[queue]), _is_due(is_queue_empty=True))
-    return bool(await session.scalar(select(due.exists())))
+    return bool(await transaction.scalar(select(due.exists())))
 
 
 async def take_due_jobs(
-    session: Transaction, *, limit: int, queue: QueueName = QueueName.MAIN, is_queue_empty: bool = False
+    transaction: Transaction, *, limit: int, queue: QueueName = QueueName.MAIN, is_queue_empty: bool = False
 ) -> Sequence[DueJob]:
     """Mark the jobs whose time has come as sent, the longest waiting first, and say when each is late.
 
@@ -120,13 +120,13 @@ async def take_due_jobs(
     sender die in between, the job is late, and sent then. One that a worker is at is locked or held, and left alone.
     """
     given = {"most": limit, "patience": PATIENCE, "patience_left": PATIENCE - PATIENCE_WITH_EMPTY_QUEUE}
-    return [DueJob(*row) for row in await session.execute(_TAKE[queue, is_queue_empty], given)]
+    return [DueJob(*row) for row in await transaction.execute(_TAKE[queue, is_queue_empty], given)]
 
 
-async def put_back(session: Transaction, jobs: Sequence[DueJob]) -> None:
+async def put_back(transaction: Transaction, jobs: Sequence[DueJob]) -> None:
     """Have jobs that could not be sent sent soon, unless somebody else has taken them meanwhile."""
     ours = tuple_(Job.id, Job.sends).in_([(job.id, job.sends) for job in jobs])
-    await session.execute(
+    await transaction.execute(
         update(Job)
         .where(ours, Job.state == JobState.SENT)
         .values(state=JobState.WAITING, sends=Job.sends - 1, run_after=func.now() + PAUSE_WITHOUT_CARRIER)

@@ -52,9 +52,9 @@ async def renew_if_restored(database: Database, redis: PrefixedRedis) -> bool:
     except REDIS_FAILURES:
         return False
     if not is_over:
-        async with database.unit_of_work() as session:
-            origin = await _origin(session)
-            await session.execute(update(EventLog).where(EventLog.origin != origin).values(origin=origin))
+        async with database.unit_of_work() as transaction:
+            origin = await _origin(transaction)
+            await transaction.execute(update(EventLog).where(EventLog.origin != origin).values(origin=origin))
         return False
     earlier = await _begin_history(database, last_common=last_common)
     await _forget_stream(redis, stream_key(redis, earlier))
@@ -67,9 +67,9 @@ async def is_restored(database: Database, redis: PrefixedRedis) -> bool:
     Raises:
         HiveError, REDIS_FAILURES: one of the two can't tell.
     """
-    async with database.unit_of_work() as session:
-        state = await read_log(session)
-        if state.origin not in {"", await _origin(session)}:
+    async with database.unit_of_work() as transaction:
+        state = await read_log(transaction)
+        if state.origin not in {"", await _origin(transaction)}:
             return True
     # As after a restart from an old copy of the disk: the stream has an event that the log doesn't have.
     newest = await _entries_until(redis, stream_key(redis, state.epoch), count=1)
@@ -78,8 +78,8 @@ async def is_restored(database: Database, redis: PrefixedRedis) -> bool:
 
 async def _last_common(database: Database, redis: PrefixedRedis) -> int:
     """The last number that means the same event in the log as in what was published."""
-    async with database.unit_of_work() as session:
-        state = await read_log(session)
+    async with database.unit_of_work() as transaction:
+        state = await read_log(transaction)
     key, end = stream_key(redis, state.epoch), "+"
     while entries := await _entries_until(redis, key, end=end, count=PAGE):
         for seq, event_id in entries:
@@ -99,37 +99,37 @@ async def _entries_until(redis: PrefixedRedis, key: str, *, end: str = "+", coun
 
 async def _has(database: Database, seq: int, event_id: str) -> bool:
     """Whether the log has this event under this number, or is past having it."""
-    async with database.unit_of_work() as session:
-        known = await session.scalar(select(Event.id).where(Event.seq == seq))
-        return str(known) == event_id or seq <= (await read_log(session)).purged_seq
+    async with database.unit_of_work() as transaction:
+        known = await transaction.scalar(select(Event.id).where(Event.seq == seq))
+        return str(known) == event_id or seq <= (await read_log(transaction)).purged_seq
 
 
-async def distrust_history(session: Transaction) -> None:
+async def distrust_history(transaction: Transaction) -> None:
     """Have the next active relay begin a new history, though nothing that it can see tells that it has to."""
-    await session.execute(update(EventLog).values(origin=SET_BACK))
+    await transaction.execute(update(EventLog).values(origin=SET_BACK))
 
 
-async def _origin(session: Transaction) -> str:
+async def _origin(transaction: Transaction) -> str:
     parts = []
     for condition, statement in ORIGIN:
-        is_told = await session.scalar(text(f"SELECT {condition}"))
-        parts.append(str(await session.scalar(text(statement))) if is_told else "-")
+        is_told = await transaction.scalar(text(f"SELECT {condition}"))
+        parts.append(str(await transaction.scalar(text(statement))) if is_told else "-")
     return "/".join(parts)
 
 
 async def _begin_history(database: Database, *, last_common: int) -> UUID:
     """The epoch of the one that ended."""
-    async with database.unit_of_work() as session:
-        state = await session.get_locked(EventLog, 1)
+    async with database.unit_of_work() as transaction:
+        state = await transaction.get_locked(EventLog, 1)
         log.warning("the database was restored or copied, so a new history of the log begins", after=state.last_seq)
         earlier = state.epoch
         # By the clock, so that two that are restored from the same backup go on with different numbers.
-        now = await session.scalar(select(func.extract("epoch", func.clock_timestamp())))
+        now = await transaction.scalar(select(func.extract("epoch", func.clock_timestamp())))
         first = max(int(float(now or 0) * 1_000_000), state.last_seq + STRIDE)
-        session.add(_renewal(seq=first, last_seq=state.last_seq))
+        transaction.add(_renewal(seq=first, last_seq=state.last_seq))
         state.lost = [*state.lost, [min(last_common, state.last_seq), first]]
         state.last_seq, state.published_seq = first, first - 1
-        state.epoch, state.origin = uuid4(), await _origin(session)
+        state.epoch, state.origin = uuid4(), await _origin(transaction)
     return earlier
 
 

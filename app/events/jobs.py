@@ -41,7 +41,7 @@ def ask_for_job(
 
 
 async def ask_once(
-    session: Transaction, name: JobName, *, key: str, run_after: datetime | None = None, **arguments: JsonValue
+    transaction: Transaction, name: JobName, *, key: str, run_after: datetime | None = None, **arguments: JsonValue
 ) -> bool:
     """Ask for a job unless one with this key was asked for already, by whomever; whether it's a new one."""
     given = {
@@ -53,9 +53,9 @@ async def ask_once(
         "new_request_id": current_request_id(),
         "new_run_after": run_after,
     }
-    is_new = await session.scalar(_ASK_ONCE, given) is not None
+    is_new = await transaction.scalar(_ASK_ONCE, given) is not None
     if is_new:
-        session.info[WAKES_RELAY] = True
+        transaction.info[WAKES_RELAY] = True
     return is_new
 
 

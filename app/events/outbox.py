@@ -12,22 +12,22 @@ from app.models import Event, Task
 
 
 async def record(
-    session: Transaction, event: EventData, *, actor: Actor, audience: Audience, task: Task | None = None
+    transaction: Transaction, event: EventData, *, actor: Actor, audience: Audience, task: Task | None = None
 ) -> None:
     """Write the event and ask for the jobs that follow from it. Both stand or fall with the transaction.
 
     `audience` is who may read it besides admins (None: everybody who is signed in). The task has to have the version
     that the event tells of.
     """
-    _add(session, event, actor=actor, audience=audience, task=task)
-    await session.flush()
+    _add(transaction, event, actor=actor, audience=audience, task=task)
+    await transaction.flush()
 
 
-async def record_each(session: Transaction, events: Sequence[tuple[EventData, Task]], *, actor: Actor) -> None:
+async def record_each(transaction: Transaction, events: Sequence[tuple[EventData, Task]], *, actor: Actor) -> None:
     """The same for a change of each of many tasks, for whoever may see the task as it stands, in few statements."""
     for event, task in events:
-        _add(session, event, actor=actor, audience=audience_of(task), task=task)
-    await session.flush()
+        _add(transaction, event, actor=actor, audience=audience_of(task), task=task)
+    await transaction.flush()
 
 
 def _add(transaction: Transaction, event: EventData, *, actor: Actor, audience: Audience, task: Task | None) -> None:

@@ -79,14 +79,14 @@ def stream_key(redis: PrefixedRedis, epoch: UUID) -> str:
     return redis.key(f"events:{epoch}")
 
 
-async def read_log(session: Transaction) -> EventLog:
+async def read_log(transaction: Transaction) -> EventLog:
     """The state of the log; what it counts is true for this moment."""
-    [log] = await session.scalars(select(EventLog))
+    [log] = await transaction.scalars(select(EventLog))
     return log
 
 
-async def read_published(session: Transaction, *, after: int, limit: int) -> list[PublishedEvent]:
+async def read_published(transaction: Transaction, *, after: int, limit: int) -> list[PublishedEvent]:
     """The events that follow `after`, in order; fewer than `limit` if they are large."""
     found = first_bytes_of(select(Event).where(Event.seq > after).order_by(Event.seq).limit(limit))
     statement = select(found.event).where(found.before < MAX_PAGE_BYTES).order_by(found.event.seq)
-    return [PublishedEvent.of(event) for event in await session.scalars(statement)]
+    return [PublishedEvent.of(event) for event in await transaction.scalars(statement)]

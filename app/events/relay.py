@@ -122,12 +122,12 @@ class Relay:
         except REDIS_FAILURES as error:
             # Before more are taken, the broker has to say that it's there again.
             self._lengths[queue].forget()
-            async with self._database.unit_of_work() as session:
+            async with self._database.unit_of_work() as transaction:
                 # Nothing waits for a broker that is away while nothing is to be sent.
-                if due or await may_have_due_jobs(session, queue):
+                if due or await may_have_due_jobs(transaction, queue):
                     log.warning("jobs wait for the broker", reason=why_redis(error, BROKER).sentence)
                 if due:
-                    await put_back(session, due)
+                    await put_back(transaction, due)
             return False
         return len(due) >= BATCH
 
@@ -142,8 +142,8 @@ class Relay:
         room = min(MOST_QUEUED_JOBS - queued, BATCH)
         if room <= 0:
             return ()
-        async with self._database.unit_of_work(is_one_statement=True) as session:
-            due = await take_due_jobs(session, limit=room, queue=queue, is_queue_empty=is_known_empty)
+        async with self._database.unit_of_work(is_one_statement=True) as transaction:
+            due = await take_due_jobs(transaction, limit=room, queue=queue, is_queue_empty=is_known_empty)
         length.note_sent(len(due))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("sending jobs", requests={str(job.id): job.request_id for job in due})
@@ -205,16 +205,16 @@ async def number_events(database: Database, *, limit: int) -> int:
     reader can have passed it. The row of the log is locked first: should two relays ever be at it, the second one
     looks for rows only after the first has committed.
     """
-    async with database.unit_of_work() as session:
-        last_seq = await session.scalar(_LOCK_LOG, {"most": limit})
+    async with database.unit_of_work() as transaction:
+        last_seq = await transaction.scalar(_LOCK_LOG, {"most": limit})
         if last_seq is None:
             return 0
-        rows = dict(await session.execute(_WAITING, {"most": limit}))
+        rows = dict(await transaction.execute(_WAITING, {"most": limit}))
         reached = last_seq + len(rows)
         numbers = range(last_seq + 1, reached + 1)
         if rows:
-            await session.execute(_NUMBER, {"rows": list(rows), "numbers": list(numbers)})
-            await session.execute(_COUNT_ON, {"reached": reached})
+            await transaction.execute(_NUMBER, {"rows": list(rows), "numbers": list(numbers)})
+            await transaction.execute(_COUNT_ON, {"reached": reached})
     if log.isEnabledFor(logging.DEBUG):
         log.debug("numbered events", requests=dict(zip(numbers, rows.values(), strict=True)))
     return len(rows)
@@ -227,8 +227,8 @@ async def publish_events(
 
     One is put in however large it is.
     """
-    async with database.unit_of_work(is_one_statement=True) as session:
-        rows = await session.execute(_UNPUBLISHED, {"most": limit, "most_bytes": most_bytes})
+    async with database.unit_of_work(is_one_statement=True) as transaction:
+        rows = await transaction.execute(_UNPUBLISHED, {"most": limit, "most_bytes": most_bytes})
     if not rows:
         return False
     epoch, last_seq, last = rows[-1]
@@ -236,8 +236,8 @@ async def publish_events(
     is_repeated = await _add_to_stream(redis, stream_key(redis, epoch), events)
     if is_repeated and await is_restored(database, redis):
         raise HistoryEnded
-    async with database.unit_of_work(is_one_statement=True) as session:
-        await session.execute(_NOTE_PUBLISHED, {"reached": last.seq})
+    async with database.unit_of_work(is_one_statement=True) as transaction:
+        await transaction.execute(_NOTE_PUBLISHED, {"reached": last.seq})
     return bool(last.seq < last_seq)
 
 

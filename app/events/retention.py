@@ -15,15 +15,15 @@ from app.models import Event, EventLog, Task
 BATCH = 5_000
 
 
-async def purge_events(session: Transaction, *, keep: timedelta) -> bool:
+async def purge_events(transaction: Transaction, *, keep: timedelta) -> bool:
     """Move the log's beginning on and delete what is before it; whether there may be more to do."""
     # In this order, for the relay waits for the log's row once it's written, and deleting may take a while.
-    are_more = await _delete_passed_events(session)
-    passed = await _pass_old_events(session, keep)
+    are_more = await _delete_passed_events(transaction)
+    passed = await _pass_old_events(transaction, keep)
     return passed > 0 or are_more
 
 
-async def _pass_old_events(session: Transaction, keep: timedelta) -> int:
+async def _pass_old_events(transaction: Transaction, keep: timedelta) -> int:
     """Move the beginning past the old events that follow it; how many there were."""
     begin = select(EventLog.purged_seq).scalar_subquery()
     end = select(EventLog.published_seq).scalar_subquery()
@@ -38,13 +38,13 @@ async def _pass_old_events(session: Transaction, keep: timedelta) -> int:
     old = select(func.max(following.c.seq), func.count()).where(
         following.c.is_old, or_(first_young.is_(None), following.c.seq < first_young)
     )
-    last, count = await session.one(old)
+    last, count = await transaction.one(old)
     if last is not None:
-        await session.execute(update(EventLog).values(purged_seq=func.greatest(EventLog.purged_seq, last)))
+        await transaction.execute(update(EventLog).values(purged_seq=func.greatest(EventLog.purged_seq, last)))
     return int(count)
 
 
-async def _delete_passed_events(session: Transaction) -> bool:
+async def _delete_passed_events(transaction: Transaction) -> bool:
     begin = select(EventLog.purged_seq).scalar_subquery()
     is_history = select(Task.id).where(Task.id == Event.task_id).exists()
-    return await purge_some(session, Event, Event.seq <= begin, ~is_history)
+    return await purge_some(transaction, Event, Event.seq <= begin, ~is_history)

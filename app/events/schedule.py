@@ -20,28 +20,28 @@ SCHEDULE: Mapping[JobName, timedelta] = {
 }
 
 
-async def ask_for_scheduled_jobs(session: Transaction) -> list[JobName]:
+async def ask_for_scheduled_jobs(transaction: Transaction) -> list[JobName]:
     """Ask for the jobs of the present periods that nobody has asked for yet; which they are.
 
     Time is PostgreSQL's, so schedulers whose clocks differ agree about the period. One that was missed while none
     was up is not made up for: each of these jobs does all that is to be done when it runs.
     """
-    now = await session.scalar(select(func.now()))
+    now = await transaction.scalar(select(func.now()))
     assert now is not None
-    return [name for name, every in SCHEDULE.items() if await ask_once(session, name, key=period_of(now, every))]
+    return [name for name, every in SCHEDULE.items() if await ask_once(transaction, name, key=period_of(now, every))]
 
 
-async def seconds_since_scheduled(session: Transaction) -> float | None:
+async def seconds_since_scheduled(transaction: Transaction) -> float | None:
     """How long ago a scheduler asked for what comes most often; None unless that was for this period or the last one.
 
     These rows are the signs of life of all schedulers together.
     """
-    now = await session.scalar(select(func.now()))
+    now = await transaction.scalar(select(func.now()))
     assert now is not None
     name, every = min(SCHEDULE.items(), key=lambda item: item[1])
     keys = [unique_key_of(name, period_of(moment, every)) for moment in (now - every, now)]
     latest = select(func.max(Job.created_at)).where(Job.unique_key.in_(keys))
-    asked_at = await session.scalar(latest)
+    asked_at = await transaction.scalar(latest)
     return None if asked_at is None else max((now - asked_at).total_seconds(), 0.0)
 
 

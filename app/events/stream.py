@@ -63,8 +63,8 @@ class EventStream:
         return self._is_trusted
 
     async def _take_position(self) -> int:
-        async with self._database.unit_of_work() as session:
-            state = await read_log(session)
+        async with self._database.unit_of_work() as transaction:
+            state = await read_log(transaction)
         self._key, self.position = stream_key(self._redis, state.epoch), state.last_seq
         return self.position
 
@@ -105,10 +105,10 @@ class EventStream:
 
     async def _read_log(self) -> Sequence[PublishedEvent]:
         try:
-            async with self._database.unit_of_work() as session:
-                events = await read_published(session, after=self.position, limit=BATCH)
+            async with self._database.unit_of_work() as transaction:
+                events = await read_published(transaction, after=self.position, limit=BATCH)
                 if any(event.type == EventType.LOG_RENEWED for event in events):
-                    self._key = stream_key(self._redis, (await read_log(session)).epoch)
+                    self._key = stream_key(self._redis, (await read_log(transaction)).epoch)
         except HiveError as error:
             log.warning("waiting for the database", reason=error.reason)
             await asyncio.sleep(RETRY_SECONDS)

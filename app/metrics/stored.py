@@ -44,8 +44,8 @@ class StoredFigures:
 
     async def _read(self) -> Stored | None:
         try:
-            async with self._database.unit_of_work() as session:
-                return await _look(session)
+            async with self._database.unit_of_work() as transaction:
+                return await _look(transaction)
         except HiveError as error:
             log.debug("the database tells no figures", reason=error.reason)
         except Exception:  # The rest of the metrics is still worth telling.
@@ -53,10 +53,10 @@ class StoredFigures:
         return None
 
 
-async def _look(session: Transaction) -> Stored:
-    published = (await read_log(session)).published_seq
-    lag = await publication_lag(session)
-    counts = await session.execute(select(Job.state, func.count()).group_by(Job.state))
+async def _look(transaction: Transaction) -> Stored:
+    published = (await read_log(transaction)).published_seq
+    lag = await publication_lag(transaction)
+    counts = await transaction.execute(select(Job.state, func.count()).group_by(Job.state))
     jobs = dict.fromkeys(JobState, 0) | dict(counts)
     return Stored(published, lag, jobs)
 

@@ -1,4 +1,4 @@
-"""The rules of HIVE: classes over a session, one for each noun."""
+"""The rules of HIVE: classes over a transaction, one for each noun."""
 
 from app.services.assignment_service import AssignmentService
 from app.services.batch_service import BatchService

@@ -14,7 +14,7 @@ BATCH = 200
 NOBODYS_NAME = "Ended account"
 
 
-async def empty_ended_accounts(session: Transaction) -> bool:
+async def empty_ended_accounts(transaction: Transaction) -> bool:
     """Take name, address and password from some accounts that ended long enough ago; whether there may be more.
 
     Their addresses are free from then on.
@@ -28,12 +28,12 @@ async def empty_ended_accounts(session: Transaction) -> bool:
         .limit(BATCH)
         .with_for_update(key_share=True, skip_locked=True)
     )
-    accounts = await session.scalars(ended)
+    accounts = await transaction.scalars(ended)
     is_of_them = Notification.user_id.in_([user.id for user in accounts])
-    if await purge_some(session, Notification, is_of_them):
+    if await purge_some(transaction, Notification, is_of_them):
         # What is left of them is for the next time, and the accounts with it.
         return True
-    now = await session.scalar(select(func.now()))
+    now = await transaction.scalar(select(func.now()))
     for user in accounts:
         user.email = None  # type: ignore[assignment]  # Its readers have people, and never one who was emptied.
         user.password_hash = None  # type: ignore[assignment]  # The same.

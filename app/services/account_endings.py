@@ -23,49 +23,49 @@ class LastAdmin(Conflict):
         super().__init__("This is the last active admin; make somebody else one first.")
 
 
-async def require_other_admin(session: Transaction, user: User) -> None:
+async def require_other_admin(transaction: Transaction, user: User) -> None:
     """Raises `LastAdmin` if the account is the only active admin there is. The admins are locked."""
     if not user.is_admin:
         return
     other = select(User.id).where(User.is_admin, User.is_active, User.id != user.id).limit(1)
-    if await session.scalar(other) is None:
+    if await transaction.scalar(other) is None:
         raise LastAdmin
 
 
-async def end_account_and_agents(session: Transaction, user: User, *, by: Actor) -> None:
+async def end_account_and_agents(transaction: Transaction, user: User, *, by: Actor) -> None:
     """End an account, which is locked, and those of its agents."""
     own = select(User).where(User.owner_id == user.id, User.is_active).order_by(*LOCK_ORDER)
     # All accounts are locked before any task, as whoever changes a holder does it.
-    agents = await session.scalars(own.with_for_update(key_share=True))
-    await end_accounts(session, [*agents, user], by=by)
+    agents = await transaction.scalars(own.with_for_update(key_share=True))
+    await end_accounts(transaction, [*agents, user], by=by)
 
 
-async def end_accounts(session: Transaction, accounts: Sequence[User], *, by: Actor) -> None:
+async def end_accounts(transaction: Transaction, accounts: Sequence[User], *, by: Actor) -> None:
     """Deactivate accounts, which are locked: tokens and sockets die, and work in progress becomes available.
 
     Of much work, some becomes available at once, and the rest by a job.
     """
-    now = await session.scalar(select(func.now()))
+    now = await transaction.scalar(select(func.now()))
     for account in accounts:
         account.is_active = False
         account.deactivated_at = now
         account.version += 1
-    await session.flush()
+    await transaction.flush()
     # Not `now()`: somebody may have taken a task since this transaction began, and before the accounts were locked.
-    [ended_at] = await session.scalars(select(func.clock_timestamp()))
+    [ended_at] = await transaction.scalars(select(func.clock_timestamp()))
     # All tasks together, so that they are locked in the order of their ids.
-    await give_back(session, by, held_by=[account.id for account in accounts], until=ended_at)
+    await give_back(transaction, by, held_by=[account.id for account in accounts], until=ended_at)
     for account in accounts:
-        note(session.info, "account ended", account_id=account.id)
-        await _end_sign_ins(session, account)
+        note(transaction.info, "account ended", account_id=account.id)
+        await _end_sign_ins(transaction, account)
 
 
-async def _end_sign_ins(session: Transaction, account: User) -> None:
+async def _end_sign_ins(transaction: Transaction, account: User) -> None:
     for held in (UserSession, ApiToken):
         # In one order, as whoever ends several of their own does it.
         own = select(held.id).where(held.user_id == account.id).order_by(held.id).with_for_update()
-        await session.execute(delete(held).where(held.id.in_(own)))
-    forget_after_commit(session, [account.id])
+        await transaction.execute(delete(held).where(held.id.in_(own)))
+    forget_after_commit(transaction, [account.id])
     # Each process ends what is open of the event's actor, so that is the account, whoever has ended it.
     event = AccountDeactivated(user_id=account.id)
-    await outbox.record(session, event, actor=Actor.of(account), audience=[])
+    await outbox.record(transaction, event, actor=Actor.of(account), audience=[])

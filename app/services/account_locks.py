@@ -28,31 +28,31 @@ _LOCK_ACTIVE_USERS = keep(
 )
 
 
-async def lock_active_user(session: Transaction, user_id: UUID) -> bool:
+async def lock_active_user(transaction: Transaction, user_id: UUID) -> bool:
     """Keep the account from ending until the transaction does; False if it has ended already."""
-    return await session.scalar(_LOCK_ACTIVE_USER, {"user_id": user_id}) is not None
+    return await transaction.scalar(_LOCK_ACTIVE_USER, {"user_id": user_id}) is not None
 
 
-async def lock_active_users(session: Transaction, user_ids: AbstractSet[UUID]) -> AbstractSet[UUID]:
+async def lock_active_users(transaction: Transaction, user_ids: AbstractSet[UUID]) -> AbstractSet[UUID]:
     """Keep the accounts from ending until the transaction does; those that have ended already are left out."""
     if not user_ids:
         return frozenset()
-    return set(await session.scalars(_LOCK_ACTIVE_USERS, {"user_ids": list(user_ids)}))
+    return set(await transaction.scalars(_LOCK_ACTIVE_USERS, {"user_ids": list(user_ids)}))
 
 
-async def lock_admins(session: Transaction) -> set[UUID]:
+async def lock_admins(transaction: Transaction) -> set[UUID]:
     """Keep others from making and unmaking admins until the transaction ends: of two at once one sees the other.
 
     Returns the ids of those who are active admins once that is so. Their rows are not locked, for admins get tasks as
     others do.
     """
-    await session.execute(select(func.pg_advisory_xact_lock(ADMINS_LOCK)))
-    return set(await session.scalars(select(User.id).where(User.is_admin, User.is_active)))
+    await transaction.execute(select(func.pg_advisory_xact_lock(ADMINS_LOCK)))
+    return set(await transaction.scalars(select(User.id).where(User.is_admin, User.is_active)))
 
 
-async def lock_with_owner(session: Transaction, user_id: UUID) -> Mapping[UUID, User]:
+async def lock_with_owner(transaction: Transaction, user_id: UUID) -> Mapping[UUID, User]:
     """Keep others from changing an account and, if it's an agent, its owner; both as they are once that is so."""
     owner = select(User.owner_id).where(User.id == user_id).scalar_subquery()
     found = select(User).where(or_(User.id == user_id, User.id == owner)).order_by(*LOCK_ORDER)
     locked = found.with_for_update(key_share=True)
-    return {user.id: user for user in await session.scalars(locked)}
+    return {user.id: user for user in await transaction.scalars(locked)}

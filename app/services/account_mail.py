@@ -15,14 +15,14 @@ from app.models import JobName, User
 from app.services.job_service import Hopeless, OutcomeUnknown
 
 
-async def tell_old_address(session: Transaction, user: User) -> None:
+async def tell_old_address(transaction: Transaction, user: User) -> None:
     """Ask for a mail to the address that the account has, and is about to lose; one a day at most."""
     if user.email_confirmed_at is None:
         # It may never have been theirs.
         return
-    day = await session.scalar(select(func.to_char(func.now(), "YYYY-MM-DD")))
+    day = await transaction.scalar(select(func.to_char(func.now(), "YYYY-MM-DD")))
     key = f"{hash_secret(user.email_key)}/{day}"
-    await ask_once(session, JobName.SEND_ACCOUNT_MAIL, key=key, address=user.email, mail_id=str(uuid7()))
+    await ask_once(transaction, JobName.SEND_ACCOUNT_MAIL, key=key, address=user.email, mail_id=str(uuid7()))
 
 
 async def send_account_mail(settings: Settings, mailer: Mailer, *, address: str, mail_id: UUID) -> None:

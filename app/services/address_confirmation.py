@@ -27,13 +27,13 @@ class ConfirmationNotValid(NotFound):
         super().__init__("This link does not confirm an address, or no longer; ask for another one.")
 
 
-async def ask_for_confirmation(session: Transaction, user: User) -> None:
+async def ask_for_confirmation(transaction: Transaction, user: User) -> None:
     """Ask for a mail with the link to the account's address, unless it's confirmed; four a day at most."""
     if user.email_confirmed_at is not None:
         return
-    quarter = await session.scalar(select(func.floor(func.extract("epoch", func.now()) / (6 * 3600))))
+    quarter = await transaction.scalar(select(func.floor(func.extract("epoch", func.now()) / (6 * 3600))))
     key = f"{hash_secret(user.email_key)}/{quarter}"
-    await ask_once(session, JobName.SEND_CONFIRMATION, key=key, user_id=str(user.id))
+    await ask_once(transaction, JobName.SEND_CONFIRMATION, key=key, user_id=str(user.id))
 
 
 async def send_confirmation(database: Database, settings: Settings, mailer: Mailer, user_id: UUID) -> None:
@@ -45,8 +45,8 @@ async def send_confirmation(database: Database, settings: Settings, mailer: Mail
         Hopeless: the server won't ever take it.
     """
     unconfirmed = select(User).where(User.id == user_id, User.is_active, User.email_confirmed_at.is_(None))
-    async with database.unit_of_work() as session:
-        user = await session.scalar(unconfirmed)
+    async with database.unit_of_work() as transaction:
+        user = await transaction.scalar(unconfirmed)
     if user is None:
         return
     code = make_confirmation(user.id, user.email_key, key=settings.signing_key, now=datetime.now(UTC))
@@ -59,7 +59,7 @@ async def send_confirmation(database: Database, settings: Settings, mailer: Mail
         raise OutcomeUnknown(str(error)) from error
 
 
-async def confirm_address(session: Transaction, code: str, *, key: str) -> None:
+async def confirm_address(transaction: Transaction, code: str, *, key: str) -> None:
     """Note that the account's address is confirmed; a second time changes nothing.
 
     Raises:
@@ -69,9 +69,9 @@ async def confirm_address(session: Transaction, code: str, *, key: str) -> None:
     if confirmation is None:
         raise ConfirmationNotValid
     person = select(User).where(User.id == confirmation.user_id, User.is_active, User.email_key.is_not(None))
-    user = await session.scalar(person.with_for_update(key_share=True))
+    user = await transaction.scalar(person.with_for_update(key_share=True))
     if user is None or not confirmation.is_of(user.email_key, key=key, now=datetime.now(UTC)):
         raise ConfirmationNotValid
     if user.email_confirmed_at is None:
         user.email_confirmed_at = func.now()
-        await session.flush()
+        await transaction.flush()

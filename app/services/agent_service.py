@@ -59,8 +59,8 @@ class NewAgent:
 class AgentService:
     """Accounts of programs. Each belongs to a person, has no rights of theirs, and ends with them."""
 
-    def __init__(self, session: Transaction) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     async def make(self, signed_in: SignedIn, new: AgentCreate) -> NewAgent:
         """Make an agent of the account.
@@ -71,7 +71,7 @@ class AgentService:
             TooManyEndedAgents: and so many have ended lately that it's the same.
         """
         # Of an owner who ends at the same time, the agent would stay behind.
-        await lock_account_and_sign_in(self._session, signed_in)
+        await lock_account_and_sign_in(self._transaction, signed_in)
         owner = signed_in.actor
         await self._require_room(owner)
         agent = User(
@@ -81,15 +81,15 @@ class AgentService:
             skills=new.skills,
             mail_notifications=False,
         )
-        self._session.add(agent)
-        await self._session.flush()
+        self._transaction.add(agent)
+        await self._transaction.flush()
         token = ApiTokenCreate(name="First token", scopes=new.scopes, expires_at=new.expires_at)
-        return NewAgent(agent, await ApiTokenService(self._session).make(agent.id, token))
+        return NewAgent(agent, await ApiTokenService(self._transaction).make(agent.id, token))
 
     async def _require_room(self, owner: Actor) -> None:
         own = select(func.count().filter(User.is_active), func.count())
         is_own = (User.owner_id == owner.id, User.emptied_at.is_(None))
-        active, with_ended = await self._session.one(own.where(*is_own))
+        active, with_ended = await self._transaction.one(own.where(*is_own))
         if active >= MOST_AGENTS:
             raise TooManyAgents
         if with_ended >= MOST_WITH_ENDED:
@@ -104,9 +104,9 @@ class AgentService:
             TooManyTokens: it has as many as it may have.
         """
         # Before the agent is locked, since an owner who ends is locked before their agents.
-        await lock_account_and_sign_in(self._session, signed_in)
+        await lock_account_and_sign_in(self._transaction, signed_in)
         agent = await self.access(signed_in.actor, agent_id)
-        return await ApiTokenService(self._session).make(agent.id, new)
+        return await ApiTokenService(self._transaction).make(agent.id, new)
 
     async def list_own(self, owner: Actor, query: PageQuery, pager: Pager) -> Page[User]:
         """Newest first."""
@@ -120,10 +120,10 @@ class AgentService:
             AgentNotFound: it has ended, or is somebody else's.
         """
         own = select(User).where(User.id == agent_id, User.owner_id == owner.id, User.is_active)
-        agent = await self._session.scalar(own.with_for_update(key_share=True))
+        agent = await self._transaction.scalar(own.with_for_update(key_share=True))
         if agent is None:
             raise AgentNotFound
         return agent
 
     async def end(self, owner: Actor, agent_id: UUID) -> None:
-        await end_accounts(self._session, [await self.access(owner, agent_id)], by=owner)
+        await end_accounts(self._transaction, [await self.access(owner, agent_id)], by=owner)

@@ -52,8 +52,8 @@ class NewToken:
 class ApiTokenService:
     """Tokens for programs. `user_id` is whose tokens they are; who may ask for them is decided before."""
 
-    def __init__(self, session: Transaction) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     async def make_own(self, signed_in: SignedIn, new: ApiTokenCreate) -> NewToken:
         """Make a token of one's own.
@@ -62,15 +62,15 @@ class ApiTokenService:
             NotSignedIn: the session has ended meanwhile.
             TooManyTokens: there are as many as there may be.
         """
-        await lock_account_and_sign_in(self._session, signed_in)
+        await lock_account_and_sign_in(self._transaction, signed_in)
         return await self.make(signed_in.actor.id, new)
 
     async def make(self, user_id: UUID, new: ApiTokenCreate) -> NewToken:
         """Make a token of an account for somebody whose sign-in is locked. Raises `TooManyTokens`."""
         # Two that are made at once wait for each other here, or both would be the last one.
-        await self._session.scalar(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+        await self._transaction.scalar(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
         own = select(func.count()).select_from(ApiToken).where(ApiToken.user_id == user_id)
-        if (await self._session.scalar(own) or 0) >= MOST_TOKENS:
+        if (await self._transaction.scalar(own) or 0) >= MOST_TOKENS:
             raise TooManyTokens
         token = API_TOKEN_PREFIX + new_secret()
         row = ApiToken(
@@ -80,9 +80,9 @@ class ApiTokenService:
             scopes=sorted(new.scopes),
             expires_at=new.expires_at,
         )
-        self._session.add(row)
-        await self._session.flush()
-        note(self._session.info, "token made", account_id=user_id, id=row.id, scopes=" ".join(row.scopes))
+        self._transaction.add(row)
+        await self._transaction.flush()
+        note(self._transaction.info, "token made", account_id=user_id, id=row.id, scopes=" ".join(row.scopes))
         return NewToken(row, token)
 
     async def list_of(self, user_id: UUID, query: PageQuery, pager: Pager) -> Page[ApiToken]:
@@ -91,7 +91,9 @@ class ApiTokenService:
         return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope_of("api_tokens", user=user_id))
 
     async def get(self, user_id: UUID, token_id: UUID) -> ApiToken:
-        found = await self._session.scalar(select(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id))
+        found = await self._transaction.scalar(
+            select(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id)
+        )
         if found is None:
             raise TokenNotFound
         return found
@@ -100,21 +102,21 @@ class ApiTokenService:
         """The token holds no longer, and sockets and streams that were opened with it close."""
         own = delete(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id)
         # Of two who revoke it at once, one does.
-        if await self._session.scalar(own.returning(ApiToken.id)) is None:
+        if await self._transaction.scalar(own.returning(ApiToken.id)) is None:
             raise TokenNotFound
-        note(self._session.info, "token revoked", account_id=user_id, id=token_id)
-        await tell_of_ended_sign_ins(self._session, [token_id], user_id=user_id, actor=actor)
+        note(self._transaction.info, "token revoked", account_id=user_id, id=token_id)
+        await tell_of_ended_sign_ins(self._transaction, [token_id], user_id=user_id, actor=actor)
 
     async def revoke_all(self, user_ids: Sequence[UUID], *, by: Actor) -> int:
         """Revoke every token of these accounts; how many there were."""
         gone = delete(ApiToken).where(ApiToken.user_id.in_(user_ids)).returning(ApiToken.user_id, ApiToken.id)
         ended: defaultdict[UUID, list[UUID]] = defaultdict(list)
-        for user_id, token_id in await self._session.execute(gone):
+        for user_id, token_id in await self._transaction.execute(gone):
             ended[user_id].append(token_id)
         for user_id, token_ids in ended.items():
-            await tell_of_ended_sign_ins(self._session, token_ids, user_id=user_id, actor=by)
+            await tell_of_ended_sign_ins(self._transaction, token_ids, user_id=user_id, actor=by)
         return sum(map(len, ended.values()))
 
     async def purge(self) -> bool:
         """Forget some of the tokens that ran out long ago; whether there may be more."""
-        return await purge_some(self._session, ApiToken, ApiToken.expires_at < func.now() - KEEP_EXPIRED)
+        return await purge_some(self._transaction, ApiToken, ApiToken.expires_at < func.now() - KEEP_EXPIRED)

@@ -68,13 +68,13 @@ class AssignmentService:
     who need both locks take them in the same order.
     """
 
-    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
+        self._transaction = transaction
         self._precondition = precondition
 
     async def assign(self, actor: Actor, task_id: UUID, user_id: UUID) -> Task:
         """Give the task to a user, from whoever held it; again to the same one changes nothing."""
-        is_active = await lock_active_user(self._session, user_id)
+        is_active = await lock_active_user(self._transaction, user_id)
         task = await self._access(actor, task_id, Permission.TASK_ASSIGN)
         if not is_active:
             raise UserNotFound
@@ -83,7 +83,7 @@ class AssignmentService:
         if task.assignee_id == user_id:
             return task
         if task.status is not TaskStatus.IN_PROGRESS:
-            await require_unblocked(self._session, actor, task_id)
+            await require_unblocked(self._transaction, actor, task_id)
         event = TaskAssigned(
             assignee_id=user_id,
             previous_assignee_id=task.assignee_id,
@@ -94,7 +94,7 @@ class AssignmentService:
         task.assignee_id, task.status = user_id, TaskStatus.IN_PROGRESS
         task.version += 1
         self.begin_hold(task, user_id, by=actor)
-        await outbox.record(self._session, event, actor=actor, task=task, audience=None)
+        await outbox.record(self._transaction, event, actor=actor, task=task, audience=None)
         return task
 
     async def unassign(self, actor: Actor, task_id: UUID) -> Task:
@@ -107,13 +107,13 @@ class AssignmentService:
 
     async def end_hold(self, task: Task) -> None:
         """Write down that the time of holding the task is over, before anything else of it is changed."""
-        await self._session.execute(_END_HOLD, {"held_task_id": task.id})
+        await self._transaction.execute(_END_HOLD, {"held_task_id": task.id})
         task.lease_expires_at, task.lease_seconds = None, None
 
     def begin_hold(self, task: Task, user_id: UUID, *, by: Actor) -> None:
         """Write down that one begins."""
         task.lease_token += 1
-        self._session.add(UserTaskAssociation(task_id=task.id, user_id=user_id, assigned_by=by.id))
+        self._transaction.add(UserTaskAssociation(task_id=task.id, user_id=user_id, assigned_by=by.id))
 
     async def release_some(self, actor: Actor, *, held_by: Collection[UUID], until: datetime, most: int) -> bool:
         """Give back some of the tasks that these accounts work on; whether there may be more of them.
@@ -124,18 +124,18 @@ class AssignmentService:
         later = select(UserTaskAssociation.id).where(UserTaskAssociation.task_id == Task.id, is_later).exists()
         held = select(Task).where(Task.assignee_id.in_(held_by), Task.status == TaskStatus.IN_PROGRESS, ~later)
         some = held.with_only_columns(Task.id).order_by(Task.id).limit(most)
-        ids = list(await self._session.scalars(some))
+        ids = list(await self._transaction.scalars(some))
         # What somebody else has given back meanwhile is no longer found when it's locked, and would be missing in the
         # count of those that there are.
         locked = held.where(Task.id.in_(ids)).order_by(Task.id).with_for_update()
-        tasks = list(await self._session.scalars(locked))
-        await self._session.execute(_END_HOLDS, {"held_task_ids": [task.id for task in tasks]})
+        tasks = list(await self._transaction.scalars(locked))
+        await self._transaction.execute(_END_HOLDS, {"held_task_ids": [task.id for task in tasks]})
         events = []
         for task in tasks:
             event = _given_back(task)
             _make_available(task)
             events.append((event, task))
-        await outbox.record_each(self._session, events, actor=actor)
+        await outbox.record_each(self._transaction, events, actor=actor)
         return len(ids) == most
 
     async def end_lease(self, task: Task) -> None:
@@ -146,16 +146,16 @@ class AssignmentService:
         )
         await self.end_hold(task)
         _make_available(task)
-        await outbox.record(self._session, event, actor=SYSTEM, task=task, audience=None)
+        await outbox.record(self._transaction, event, actor=SYSTEM, task=task, audience=None)
 
     async def _release(self, actor: Actor, task: Task) -> None:
         event = _given_back(task)
         await self.end_hold(task)
         _make_available(task)
-        await outbox.record(self._session, event, actor=actor, task=task, audience=None)
+        await outbox.record(self._transaction, event, actor=actor, task=task, audience=None)
 
     async def _access(self, actor: Actor, task_id: UUID, permission: Permission) -> Task:
-        return await access_for_change(self._session, actor, task_id, permission, self._precondition)
+        return await access_for_change(self._transaction, actor, task_id, permission, self._precondition)
 
 
 def _given_back(task: Task) -> TaskUnassigned:

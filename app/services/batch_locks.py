@@ -32,7 +32,7 @@ class TooManyWaitingTasks(Conflict):
         )
 
 
-async def lock_for(session: Transaction, actor: Actor, items: Sequence[BatchItem]) -> None:
+async def lock_for(transaction: Transaction, actor: Actor, items: Sequence[BatchItem]) -> None:
     """Lock all that the items are about, as far as that can be told beforehand.
 
     Raises:
@@ -44,11 +44,11 @@ async def lock_for(session: Transaction, actor: Actor, items: Sequence[BatchItem
     starting = set(_led_to(items, TaskStatus.IN_PROGRESS))
     receivers = set(_receivers(items))
     if starting or receivers:
-        await _lock_people(session, receivers | {actor.id}, holding=starting)
+        await _lock_people(transaction, receivers | {actor.id}, holding=starting)
     ending = [*_led_to(items, TaskStatus.COMPLETED), *(item.id for item in items if isinstance(item, DeleteItem))]
-    if ending and (await session.scalars(_COUNT_WAITING, {"named": ending}))[0] > MOST_TOLD:
+    if ending and (await transaction.scalars(_COUNT_WAITING, {"named": ending}))[0] > MOST_TOLD:
         raise TooManyWaitingTasks
-    await lock_with_waiting(session, named, ending=ending)
+    await lock_with_waiting(transaction, named, ending=ending)
 
 
 _COUNT_WAITING = keep(select(func.count()).where(TaskBlocker.blocker_id.in_(NAMED)))
@@ -72,6 +72,6 @@ _PEOPLE = User.id == any_(func.array(union_all(NAMED, _HOLDERS).scalar_subquery(
 _LOCK_PEOPLE = keep(select(User.id).where(_PEOPLE).order_by(*LOCK_ORDER).with_for_update(read=True))
 
 
-async def _lock_people(session: Transaction, user_ids: set[UUID], *, holding: set[UUID]) -> None:
+async def _lock_people(transaction: Transaction, user_ids: set[UUID], *, holding: set[UUID]) -> None:
     """Lock the users, and those who hold the tasks."""
-    await session.execute(_LOCK_PEOPLE, {"named": list(user_ids), "held": list(holding)})
+    await transaction.execute(_LOCK_PEOPLE, {"named": list(user_ids), "held": list(holding)})

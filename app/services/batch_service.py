@@ -43,8 +43,8 @@ class BatchFailed(HiveError):
 class BatchService:
     """Many changes of tasks in one transaction, each as a request of its own would make it."""
 
-    def __init__(self, session: Transaction, *, require_if_match: bool = False) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction, *, require_if_match: bool = False) -> None:
+        self._transaction = transaction
         self._require_if_match = require_if_match
 
     async def run(self, actor: Actor, batch: Batch) -> list[ItemDone | ItemRefused]:
@@ -53,13 +53,13 @@ class BatchService:
         Raises:
             BatchFailed: one of an atomic batch was refused.
         """
-        await lock_for(self._session, actor, batch.items)
+        await lock_for(self._transaction, actor, batch.items)
         if batch.mode is BatchMode.EACH:
             return [await self._try(actor, item) for item in batch.items]
         return [await self._insist(actor, item, index) for index, item in enumerate(batch.items)]
 
     async def _try(self, actor: Actor, item: BatchItem) -> ItemDone | ItemRefused:
-        savepoint = await self._session.savepoint()
+        savepoint = await self._transaction.savepoint()
         try:
             done = await self._do(actor, item)
             await savepoint.release()
@@ -77,16 +77,16 @@ class BatchService:
 
     async def _do(self, actor: Actor, item: BatchItem) -> ItemDone:
         if isinstance(item, CreateItem):
-            return _done(actor, await TaskService(self._session).create(actor, item.body), status=201)
+            return _done(actor, await TaskService(self._transaction).create(actor, item.body), status=201)
         precondition = precondition_of(item.if_match, is_required=self._require_if_match)
-        tasks = TaskService(self._session, precondition)
+        tasks = TaskService(self._transaction, precondition)
         match item:
             case UpdateItem():
                 return _done(actor, await tasks.update(actor, item.id, item.body))
             case StatusItem():
                 return _done(actor, await tasks.change_status(actor, item.id, item.body.status))
             case AssignItem():
-                assignments = AssignmentService(self._session, precondition)
+                assignments = AssignmentService(self._transaction, precondition)
                 return _done(actor, await assignments.assign(actor, item.id, item.body.user_id))
             case DeleteItem():
                 await tasks.delete(actor, item.id)

@@ -65,8 +65,8 @@ class NotABlocker(NotFound):
 class BlockerService:
     """What a task waits for: its blockers, which its owner names."""
 
-    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
+        self._transaction = transaction
         self._precondition = precondition
 
     async def add(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> Task:
@@ -86,33 +86,33 @@ class BlockerService:
         if await self._find(task_id, blocker_id):
             return task
         await self._require_room(task_id, blocker_id)
-        await lock_graph(self._session)
-        if cycle := await find_cycle(self._session, task_id, through=blocker_id):
-            visible = await visible_among(self._session, actor, cycle)
+        await lock_graph(self._transaction)
+        if cycle := await find_cycle(self._transaction, task_id, through=blocker_id):
+            visible = await visible_among(self._transaction, actor, cycle)
             raise DependencyCycle([step if step in visible else None for step in cycle])
-        self._session.add(TaskBlocker(task_id=task_id, blocker_id=blocker_id, created_by=actor.id))
+        self._transaction.add(TaskBlocker(task_id=task_id, blocker_id=blocker_id, created_by=actor.id))
         task.version += 1
         event = TaskBlocked(blocker_id=name_for_readers(blocker, task))
-        await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
+        await outbox.record(self._transaction, event, actor=actor, task=task, audience=audience_of(task))
         return task
 
     async def remove(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> Task:
         """Have the task no longer wait for another one, which its owner may have lost sight of meanwhile."""
-        task = await access_for_change(self._session, actor, task_id, Permission.TASK_EDIT, self._precondition)
+        task = await access_for_change(self._transaction, actor, task_id, Permission.TASK_EDIT, self._precondition)
         dependency = await self._find(task_id, blocker_id)
         if dependency is None:
             raise NotABlocker
-        [blocker] = await self._session.scalars(select(Task).where(Task.id == blocker_id))
-        await self._session.delete(dependency)
-        await tell_unblocked(self._session, actor, [task], blocker)
+        [blocker] = await self._transaction.scalars(select(Task).where(Task.id == blocker_id))
+        await self._transaction.delete(dependency)
+        await tell_unblocked(self._transaction, actor, [task], blocker)
         was_in_the_way = blocker.status is not TaskStatus.COMPLETED
         if was_in_the_way and task.status is TaskStatus.AVAILABLE and not await self._is_blocked(task_id):
-            await tell_ready(self._session, actor, [task])
+            await tell_ready(self._transaction, actor, [task])
         return task
 
     async def list_visible(self, actor: Actor, task_id: UUID, query: PageQuery, pager: Pager) -> Page[Task]:
         """The blockers that the actor may see, completed ones too, in the order in which they were made."""
-        await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
+        await access_task(self._transaction, actor, task_id, Permission.TASK_VIEW)
         statement = (
             select_visible_tasks(actor)
             .join(TaskBlocker, TaskBlocker.blocker_id == Task.id)
@@ -123,7 +123,7 @@ class BlockerService:
 
     async def _find(self, task_id: UUID, blocker_id: UUID) -> TaskBlocker | None:
         is_the_one = (TaskBlocker.task_id == task_id, TaskBlocker.blocker_id == blocker_id)
-        found: TaskBlocker | None = await self._session.scalar(select(TaskBlocker).where(*is_the_one))
+        found: TaskBlocker | None = await self._transaction.scalar(select(TaskBlocker).where(*is_the_one))
         return found
 
     async def _require_room(self, task_id: UUID, blocker_id: UUID) -> None:
@@ -136,7 +136,7 @@ class BlockerService:
             raise TooManyWaiting
 
     async def _count(self, counted: Select[int]) -> int:
-        [count] = await self._session.scalars(counted)
+        [count] = await self._transaction.scalars(counted)
         return count
 
     async def _lock_both(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> tuple[Task, Task]:
@@ -146,9 +146,10 @@ class BlockerService:
             task_id: (Permission.TASK_EDIT, self._precondition),
         }
         found = {
-            each: await access_for_change(self._session, actor, each, *conditions[each]) for each in sorted(conditions)
+            each: await access_for_change(self._transaction, actor, each, *conditions[each])
+            for each in sorted(conditions)
         }
         return found[task_id], found[blocker_id]
 
     async def _is_blocked(self, task_id: UUID) -> bool:
-        return await self._session.scalar(select(Task.id).where(Task.id == task_id, is_blocked())) is not None
+        return await self._transaction.scalar(select(Task.id).where(Task.id == task_id, is_blocked())) is not None

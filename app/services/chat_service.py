@@ -11,11 +11,11 @@ from app.models import User
 class ChatService:
     """Talk among all who are signed in. A message is an event and nothing else."""
 
-    def __init__(self, session: Transaction) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     async def say(self, actor: Actor, message: str) -> None:
         """Raises `NotSignedIn` for an account that has ended, whose socket may not have learnt of it yet."""
-        if await self._session.scalar(select(User.id).where(User.id == actor.id, User.is_active)) is None:
+        if await self._transaction.scalar(select(User.id).where(User.id == actor.id, User.is_active)) is None:
             raise NotSignedIn
-        await outbox.record(self._session, ChatMessage(message=message), actor=actor, audience=None)
+        await outbox.record(self._transaction, ChatMessage(message=message), actor=actor, audience=None)

@@ -103,8 +103,8 @@ def ask_for_expiry(transaction: Transaction, task: Task) -> None:
 class ClaimService:
     """Taking tasks for oneself, for people and programs alike."""
 
-    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
+        self._transaction = transaction
         self._precondition = precondition
 
     async def claim(self, actor: Actor, task_id: UUID, *, lease_seconds: int | None = None) -> Task:
@@ -116,7 +116,7 @@ class ClaimService:
             Blocked: it waits for others.
             LeaseLost: they take it for one that they hold already.
         """
-        if not await lock_active_user(self._session, actor.id):
+        if not await lock_active_user(self._transaction, actor.id):
             raise UserNotFound
         task = None
         # Who names what they hold it by goes on with work that they have begun, and must not take it anew.
@@ -129,7 +129,7 @@ class ClaimService:
 
         Tasks that others are about to take are passed over, so that claimers don't wait for one another.
         """
-        if not await lock_active_user(self._session, actor.id):
+        if not await lock_active_user(self._transaction, actor.id):
             raise UserNotFound
         filters = TaskFilter(category=wanted.category, priority=wanted.priority, q=wanted.q)
         rarest = await self._rare_search(wanted.q) if wanted.q is not None else None
@@ -141,11 +141,11 @@ class ClaimService:
         first = found.where(Task.status == TaskStatus.AVAILABLE).with_for_update(skip_locked=True)
         overdue = found.where(has_expired_lease()).with_for_update(skip_locked=True)
         for _ in range(CHOICES):
-            task = await self._session.scalar(first, words) or await self._session.scalar(overdue, words)
+            task = await self._transaction.scalar(first, words) or await self._transaction.scalar(overdue, words)
             if task is None:
                 return None
             if task.status is TaskStatus.IN_PROGRESS:
-                await AssignmentService(self._session).end_lease(task)
+                await AssignmentService(self._transaction).end_lease(task)
             if taken := await self._take(actor, task.id, wanted.lease_seconds):
                 return taken
         return None
@@ -153,7 +153,7 @@ class ClaimService:
     async def _rare_search(self, q: str) -> str | None:
         """A part of the search that few tasks pass, if there is one."""
         for rarest in rare_searches(q):
-            [count] = await self._session.scalars(count_up_to(FEW), {RAREST: rarest})
+            [count] = await self._transaction.scalars(count_up_to(FEW), {RAREST: rarest})
             if count <= FEW:
                 return rarest
         return None
@@ -170,7 +170,7 @@ class ClaimService:
             "lease": None if lease_seconds is None else timedelta(seconds=lease_seconds),
             "seconds": lease_seconds,
         }
-        task: Task | None = await self._session.scalar(_take_as(actor.is_admin), given)
+        task: Task | None = await self._transaction.scalar(_take_as(actor.is_admin), given)
         if task is None:
             return None
         event = TaskAssigned(
@@ -179,27 +179,27 @@ class ClaimService:
             old_status=TaskStatus.AVAILABLE,
             new_status=TaskStatus.IN_PROGRESS,
         )
-        self._session.add(UserTaskAssociation(task_id=task.id, user_id=actor.id, assigned_by=actor.id))
-        await outbox.record(self._session, event, actor=actor, task=task, audience=None)
+        self._transaction.add(UserTaskAssociation(task_id=task.id, user_id=actor.id, assigned_by=actor.id))
+        await outbox.record(self._transaction, event, actor=actor, task=task, audience=None)
         if lease_seconds is not None:
-            ask_for_expiry(self._session, task)
+            ask_for_expiry(self._transaction, task)
         return task
 
     async def _take_locked(self, actor: Actor, task: Task, lease_seconds: int | None) -> Task:
         taken = await self._take(actor, task.id, lease_seconds)
         if taken is None:
-            await require_unblocked(self._session, actor, task.id)
+            await require_unblocked(self._transaction, actor, task.id)
             # What it waited for was done just now.
             raise ServiceUnavailable("What the task waits for has changed; try again.", code="try_again")
         return taken
 
     async def _why_not_claimed(self, actor: Actor, task_id: UUID, lease_seconds: int | None) -> Task:
         # Locked, so that what is said of it is still so when it's done.
-        task = await access_task(self._session, actor, task_id, Permission.TASK_CLAIM, lock=True)
-        await self._precondition.require_lease(self._session, task, actor)
-        if task.status is TaskStatus.IN_PROGRESS and await has_run_out(self._session, task):
+        task = await access_task(self._transaction, actor, task_id, Permission.TASK_CLAIM, lock=True)
+        await self._precondition.require_lease(self._transaction, task, actor)
+        if task.status is TaskStatus.IN_PROGRESS and await has_run_out(self._transaction, task):
             self._precondition.require_version(task, actor)
-            await AssignmentService(self._session).end_lease(task)
+            await AssignmentService(self._transaction).end_lease(task)
             return await self._take_locked(actor, task, lease_seconds)
         if task.assignee_id == actor.id and task.status is TaskStatus.IN_PROGRESS:
             return task

@@ -21,15 +21,15 @@ class TooManyDependencies(Conflict):
         super().__init__(f"The task would wait for more than {MOST_REACHED} others, directly or not, and may not.")
 
 
-async def lock_graph(session: Transaction) -> None:
+async def lock_graph(transaction: Transaction) -> None:
     """Until the transaction ends nobody else adds a dependency, so that no two close a cycle together.
 
     It's the last lock that a transaction takes: whoever has it waits for nobody.
     """
-    await session.execute(select(func.pg_advisory_xact_lock(GRAPH_LOCK)))
+    await transaction.execute(select(func.pg_advisory_xact_lock(GRAPH_LOCK)))
 
 
-async def find_cycle(session: Transaction, task_id: UUID, *, through: UUID) -> list[UUID]:
+async def find_cycle(transaction: Transaction, task_id: UUID, *, through: UUID) -> list[UUID]:
     """The shortest way from the task over `through` back to itself, if it waited for that; empty if there is none.
 
     Raises:
@@ -40,13 +40,13 @@ async def find_cycle(session: Transaction, task_id: UUID, *, through: UUID) -> l
     # Nearer ones come first, so if the task is among those that are looked at, then so is what leads to it.
     reached = select(_reached_from(through).c.id).limit(MOST_REACHED + 1).subquery()
     looked_at = select(func.count(), func.coalesce(func.bool_or(reached.c.id == task_id), false()))
-    [(count, is_found)] = await session.execute(looked_at.select_from(reached))
+    [(count, is_found)] = await transaction.execute(looked_at.select_from(reached))
     if not is_found:
         if count > MOST_REACHED:
             raise TooManyDependencies
         return []
     edges = select(TaskBlocker.task_id, TaskBlocker.blocker_id).join(reached, reached.c.id == TaskBlocker.task_id)
-    steps = [(waiting, blocker) for waiting, blocker in await session.execute(edges)]
+    steps = [(waiting, blocker) for waiting, blocker in await transaction.execute(edges)]
     return [task_id, *_shortest_way(through, task_id, steps)]
 
 

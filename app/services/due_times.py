@@ -25,11 +25,11 @@ SELECT_TIME_ZONE = keep(
 )
 
 
-async def settle_due(session: Transaction, actor: Actor, body: Body) -> Body:
+async def settle_due(transaction: Transaction, actor: Actor, body: Body) -> Body:
     """Return the body with the last instant of the day in place of a date alone."""
     if not isinstance(body.due_at, Day):
         return body
-    [time_zone] = await session.scalars(SELECT_TIME_ZONE, {"user_id": actor.id})
+    [time_zone] = await transaction.scalars(SELECT_TIME_ZONE, {"user_id": actor.id})
     return body.model_copy(update={"due_at": body.due_at.ends(time_zone)})
 
 

@@ -28,8 +28,8 @@ class InvalidTicket(Unauthorized):
 class EventTicketService:
     """Tickets are rows, so that any process redeems them once, also while Redis is away."""
 
-    def __init__(self, session: Transaction) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     async def issue(self, signed_in: SignedIn) -> str:
         """Return a ticket that has the rights of this sign-in.
@@ -37,7 +37,7 @@ class EventTicketService:
         Raises:
             NotSignedIn: the sign-in has ended meanwhile.
         """
-        await lock_sign_in(self._session, signed_in)
+        await lock_sign_in(self._transaction, signed_in)
         ticket = new_secret()
         row = EventTicket(hash=hash_secret(ticket), expires_at=func.now() + TICKET_LIFETIME)
         if signed_in.scopes is None:
@@ -46,8 +46,8 @@ class EventTicketService:
             row.access_expires_at = func.clock_timestamp() + (signed_in.expires_at - datetime.now(UTC))
         else:
             row.api_token_id = signed_in.id
-        self._session.add(row)
-        await self._session.flush()
+        self._transaction.add(row)
+        await self._transaction.flush()
         return ticket
 
     async def redeem(self, ticket: str) -> SignedIn:
@@ -57,7 +57,7 @@ class EventTicketService:
             InvalidTicket: it's not valid, or not any more.
         """
         left = type_coerce(EventTicket.access_expires_at - func.clock_timestamp(), Interval())
-        row = await self._session.first(
+        row = await self._transaction.first(
             delete(EventTicket)
             .where(EventTicket.hash == hash_secret(ticket), EventTicket.expires_at > func.now())
             .returning(EventTicket.session_id, EventTicket.api_token_id, left)
@@ -69,14 +69,14 @@ class EventTicketService:
 
     async def purge(self) -> bool:
         """Forget some of the tickets that nobody has used in time; whether there may be more."""
-        return await purge_some(self._session, EventTicket, EventTicket.expires_at <= func.now())
+        return await purge_some(self._transaction, EventTicket, EventTicket.expires_at <= func.now())
 
     async def _find_sign_in(
         self, session_id: UUID | None, api_token_id: UUID | None, left: timedelta | None
     ) -> SignedIn | None:
         if session_id is None or left is None:
-            return await find_api_token(self._session, ApiToken.id == api_token_id)
-        actor = await find_actor_of_session(self._session, session_id)
+            return await find_api_token(self._transaction, ApiToken.id == api_token_id)
+        actor = await find_actor_of_session(self._transaction, session_id)
         if actor is None or left <= timedelta(0):
             return None
         return SignedIn(actor, datetime.now(UTC) + left, session_id)

@@ -14,14 +14,14 @@ from app.services.assignment_service import AssignmentService
 PIECE = 500
 
 
-async def give_back(session: Transaction, actor: Actor, *, held_by: Sequence[UUID], until: datetime) -> None:
+async def give_back(transaction: Transaction, actor: Actor, *, held_by: Sequence[UUID], until: datetime) -> None:
     """Give back some of what these accounts have held since before `until`, and have a job go on if there is more.
 
     It can be repeated after a crash: what was given back is not theirs any more.
     """
-    if await AssignmentService(session).release_some(actor, held_by=held_by, until=until, most=PIECE):
+    if await AssignmentService(transaction).release_some(actor, held_by=held_by, until=until, most=PIECE):
         ask_for_job(
-            session,
+            transaction,
             JobName.GIVE_BACK_TASKS,
             account_ids=[str(account_id) for account_id in held_by],
             until=until.isoformat(),

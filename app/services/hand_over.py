@@ -16,7 +16,7 @@ from app.services.assignment_service import UserNotFound
 BATCH = 200
 
 
-async def hand_over_batch(session: Transaction, *, owners: Collection[UUID], new_owner: UUID) -> int | None:
+async def hand_over_batch(transaction: Transaction, *, owners: Collection[UUID], new_owner: UUID) -> int | None:
     """Hand some tasks of these accounts over, and return how many; None if there are none left.
 
     It can be repeated after a crash: what was handed over already isn't theirs any more.
@@ -24,19 +24,19 @@ async def hand_over_batch(session: Transaction, *, owners: Collection[UUID], new
     Raises:
         UserNotFound: the new owner is unknown, or their account has ended.
     """
-    if not await lock_active_user(session, new_owner):
+    if not await lock_active_user(transaction, new_owner):
         raise UserNotFound
     owned = select(Task).where(Task.owner_id.in_(owners))
-    first = list(await session.scalars(owned.with_only_columns(Task.id).order_by(Task.id).limit(BATCH)))
+    first = list(await transaction.scalars(owned.with_only_columns(Task.id).order_by(Task.id).limit(BATCH)))
     if not first:
         return None
     # Somebody else may be about to hand over or delete some of them; those are no longer found when they are locked.
     locked = owned.where(Task.id.in_(first)).order_by(Task.id).with_for_update()
-    tasks = list(await session.scalars(locked))
+    tasks = list(await transaction.scalars(locked))
     for task in tasks:
         previous_owner, task.owner_id = task.owner_id, new_owner
         task.version += 1
         event = TaskUpdated(changed={"owner_id": str(new_owner)})
         audience = audience_of(task, previous_owner=previous_owner)
-        await outbox.record(session, event, actor=SYSTEM, task=task, audience=audience)
+        await outbox.record(transaction, event, actor=SYSTEM, task=task, audience=audience)
     return len(tasks)

@@ -68,8 +68,10 @@ class Replayed(Exception):
 class OneTry:
     """A request that is being done for the first time, within a savepoint of its transaction."""
 
-    def __init__(self, session: Transaction, savepoint: Savepoint, identity: RequestIdentity, body_hash: str) -> None:
-        self._session = session
+    def __init__(
+        self, transaction: Transaction, savepoint: Savepoint, identity: RequestIdentity, body_hash: str
+    ) -> None:
+        self._transaction = transaction
         self._savepoint = savepoint
         self._identity = identity
         self._body_hash = body_hash
@@ -82,7 +84,7 @@ class OneTry:
         """Have the answer stand or fall with the effect."""
         await self._savepoint.release()
         identity = self._identity
-        self._session.add(
+        self._transaction.add(
             IdempotentRequest(
                 user_id=identity.user_id,
                 method=identity.method,
@@ -94,7 +96,7 @@ class OneTry:
                 body=answer.body,
             )
         )
-        await self._session.flush()
+        await self._transaction.flush()
 
 
 _TRY_LOCK = keep(
@@ -110,8 +112,8 @@ _FORGET_OLD = keep(
 
 
 class IdempotencyService:
-    def __init__(self, session: Transaction) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     async def begin(self, identity: RequestIdentity, body_hash: str) -> OneTry:
         """Begin the request.
@@ -123,22 +125,22 @@ class IdempotencyService:
             StillRunning: the same request is being done at the moment.
             KeyReused: it was done with another body.
         """
-        if not await self._session.scalar(_TRY_LOCK, {"identity": identity.lock}):
+        if not await self._transaction.scalar(_TRY_LOCK, {"identity": identity.lock}):
             raise StillRunning
         if kept := await self._find(identity):
             if kept.body_hash != body_hash:
                 raise KeyReused
             raise Replayed(KeptAnswer(kept.status, kept.headers, kept.body))
-        return OneTry(self._session, await self._session.savepoint(), identity, body_hash)
+        return OneTry(self._transaction, await self._transaction.savepoint(), identity, body_hash)
 
     async def purge(self) -> bool:
         """Forget some of the answers that are past their keep time; whether there may be more."""
         is_old = IdempotentRequest.created_at < func.now() - KEEP
-        return await purge_some(self._session, IdempotentRequest, is_old, most=PURGED_AT_ONCE)
+        return await purge_some(self._transaction, IdempotentRequest, is_old, most=PURGED_AT_ONCE)
 
     async def _find(self, identity: RequestIdentity) -> IdempotentRequest | None:
         same = {f"{name}_asked": value for name, value in asdict(identity).items()}
         # One that has run out, and was not purged yet, gives its place to the new one.
-        await self._session.execute(_FORGET_OLD, same | {"keep": KEEP})
-        found: IdempotentRequest | None = await self._session.scalar(_FIND, same)
+        await self._transaction.execute(_FORGET_OLD, same | {"keep": KEEP})
+        found: IdempotentRequest | None = await self._transaction.scalar(_FIND, same)
         return found

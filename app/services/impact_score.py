@@ -34,19 +34,19 @@ def keep_points_of(transaction: Transaction, task: Task) -> None:
         )
 
 
-async def recompute_impact_score(session: Transaction, user_id: UUID) -> int | None:
+async def recompute_impact_score(transaction: Transaction, user_id: UUID) -> int | None:
     """Set the score to the points of all that the user completed; None if there is no such user.
 
     The account is locked first: of two at once, the later one counts all that the earlier one did.
     """
-    user: User | None = await session.scalar(_LOCKED, {"user_id": user_id})
+    user: User | None = await transaction.scalar(_LOCKED, {"user_id": user_id})
     if user is None:
         return None
-    [points] = await session.scalars(_EARNED, {"user_id": user_id})
+    [points] = await transaction.scalars(_EARNED, {"user_id": user_id})
     # The sum of whole numbers is a decimal one in PostgreSQL.
     score = int(points)
     if user.impact_score != score:
         user.impact_score = score
         user.version += 1
-    await session.flush()
+    await transaction.flush()
     return score

@@ -20,8 +20,8 @@ FINISHED = (JobState.DONE, JobState.DEAD)
 class JobAdmin:
     """The caller has to make sure that the reader is an admin."""
 
-    def __init__(self, session: Transaction) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     async def list_jobs(self, query: JobListQuery, pager: Pager) -> Page[Job]:
         """Newest first."""
@@ -45,8 +45,8 @@ class JobAdmin:
             .values(state=JobState.WAITING, attempts=0, sends=0, unknown_outcomes=0, run_after=func.now())
             .returning(Job.id)
         )
-        retried = await self._session.scalars(again)
-        self._session.info[WAKES_RELAY] = bool(retried)
+        retried = await self._transaction.scalars(again)
+        self._transaction.info[WAKES_RELAY] = bool(retried)
         return retried
 
     async def purge_some(self, state: JobState, *, older_than: timedelta) -> int:
@@ -54,4 +54,4 @@ class JobAdmin:
         assert state in FINISHED
         old = select(Job.id).where(Job.state == state, Job.created_at <= func.now() - older_than).limit(AT_ONCE)
         is_old = Job.id.in_(select(found_once(old)))
-        return len(await self._session.scalars(delete(Job).where(is_old).returning(Job.id)))
+        return len(await self._transaction.scalars(delete(Job).where(is_old).returning(Job.id)))

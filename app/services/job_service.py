@@ -85,8 +85,8 @@ async def perform_outside(database: Database, job_id: UUID, act: Callable[[], Aw
             return
         async with asyncio.timeout(OUTSIDE_SECONDS):
             await act()
-        async with database.unit_of_work() as session:
-            await mark_done(session, job_id)
+        async with database.unit_of_work() as transaction:
+            await mark_done(transaction, job_id)
 
 
 @asynccontextmanager
@@ -140,15 +140,15 @@ _MARK_DONE = keep(
 )
 
 
-async def mark_done(session: Transaction, job_id: UUID) -> bool:
+async def mark_done(transaction: Transaction, job_id: UUID) -> bool:
     """Whether it was unfinished until now."""
-    return await session.scalar(_MARK_DONE, {"job_id": job_id}) is not None
+    return await transaction.scalar(_MARK_DONE, {"job_id": job_id}) is not None
 
 
-async def purge_done_jobs(session: Transaction) -> bool:
+async def purge_done_jobs(transaction: Transaction) -> bool:
     """Forget some of the jobs that were done long ago; whether there are more."""
     is_old = (Job.state == JobState.DONE, Job.done_at < func.now() - KEEP_DONE)
-    return await purge_some(session, Job, *is_old, order=Job.done_at)
+    return await purge_some(transaction, Job, *is_old, order=Job.done_at)
 
 
 async def _begin_attempt(database: Database, job_id: UUID, hold: timedelta | None) -> Begun | None:
@@ -157,8 +157,8 @@ async def _begin_attempt(database: Database, job_id: UUID, hold: timedelta | Non
     A row that is locked is waited for and not skipped: a quick worker has the message before the relay has marked the
     row as sent, and would leave the job lying because of the relay's lock.
     """
-    async with database.unit_of_work(is_one_statement=True) as session:
-        begun = await session.execute(_BEGIN, {"job_id": job_id, "hold": hold})
+    async with database.unit_of_work(is_one_statement=True) as transaction:
+        begun = await transaction.execute(_BEGIN, {"job_id": job_id, "hold": hold})
     if begun:
         return Begun(*begun[0])
     await _lay_aside_if_used_up(database, job_id)
@@ -169,30 +169,30 @@ async def _lay_aside_if_used_up(database: Database, job_id: UUID) -> None:
     """Have a job that has no attempt left be dead."""
     said = func.coalesce(Job.last_error, "The job's worker was gone each time before it was done.")
     used_up = update(Job).where(*_IS_READY, Job.attempts >= _MOST).values(state=JobState.DEAD, last_error=said)
-    async with database.unit_of_work() as session:
-        await session.execute(used_up, {"job_id": job_id})
+    async with database.unit_of_work() as transaction:
+        await transaction.execute(used_up, {"job_id": job_id})
 
 
 def _attempts_of(job: Job) -> int:
     return ATTEMPTS.get(JobName(job.name), MAX_ATTEMPTS)
 
 
-async def _lock_unfinished(session: Transaction, job_id: UUID) -> Job | None:
+async def _lock_unfinished(transaction: Transaction, job_id: UUID) -> Job | None:
     unfinished = select(Job).where(Job.id == job_id, IS_UNFINISHED)
-    return await session.scalar(unfinished.with_for_update())
+    return await transaction.scalar(unfinished.with_for_update())
 
 
 async def _postpone(database: Database, job_id: UUID, until: datetime) -> None:
-    async with database.unit_of_work() as session:
-        if job := await _lock_unfinished(session, job_id):
+    async with database.unit_of_work() as transaction:
+        if job := await _lock_unfinished(transaction, job_id):
             job.state, job.run_after, job.held_until = JobState.WAITING, until, None
             job.attempts -= 1
 
 
 async def _note_failure(database: Database, job_id: UUID, error: Exception) -> None:
     """Have the job tried again after a pause that doubles, or lay it aside with its error."""
-    async with database.unit_of_work() as session:
-        job = await _lock_unfinished(session, job_id)
+    async with database.unit_of_work() as transaction:
+        job = await _lock_unfinished(transaction, job_id)
         if job is None:
             return
         job.last_error = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]

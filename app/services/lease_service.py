@@ -22,8 +22,8 @@ class NoLease(Conflict):
 class LeaseService:
     """Holding a task for a time: for longer, and what becomes of it when the time is over."""
 
-    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
+        self._transaction = transaction
         self._precondition = precondition
 
     async def renew(self, actor: Actor, task_id: UUID, *, lease_seconds: int | None) -> Task:
@@ -33,30 +33,30 @@ class LeaseService:
             LeaseLost: the actor doesn't hold it, or no longer.
             NoLease: they hold it without an end, and say none.
         """
-        task = await access_task(self._session, actor, task_id, Permission.TASK_VIEW, lock=True)
-        await self._precondition.require_lease(self._session, task, actor)
+        task = await access_task(self._transaction, actor, task_id, Permission.TASK_VIEW, lock=True)
+        await self._precondition.require_lease(self._transaction, task, actor)
         is_held = task.status is TaskStatus.IN_PROGRESS and task.assignee_id == actor.id
-        if not is_held or await has_run_out(self._session, task):
+        if not is_held or await has_run_out(self._transaction, task):
             raise LeaseLost
         seconds = lease_seconds or task.lease_seconds
         if seconds is None:
             raise NoLease
         earlier_end = task.lease_expires_at
-        end = await self._session.scalar(select(func.clock_timestamp() + timedelta(seconds=seconds)))
+        end = await self._transaction.scalar(select(func.clock_timestamp() + timedelta(seconds=seconds)))
         task.lease_seconds, task.lease_expires_at = seconds, end
         # The job of a later end goes on waiting until then, and finds nothing to do.
         if earlier_end is None or task.lease_expires_at is None or task.lease_expires_at < earlier_end:
-            ask_for_expiry(self._session, task)
-        await self._session.flush()
+            ask_for_expiry(self._transaction, task)
+        await self._transaction.flush()
         return task
 
     async def expire(self, task_id: UUID, *, token: int) -> datetime | None:
         """Make the task available if the lease of this token has run out. If it was renewed, until when it holds."""
         locked = select(Task).where(Task.id == task_id).with_for_update()
-        task: Task | None = await self._session.scalar(locked)
+        task: Task | None = await self._transaction.scalar(locked)
         if task is None or task.lease_token != token or task.lease_expires_at is None:
             return None
-        if not await has_run_out(self._session, task):
+        if not await has_run_out(self._transaction, task):
             return task.lease_expires_at
-        await AssignmentService(self._session).end_lease(task)
+        await AssignmentService(self._transaction).end_lease(task)
         return None

@@ -20,32 +20,34 @@ from app.services.job_service import Hopeless, OutcomeUnknown
 DAY = timedelta(days=1)
 
 
-async def is_used_up(session: Transaction, settings: Settings, notification: Notification) -> bool:
+async def is_used_up(transaction: Transaction, settings: Settings, notification: Notification) -> bool:
     """Whether the recipient has got, or the sender has caused, as many mails within a day as there may be."""
     sender = notification.actor_id if notification.actor_id != SYSTEM.id else None
     is_to_them, is_by_them = Notification.user_id == notification.user_id, Notification.actor_id == sender
     counted = select(func.count().filter(is_to_them), func.count().filter(is_by_them)).where(
         Notification.mailed_at > func.now() - DAY, or_(is_to_them, is_by_them)
     )
-    received, sent = await session.one(counted)
+    received, sent = await transaction.one(counted)
     return received >= settings.mails_per_recipient_per_day or (
         sender is not None and sent >= settings.mails_per_sender_per_day
     )
 
 
-async def note_mailed(session: Transaction, notification_id: UUID) -> None:
-    await session.execute(update(Notification).where(Notification.id == notification_id).values(mailed_at=func.now()))
+async def note_mailed(transaction: Transaction, notification_id: UUID) -> None:
+    await transaction.execute(
+        update(Notification).where(Notification.id == notification_id).values(mailed_at=func.now())
+    )
 
 
-async def put_into_digest(session: Transaction, user_id: UUID) -> None:
+async def put_into_digest(transaction: Transaction, user_id: UUID) -> None:
     """Ask for the one mail after the end of the day that says how much was not mailed."""
     today = func.date_trunc("day", func.now(), "UTC")
-    begin, end = await session.one(
+    begin, end = await transaction.one(
         select(cast(today, DateTime(timezone=True)), cast(today + DAY, DateTime(timezone=True)))
     )
     day = begin.date().isoformat()
     key = f"{user_id}/{day}"
-    await ask_once(session, JobName.SEND_MAIL_DIGEST, key=key, run_after=end, user_id=str(user_id), day=day)
+    await ask_once(transaction, JobName.SEND_MAIL_DIGEST, key=key, run_after=end, user_id=str(user_id), day=day)
 
 
 async def send_digest(database: Database, settings: Settings, mailer: Mailer, user_id: UUID, day: date) -> None:
@@ -57,9 +59,9 @@ async def send_digest(database: Database, settings: Settings, mailer: Mailer, us
         Hopeless: the server won't ever take it.
     """
     wants_mail = (User.is_active, User.mail_notifications, User.email_confirmed_at.is_not(None))
-    async with database.unit_of_work() as session:
-        user = await session.scalar(select(User).where(User.id == user_id, *wants_mail))
-        told = await _not_mailed(session, user_id, day)
+    async with database.unit_of_work() as transaction:
+        user = await transaction.scalar(select(User).where(User.id == user_id, *wants_mail))
+        told = await _not_mailed(transaction, user_id, day)
     if user is None or not told:
         return
     message_id = message_id_of(settings, user_id, about=f"digest.{day.isoformat()}")
@@ -71,9 +73,9 @@ async def send_digest(database: Database, settings: Settings, mailer: Mailer, us
         raise OutcomeUnknown(str(error)) from error
 
 
-async def _not_mailed(session: Transaction, user_id: UUID, day: date) -> Sequence[tuple[NotificationKind, int]]:
+async def _not_mailed(transaction: Transaction, user_id: UUID, day: date) -> Sequence[tuple[NotificationKind, int]]:
     begin = datetime.fromisoformat(f"{day.isoformat()}T00:00:00+00:00")
-    found = await session.execute(
+    found = await transaction.execute(
         select(Notification.kind, func.count())
         .where(Notification.user_id == user_id, Notification.mailed_at.is_(None))
         .where(Notification.created_at >= begin, Notification.created_at < begin + DAY)

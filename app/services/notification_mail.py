@@ -42,8 +42,8 @@ class NotificationMailer:
             raise Hopeless(str(error)) from error
         except MailUncertain as error:
             raise OutcomeUnknown(str(error)) from error
-        async with self._database.unit_of_work() as session:
-            await note_mailed(session, notification_id)
+        async with self._database.unit_of_work() as transaction:
+            await note_mailed(transaction, notification_id)
 
     async def _read_within_budget(self, notification_id: UUID) -> NotificationMail | None:
         """What to mail; None if there is nothing to be mailed, or the digest of the day is to tell of it."""
@@ -56,10 +56,10 @@ class NotificationMailer:
             .where(Notification.id == notification_id, recipient.is_active, recipient.mail_notifications)
             .where(recipient.email_confirmed_at.is_not(None))
         )
-        async with self._database.unit_of_work() as session:
-            found = await session.first(statement)
-            if found is not None and await is_used_up(session, self._settings, found[0]):
-                await put_into_digest(session, found[0].user_id)
+        async with self._database.unit_of_work() as transaction:
+            found = await transaction.first(statement)
+            if found is not None and await is_used_up(transaction, self._settings, found[0]):
+                await put_into_digest(transaction, found[0].user_id)
                 return None
         if found is None:
             return None

@@ -34,8 +34,8 @@ class NotificationNotFound(NotFound):
 class NotificationService:
     """One's own notifications. Those of others don't exist for anybody, admins included."""
 
-    def __init__(self, session: Transaction) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     async def list_own(self, actor: Actor, query: NotificationListQuery, pager: Pager) -> Page[Notification]:
         """Newest first."""
@@ -48,12 +48,12 @@ class NotificationService:
     async def mark_read(self, actor: Actor, notification_id: UUID) -> Notification:
         """Once read it stays read, with the time of the first time."""
         own = select(Notification).where(Notification.id == notification_id, Notification.user_id == actor.id)
-        notification = await self._session.scalar(own.with_for_update())
+        notification = await self._transaction.scalar(own.with_for_update())
         if notification is None:
             raise NotificationNotFound
         if notification.read_at is None:
-            notification.read_at = await self._session.scalar(select(func.now()))
-            await self._session.flush()
+            notification.read_at = await self._transaction.scalar(select(func.now()))
+            await self._transaction.flush()
             await self._tell_devices(actor, [notification.id])
         return notification
 
@@ -66,7 +66,7 @@ class NotificationService:
         if is_all:
             return marked
         left = select(func.count()).select_from(_unread(actor, func.now()).subquery())
-        count, now = await self._session.one(left.add_columns(func.now()))
+        count, now = await self._transaction.one(left.add_columns(func.now()))
         self._go_on_marking(actor, until=now)
         return marked + int(count)
 
@@ -83,20 +83,22 @@ class NotificationService:
         """How many were marked, and whether those were all."""
         unread = _unread(actor, until)
         newest = unread.order_by(Notification.created_at.desc(), Notification.id.desc()).limit(READ_AT_ONCE)
-        found = list(await self._session.scalars(newest))
+        found = list(await self._transaction.scalars(newest))
         if not found:
             return 0, True
         # Another device may have read some of them meanwhile.
         locked = unread.where(Notification.id.in_(found)).order_by(Notification.id).with_for_update()
-        ids = list(await self._session.scalars(locked))
+        ids = list(await self._transaction.scalars(locked))
         if ids:
-            await self._session.execute(update(Notification).where(Notification.id.in_(ids)).values(read_at=func.now()))
+            await self._transaction.execute(
+                update(Notification).where(Notification.id.in_(ids)).values(read_at=func.now())
+            )
             await self._tell_devices(actor, ids)
         return len(ids), len(found) < READ_AT_ONCE
 
     def _go_on_marking(self, actor: Actor, *, until: datetime) -> None:
         name = JobName.MARK_NOTIFICATIONS_READ
-        ask_for_job(self._session, name, user_id=str(actor.id), until=until.isoformat())
+        ask_for_job(self._transaction, name, user_id=str(actor.id), until=until.isoformat())
 
     async def purge(self, *, keep: timedelta) -> bool:
         """Forget some of what was read longer ago than that, and of what is too old or too much; whether there is more.
@@ -107,14 +109,14 @@ class NotificationService:
         is_read = Notification.read_at < func.now() - keep
         is_old = Notification.read_at.is_(None) & (Notification.created_at < func.now() - max(KEEP_UNREAD, keep))
         are_more = [
-            await purge_some(self._session, Notification, is_read),
-            await purge_some(self._session, Notification, is_old),
-            await purge_found(self._session, Notification, _too_many()),
+            await purge_some(self._transaction, Notification, is_read),
+            await purge_some(self._transaction, Notification, is_old),
+            await purge_found(self._transaction, Notification, _too_many()),
         ]
         return any(are_more)
 
     async def _tell_devices(self, actor: Actor, ids: list[UUID]) -> None:
-        await outbox.record(self._session, NotificationRead(notification_ids=ids), actor=actor, audience=[actor.id])
+        await outbox.record(self._transaction, NotificationRead(notification_ids=ids), actor=actor, audience=[actor.id])
 
 
 def _unread(actor: Actor, until: datetime | ColumnElement[datetime]) -> Select[UUID]:

@@ -85,16 +85,16 @@ _WRITE_ONCE = keep(
 class Notifier:
     """Writes notifications, each once, however often it's asked to. With `sends_mail`, each is mailed as well."""
 
-    def __init__(self, session: Transaction, *, sends_mail: bool = False) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction, *, sends_mail: bool = False) -> None:
+        self._transaction = transaction
         self._sends_mail = sends_mail
 
     async def tell_of(self, event_id: UUID) -> None:
         """Notify those whom an event of the log concerns, as far as they may see its task now."""
-        event: Event | None = await self._session.scalar(_EVENT, {"event_id": event_id})
+        event: Event | None = await self._transaction.scalar(_EVENT, {"event_id": event_id})
         task: Task | None = None
         if event is not None and event.task_id is not None:
-            task = await self._session.scalar(_TASK, {"task_id": event.task_id})
+            task = await self._transaction.scalar(_TASK, {"task_id": event.task_id})
         if event is None or (event.task_id is not None and task is None):
             # The task is gone, and with it the reason to look at it.
             return
@@ -122,8 +122,8 @@ class Notifier:
         if not told:
             return told
         # Two messages at once must not both be the first one.
-        await self._session.scalar(_LOCK_MENTIONS, {"sender": str(sender)})
-        recent = await self._session.scalars(_RECENTLY_MENTIONED, {"user_ids": sorted(told), "sender_id": sender})
+        await self._transaction.scalar(_LOCK_MENTIONS, {"sender": str(sender)})
+        recent = await self._transaction.scalars(_RECENTLY_MENTIONED, {"user_ids": sorted(told), "sender_id": sender})
         recently_told = set(recent)
         return {user_id: kind for user_id, kind in told.items() if user_id not in recently_told}
 
@@ -180,16 +180,16 @@ class Notifier:
         )
         return [
             Notice(user_id, NotificationKind(kind), task_id, title, due_at=due_at)
-            for user_id, kind, task_id, title, due_at in await self._session.execute(statement)
+            for user_id, kind, task_id, title, due_at in await self._transaction.execute(statement)
         ]
 
     async def _active(self, user_ids: Iterable[UUID]) -> Iterable[User]:
-        return await self._session.scalars(_ACTIVE, {"user_ids": sorted(set(user_ids))})
+        return await self._transaction.scalars(_ACTIVE, {"user_ids": sorted(set(user_ids))})
 
     async def _tell(self, user: User, notice: Notice, *, by: Actor) -> None:
         """Write the notification, its event and its mail, unless the person has been told already."""
         row = {f"new_{name}": getattr(notice, name) for name in _COLUMNS}
-        written: UUID | None = await self._session.scalar(_WRITE_ONCE, {"new_id": uuid7(), **row})
+        written: UUID | None = await self._transaction.scalar(_WRITE_ONCE, {"new_id": uuid7(), **row})
         if written is None:
             return
         event = NotificationCreated(
@@ -200,9 +200,9 @@ class Notifier:
             actor_id=notice.actor_id,
             due_at=notice.due_at,
         )
-        await outbox.record(self._session, event, actor=by, audience=[user.id])
+        await outbox.record(self._transaction, event, actor=by, audience=[user.id])
         if self._sends_mail and user.mail_notifications and user.email_confirmed_at is not None:
-            await ask_once(self._session, JobName.SEND_MAIL, key=str(written), notification_id=str(written))
+            await ask_once(self._transaction, JobName.SEND_MAIL, key=str(written), notification_id=str(written))
 
 
 def _is_due_soon() -> ColumnElement[bool]:

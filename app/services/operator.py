@@ -42,12 +42,12 @@ AT_THE_MACHINE = Operator(SYSTEM, address="")
 class AuditLog:
     """The caller has to make sure that the reader is an admin."""
 
-    def __init__(self, session: Transaction) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     def add(self, operator: Operator, action: AuditAction, subject_id: UUID, **data: Any) -> None:
         """Write down what is done, in the transaction that does it."""
-        self._session.add(
+        self._transaction.add(
             AuditEntry(
                 action=action,
                 actor_id=operator.account_id,
@@ -57,7 +57,7 @@ class AuditLog:
             )
         )
         security_log.note(
-            self._session.info,
+            self._transaction.info,
             "admin action",
             action=action,
             by=operator.account_id or "command line",

@@ -128,8 +128,8 @@ class Order:
 class Pager:
     """Cuts lists into pages."""
 
-    def __init__(self, session: Transaction, cursors: CursorCodec) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction, cursors: CursorCodec) -> None:
+        self._transaction = transaction
         self._cursors = cursors
 
     async def fetch(
@@ -150,7 +150,7 @@ class Pager:
         # One row more than asked for tells whether there is a next page.
         statement = statement.order_by(*order.columns())
         limit = query.limit if size is None else await self._fitting(statement, size, query.limit)
-        rows = await self._session.scalars(statement.limit(limit + 1))
+        rows = await self._transaction.scalars(statement.limit(limit + 1))
         if len(rows) <= limit:
             return Page(rows, None)
         items = rows[:limit]
@@ -158,6 +158,6 @@ class Pager:
 
     async def _fitting(self, statement: Select[Item], size: ColumnElement[int], limit: int) -> int:
         """How many of the first rows fit into a page, at least one."""
-        sizes = await self._session.scalars(statement.with_only_columns(size).limit(limit))
+        sizes = await self._transaction.scalars(statement.with_only_columns(size).limit(limit))
         before = accumulate(sizes, initial=0)
         return max(1, sum(1 for total in islice(before, limit) if total < MAX_PAGE_BYTES))

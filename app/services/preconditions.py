@@ -39,11 +39,11 @@ class LeaseLost(HiveError):
         super().__init__("This lease of the task is over.")
 
 
-async def has_run_out(session: Transaction, task: Task) -> bool:
+async def has_run_out(transaction: Transaction, task: Task) -> bool:
     """Whether the lease of the task, locked by now, is over by PostgreSQL's clock."""
     if task.lease_expires_at is None:
         return False
-    return bool(await session.scalar(select(task.lease_expires_at <= func.clock_timestamp())))
+    return bool(await transaction.scalar(select(task.lease_expires_at <= func.clock_timestamp())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class Precondition:
     versions: frozenset[int] | None = None
     lease_token: int | None = None
 
-    async def require_lease(self, session: Transaction, task: Task, actor: Actor) -> None:
+    async def require_lease(self, transaction: Transaction, task: Task, actor: Actor) -> None:
         """Raises `LeaseLost` unless the actor holds the task by the token that was named, if one was."""
         if self.lease_token is not None and not (
             task.status is TaskStatus.IN_PROGRESS
             and task.assignee_id == actor.id
             and task.lease_token == self.lease_token
-            and not await has_run_out(session, task)
+            and not await has_run_out(transaction, task)
         ):
             raise LeaseLost
 
@@ -97,7 +97,7 @@ def precondition_of(if_match: str | None, *, is_required: bool) -> Precondition:
 
 
 async def access_for_change(
-    session: Transaction, actor: Actor, task_id: UUID, permission: Permission, precondition: Precondition
+    transaction: Transaction, actor: Actor, task_id: UUID, permission: Permission, precondition: Precondition
 ) -> Task:
     """The task, locked, if the actor may do this to it and it is as they take it to be.
 
@@ -106,9 +106,9 @@ async def access_for_change(
         LeaseLost: they held it, and don't any more.
         StaleVersion: it has another version.
     """
-    task = await access_task(session, actor, task_id, Permission.TASK_VIEW, lock=True)
+    task = await access_task(transaction, actor, task_id, Permission.TASK_VIEW, lock=True)
     # First, for who has lost it is no longer its holder, and would learn only that they may not.
-    await precondition.require_lease(session, task, actor)
+    await precondition.require_lease(transaction, task, actor)
     require_permission(actor, task, permission)
     precondition.require_version(task, actor)
     return task

@@ -35,18 +35,18 @@ _UNFINISHED = keep(
 )
 
 
-async def require_unblocked(session: Transaction, actor: Actor, task_id: UUID) -> None:
+async def require_unblocked(transaction: Transaction, actor: Actor, task_id: UUID) -> None:
     """Raises `Blocked` if the task, locked by now, waits for one that isn't completed."""
-    waiting_for = list(await session.scalars(_UNFINISHED, {"task_id": task_id}))
+    waiting_for = list(await transaction.scalars(_UNFINISHED, {"task_id": task_id}))
     if waiting_for:
-        visible = await visible_among(session, actor, waiting_for)
+        visible = await visible_among(transaction, actor, waiting_for)
         raise Blocked(visible, hidden=len(waiting_for) - len(visible))
 
 
-async def visible_among(session: Transaction, actor: Actor, task_ids: Iterable[UUID]) -> frozenset[UUID]:
+async def visible_among(transaction: Transaction, actor: Actor, task_ids: Iterable[UUID]) -> frozenset[UUID]:
     """Those of the tasks that the actor may know of."""
     visible = select_visible_tasks(actor).with_only_columns(Task.id)
-    return frozenset(await session.scalars(visible.where(Task.id.in_(set(task_ids)))))
+    return frozenset(await transaction.scalars(visible.where(Task.id.in_(set(task_ids)))))
 
 
 def name_for_readers(blocker: Task, task: Task) -> UUID | None:
@@ -64,20 +64,22 @@ _WITH_WAITING = Task.id == any_(func.array(union_all(NAMED, _WAITING).scalar_sub
 _LOCK_WITH_WAITING = keep(select(Task.id).where(_WITH_WAITING).order_by(Task.id).with_for_update())
 
 
-async def lock_with_waiting(session: Transaction, task_ids: Iterable[UUID], *, ending: Iterable[UUID]) -> set[UUID]:
+async def lock_with_waiting(transaction: Transaction, task_ids: Iterable[UUID], *, ending: Iterable[UUID]) -> set[UUID]:
     """Lock the tasks, and those that wait for the `ending` ones, all in the order of their ids; which they are."""
     ended = list(ending)
-    return set(await session.scalars(_LOCK_WITH_WAITING, {"named": [*task_ids, *ended], "ended": ended}))
+    return set(await transaction.scalars(_LOCK_WITH_WAITING, {"named": [*task_ids, *ended], "ended": ended}))
 
 
-async def tell_unblocked(session: Transaction, actor: Actor, tasks: Collection[Task], blocker: Task) -> None:
+async def tell_unblocked(transaction: Transaction, actor: Actor, tasks: Collection[Task], blocker: Task) -> None:
     """Write down that the tasks, locked by now, no longer depend on the blocker."""
-    await _change_each(session, actor, tasks, lambda task: TaskUnblocked(blocker_id=name_for_readers(blocker, task)))
+    await _change_each(
+        transaction, actor, tasks, lambda task: TaskUnblocked(blocker_id=name_for_readers(blocker, task))
+    )
 
 
-async def tell_ready(session: Transaction, actor: Actor, tasks: Collection[Task]) -> None:
+async def tell_ready(transaction: Transaction, actor: Actor, tasks: Collection[Task]) -> None:
     """Write down that available tasks, locked by now, have stopped waiting."""
-    await _change_each(session, actor, tasks, lambda _: TaskReady())
+    await _change_each(transaction, actor, tasks, lambda _: TaskReady())
 
 
 _RAISE_VERSIONS = keep(
@@ -89,14 +91,14 @@ _RAISE_VERSIONS = keep(
 
 
 async def _change_each(
-    session: Transaction, actor: Actor, tasks: Collection[Task], event_of: Callable[[Task], EventData]
+    transaction: Transaction, actor: Actor, tasks: Collection[Task], event_of: Callable[[Task], EventData]
 ) -> None:
     """Raise the versions by one, with an event each. Many may wait for one, so it takes as few statements for all."""
     if not tasks:
         return
-    changed = await session.scalars(_RAISE_VERSIONS, {"task_ids": [task.id for task in tasks]})
+    changed = await transaction.scalars(_RAISE_VERSIONS, {"task_ids": [task.id for task in tasks]})
     events = [(event_of(task), task) for task in sorted(changed, key=lambda task: task.id)]
-    await outbox.record_each(session, events, actor=actor)
+    await outbox.record_each(transaction, events, actor=actor)
 
 
 _WAITING_WITH_OTHERS = keep(
@@ -114,33 +116,33 @@ class WaitingTasks:
     one finds the other completed; and nobody waits for somebody who waits for them.
     """
 
-    def __init__(self, session: Transaction, locked: set[UUID]) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction, locked: set[UUID]) -> None:
+        self._transaction = transaction
         self._locked = locked
 
     @classmethod
-    async def lock(cls, session: Transaction, blocker_id: UUID) -> "WaitingTasks":
-        return cls(session, await lock_with_waiting(session, (), ending=[blocker_id]))
+    async def lock(cls, transaction: Transaction, blocker_id: UUID) -> "WaitingTasks":
+        return cls(transaction, await lock_with_waiting(transaction, (), ending=[blocker_id]))
 
     async def tell_of_completion(self, actor: Actor, blocker: Task) -> None:
         """Tell of those for which it was the last."""
-        await tell_ready(self._session, actor, _available(await self._find(blocker)))
+        await tell_ready(self._transaction, actor, _available(await self._find(blocker)))
 
     async def tell_of_deletion(self, actor: Actor, blocker: Task) -> None:
         """Tell all that they have one blocker less, and of those for which it was the last."""
         found = await self._find(blocker)
-        await tell_unblocked(self._session, actor, [task for task, _ in found], blocker)
+        await tell_unblocked(self._transaction, actor, [task for task, _ in found], blocker)
         if blocker.status is not TaskStatus.COMPLETED:
-            await tell_ready(self._session, actor, _available(found))
+            await tell_ready(self._transaction, actor, _available(found))
 
     async def _find(self, blocker: Task) -> list[tuple[Task, bool]]:
         """The tasks that wait for the blocker, and whether they wait for others as well."""
-        waiting = await self._session.execute(_WAITING_WITH_OTHERS, {"blocker_id": blocker.id})
+        waiting = await self._transaction.execute(_WAITING_WITH_OTHERS, {"blocker_id": blocker.id})
         found = [(task, is_held_up) for task, is_held_up in waiting]
         if {task.id for task, _ in found} <= self._locked:
             return found
         # Some began to wait just before the blocker was locked. None can any more.
-        self._locked |= await lock_with_waiting(self._session, (), ending=[blocker.id])
+        self._locked |= await lock_with_waiting(self._transaction, (), ending=[blocker.id])
         return await self._find(blocker)
 
 

@@ -14,11 +14,11 @@ _SET_WORDS = text(
 )
 
 
-async def index_tasks(session: Transaction) -> bool:
+async def index_tasks(transaction: Transaction) -> bool:
     """Set the words of some tasks that have none. Return whether there may be more of them."""
     unindexed = select(Task.id, Task.title, Task.description).where(Task.words.is_(None)).limit(BATCH)
-    rows = await session.execute(unindexed.with_for_update(key_share=True, skip_locked=True))
+    rows = await transaction.execute(unindexed.with_for_update(key_share=True, skip_locked=True))
     words = {task_id: as_tsvector(words_of(title, description)) for task_id, title, description in rows}
     if words:
-        await session.execute(_SET_WORDS, {"ids": list(words), "words": list(words.values())})
+        await transaction.execute(_SET_WORDS, {"ids": list(words), "words": list(words.values())})
     return len(words) == BATCH

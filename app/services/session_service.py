@@ -51,8 +51,8 @@ class HeldSession:
 class SessionService:
     """The sessions of people: opening them, keeping them up, ending them. See ADR 23."""
 
-    def __init__(self, session: Transaction) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     async def open(self, user: User, *, user_agent: str, most: int) -> HeldSession:
         """Begin a session of somebody whose password was checked.
@@ -65,7 +65,10 @@ class SessionService:
         # Locked, so that a change of the password either sees this session or is seen here, and so does another one
         # that is opened at the same time.
         is_as_checked = (User.id == user.id, User.is_active, User.password_hash == user.password_hash)
-        if await self._session.scalar(select(User.id).where(*is_as_checked).with_for_update(key_share=True)) is None:
+        if (
+            await self._transaction.scalar(select(User.id).where(*is_as_checked).with_for_update(key_share=True))
+            is None
+        ):
             raise InvalidCredentials
         await self._make_room(user, most)
         token = RefreshToken.new()
@@ -76,9 +79,9 @@ class SessionService:
             user_agent=_printable(user_agent),
             expires_at=func.now() + LIFETIME,
         )
-        self._session.add(row)
-        await self._session.flush()
-        note(self._session.info, "signed in", account_id=user.id, session_id=row.id)
+        self._transaction.add(row)
+        await self._transaction.flush()
+        note(self._transaction.info, "signed in", account_id=user.id, session_id=row.id)
         return HeldSession(row.id, user.id, token.text)
 
     async def refresh(self, token: RefreshToken, *, key: str) -> HeldSession | None:
@@ -94,9 +97,9 @@ class SessionService:
         if token.is_hashed_as(row.current_hash):
             row.previous_hash, row.current_hash = row.current_hash, following.hash
             row.refreshed_at, row.expires_at = func.now(), func.now() + LIFETIME
-            await self._session.flush()
+            await self._transaction.flush()
         elif not (is_in_grace and token.is_hashed_as(row.previous_hash)):
-            note(self._session.info, "a refresh came twice", account_id=row.user_id, session_id=row.id)
+            note(self._transaction.info, "a refresh came twice", account_id=row.user_id, session_id=row.id)
             await self._end([row.id], user_id=row.user_id, actor=Actor(row.user_id))
             return None
         return HeldSession(row.id, row.user_id, following.text)
@@ -121,13 +124,13 @@ class SessionService:
 
     async def purge(self) -> bool:
         """Forget some of the sessions that have run out; whether there may be more."""
-        return await purge_some(self._session, UserSession, UserSession.expires_at <= func.now())
+        return await purge_some(self._transaction, UserSession, UserSession.expires_at <= func.now())
 
     async def _make_room(self, user: User, most: int) -> None:
         """End what is too much beside one more session of the account, which is locked."""
         lately_kept_up = (UserSession.refreshed_at.desc(), UserSession.id.desc())
         too_many = select(UserSession.id).where(UserSession.user_id == user.id).order_by(*lately_kept_up)
-        if ids := list(await self._session.scalars(too_many.offset(most - 1))):
+        if ids := list(await self._transaction.scalars(too_many.offset(most - 1))):
             await self._end_where(user.id, UserSession.id.in_(ids), by=Actor.of(user))
 
     async def _lock_session_of(self, token: RefreshToken) -> tuple[UserSession, bool] | None:
@@ -138,20 +141,20 @@ class SessionService:
             .where(UserSession.family_hash == token.family_hash, _is_alive(), User.is_active)
             .with_for_update(of=UserSession)
         )
-        found = await self._session.first(statement)
+        found = await self._transaction.first(statement)
         return None if found is None else (found[0], found[1])
 
     async def _end_where(self, user_id: UUID, which: ColumnElement[bool], *, by: Actor) -> int:
         # In one order, so that two who end each other's sessions don't wait for each other.
         own = select(UserSession.id).where(UserSession.user_id == user_id, which).order_by(UserSession.id)
-        ids = list(await self._session.scalars(own.with_for_update()))
+        ids = list(await self._transaction.scalars(own.with_for_update()))
         if ids:
             await self._end(ids, user_id=user_id, actor=by)
         return len(ids)
 
     async def _end(self, ids: list[UUID], *, user_id: UUID, actor: Actor) -> None:
-        await self._session.execute(delete(UserSession).where(UserSession.id.in_(ids)))
-        await tell_of_ended_sign_ins(self._session, ids, user_id=user_id, actor=actor)
+        await self._transaction.execute(delete(UserSession).where(UserSession.id.in_(ids)))
+        await tell_of_ended_sign_ins(self._transaction, ids, user_id=user_id, actor=actor)
 
 
 async def refresh_session(database: Database, text: str, *, key: str) -> HeldSession:
@@ -162,8 +165,8 @@ async def refresh_session(database: Database, text: str, *, key: str) -> HeldSes
     """
     held = None
     if token := RefreshToken.read(text):
-        async with database.unit_of_work() as session:
-            held = await SessionService(session).refresh(token, key=key)
+        async with database.unit_of_work() as transaction:
+            held = await SessionService(transaction).refresh(token, key=key)
     if held is None:
         raise InvalidRefreshToken
     return held

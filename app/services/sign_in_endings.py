@@ -12,14 +12,14 @@ from app.events.types import SignInEnded
 TOLD_AT_ONCE = 500
 
 
-def forget_after_commit(session: Transaction, ids: Iterable[UUID]) -> None:
+def forget_after_commit(transaction: Transaction, ids: Iterable[UUID]) -> None:
     """Have this process, which answers for the end, know of it before it answers."""
-    session.info.setdefault(ENDED_SIGN_INS, set()).update(ids)
+    transaction.info.setdefault(ENDED_SIGN_INS, set()).update(ids)
 
 
-async def tell_of_ended_sign_ins(session: Transaction, ids: Sequence[UUID], *, user_id: UUID, actor: Actor) -> None:
+async def tell_of_ended_sign_ins(transaction: Transaction, ids: Sequence[UUID], *, user_id: UUID, actor: Actor) -> None:
     """`user_id` is whose they were, `actor` who ended them."""
-    forget_after_commit(session, ids)
+    forget_after_commit(transaction, ids)
     for begin in range(0, len(ids), TOLD_AT_ONCE):
         event = SignInEnded(user_id=user_id, sign_in_ids=list(ids[begin : begin + TOLD_AT_ONCE]))
-        await outbox.record(session, event, actor=actor, audience=[])
+        await outbox.record(transaction, event, actor=actor, audience=[])

@@ -21,7 +21,7 @@ class EndedSignIns:
 
 
 async def end_sign_ins(
-    session: Transaction,
+    transaction: Transaction,
     user: User,
     *,
     by: Actor,
@@ -30,10 +30,10 @@ async def end_sign_ins(
     keep_tokens: bool = False,
 ) -> EndedSignIns:
     """End the sessions of an account, which is locked, but for that one, and its API tokens and those of its agents."""
-    sessions = 0 if keep_sessions else await SessionService(session).end_all(user.id, but=but, by=by)
+    sessions = 0 if keep_sessions else await SessionService(transaction).end_all(user.id, but=but, by=by)
     if keep_tokens:
         return EndedSignIns(sessions, 0)
     # Agents that have ended have none, and there may be any number of them.
     own = select(User.id).where(or_(User.id == user.id, (User.owner_id == user.id) & User.is_active)).order_by(User.id)
-    accounts = await session.scalars(own)
-    return EndedSignIns(sessions, await ApiTokenService(session).revoke_all(accounts, by=by))
+    accounts = await transaction.scalars(own)
+    return EndedSignIns(sessions, await ApiTokenService(transaction).revoke_all(accounts, by=by))

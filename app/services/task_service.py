@@ -33,16 +33,16 @@ EDITABLE = {"title", "description", "category", "priority", "impact_points", "du
 class TaskService:
     """Tasks: making and editing them, and their steps through the workflow. They are read by `TaskReads`."""
 
-    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
+        self._transaction = transaction
         self._precondition = precondition
 
     async def create(self, actor: Actor, new: TaskCreate) -> Task:
-        new = await settle_due(self._session, actor, new)
+        new = await settle_due(self._transaction, actor, new)
         task = Task(id=uuid7(), version=1, owner_id=actor.id, **new.model_dump())
-        self._session.add(task)
+        self._transaction.add(task)
         event = TaskCreated(owner_id=actor.id, **new.model_dump())
-        await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
+        await outbox.record(self._transaction, event, actor=actor, task=task, audience=audience_of(task))
         return task
 
     async def update(self, actor: Actor, task_id: UUID, changes: TaskUpdate) -> Task:
@@ -55,11 +55,11 @@ class TaskService:
         """
         owners = set() if changes.owner_id is MISSING else {changes.owner_id}
         if changes.status is MISSING:
-            active = await lock_active_users(self._session, owners)
+            active = await lock_active_users(self._transaction, owners)
             task = await self._access(actor, task_id, Permission.TASK_EDIT)
             await self._edit(actor, task, changes, is_owner_active=owners <= active)
             return task
-        steps = WorkflowSteps(self._session)
+        steps = WorkflowSteps(self._transaction)
         step = await steps.prepare(actor, task_id, changes.status, besides=owners)
         is_active = owners <= step.active
         task = await self._access(actor, task_id, Permission.TASK_CHANGE_STATUS)
@@ -76,7 +76,7 @@ class TaskService:
         return task
 
     async def _edit(self, actor: Actor, task: Task, changes: TaskUpdate, *, is_owner_active: bool) -> None:
-        changes = await settle_due(self._session, actor, changes)
+        changes = await settle_due(self._transaction, actor, changes)
         given = changes.model_dump(include=EDITABLE)
         changed = {field: value for field, value in given.items() if value != getattr(task, field)}
         if not changed:
@@ -89,25 +89,25 @@ class TaskService:
         task.version += 1
         event = TaskUpdated(changed=changes.model_dump(mode="json", include=set(changed)))
         audience = audience_of(task, previous_owner=previous_owner)
-        await outbox.record(self._session, event, actor=actor, task=task, audience=audience)
+        await outbox.record(self._transaction, event, actor=actor, task=task, audience=audience)
 
     async def delete(self, actor: Actor, task_id: UUID) -> None:
         """Delete the task. Its events stay, and so do the points of a completed one, with who earned them.
 
         The event of the deletion has the version after the last one.
         """
-        waiting = await WaitingTasks.lock(self._session, task_id)
+        waiting = await WaitingTasks.lock(self._transaction, task_id)
         task = await self._access(actor, task_id, Permission.TASK_DELETE)
         task.version += 1
         event = TaskDeleted(title=task.title)
-        await outbox.record(self._session, event, actor=actor, task=task, audience=audience_of(task))
+        await outbox.record(self._transaction, event, actor=actor, task=task, audience=audience_of(task))
         await waiting.tell_of_deletion(actor, task)
-        keep_points_of(self._session, task)
-        await self._session.delete(task)
+        keep_points_of(self._transaction, task)
+        await self._transaction.delete(task)
 
     async def change_status(self, actor: Actor, task_id: UUID, wanted: TaskStatus) -> Task:
         """Take one step by the table. Who starts a task holds it; who gives it back no longer does."""
-        steps = WorkflowSteps(self._session)
+        steps = WorkflowSteps(self._transaction)
         step = await steps.prepare(actor, task_id, wanted)
         task = await self._access(actor, task_id, Permission.TASK_CHANGE_STATUS)
         await steps.take(actor, task, step)
@@ -115,11 +115,11 @@ class TaskService:
 
     async def history(self, actor: Actor, task_id: UUID, query: PageQuery, pager: Pager) -> Page[Event]:
         """The task's events that the actor may read, newest first."""
-        await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
+        await access_task(self._transaction, actor, task_id, Permission.TASK_VIEW)
         statement = select_visible_events(actor).where(Event.task_id == task_id)
         order = Order(key=Event.task_version, id=Event.id, descending=True)
         scope = scope_of("history", actor=actor.id, task=task_id)
         return await pager.fetch(statement, order, query, scope=scope, size=size_of(Event.data))
 
     async def _access(self, actor: Actor, task_id: UUID, permission: Permission) -> Task:
-        return await access_for_change(self._session, actor, task_id, permission, self._precondition)
+        return await access_for_change(self._transaction, actor, task_id, permission, self._precondition)

@@ -76,10 +76,10 @@ class UserAdmin:
     `AdminsOnly` if the operator has stopped being an admin since they were looked up.
     """
 
-    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
+        self._transaction = transaction
         self._precondition = precondition
-        self._audit = AuditLog(session)
+        self._audit = AuditLog(transaction)
 
     async def list_accounts(self, query: AccountQuery, pager: Pager) -> Page[User]:
         """Newest first; those that have ended too."""
@@ -95,7 +95,7 @@ class UserAdmin:
         return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope)
 
     async def get(self, user_id: UUID) -> User:
-        user = await self._session.get(User, user_id)
+        user = await self._transaction.get(User, user_id)
         if user is None:
             raise UserNotFound
         return user
@@ -112,9 +112,9 @@ class UserAdmin:
         """
         user = await self._lock(operator, user_id)
         if user.is_active:
-            await require_other_admin(self._session, user)
+            await require_other_admin(self._transaction, user)
             self._audit.add(operator, AuditAction.DEACTIVATED, user.id)
-            await end_account_and_agents(self._session, user, by=operator.actor)
+            await end_account_and_agents(self._transaction, user, by=operator.actor)
         return user
 
     async def reactivate(self, operator: Operator, user_id: UUID) -> User:
@@ -155,16 +155,16 @@ class UserAdmin:
         user = await self._lock(operator, user_id)
         if not user.is_admin:
             return user
-        await require_other_admin(self._session, user)
+        await require_other_admin(self._transaction, user)
         user.is_admin = False
         return await self._change(operator, AuditAction.DEMOTED, user)
 
     async def sign_out(self, operator: Operator, user_id: UUID, *, keep_tokens: bool = False) -> User:
         """End all sessions of the account, and its API tokens and those of its agents unless they are to be kept."""
         user = await self._lock(operator, user_id)
-        ended = await end_sign_ins(self._session, user, by=operator.actor, keep_tokens=keep_tokens)
+        ended = await end_sign_ins(self._transaction, user, by=operator.actor, keep_tokens=keep_tokens)
         self._audit.add(operator, AuditAction.SIGNED_OUT, user.id, sessions=ended.sessions, tokens=ended.tokens)
-        await self._session.flush()
+        await self._transaction.flush()
         return user
 
     async def set_password(
@@ -184,17 +184,17 @@ class UserAdmin:
         refuse_own_names(password, addresses=(user.email,), names=(user.display_name,))
         user.password_hash = password_hash
         user.version += 1
-        ended = await end_sign_ins(self._session, user, by=operator.actor, keep_tokens=keep_tokens)
+        ended = await end_sign_ins(self._transaction, user, by=operator.actor, keep_tokens=keep_tokens)
         self._audit.add(operator, AuditAction.PASSWORD_SET, user.id, sessions=ended.sessions, tokens=ended.tokens)
-        await self._session.flush()
+        await self._transaction.flush()
         return user
 
     async def _change(self, operator: Operator, action: AuditAction, user: User) -> User:
         user.version += 1
         self._audit.add(operator, action, user.id)
-        await self._session.flush()
+        await self._transaction.flush()
         event = AccountChanged(user_id=user.id, is_admin=user.is_admin)
-        await outbox.record(self._session, event, actor=operator.actor, audience=[])
+        await outbox.record(self._transaction, event, actor=operator.actor, audience=[])
         return user
 
     async def _lock_person(self, operator: Operator, user_id: UUID) -> User:
@@ -207,10 +207,10 @@ class UserAdmin:
 
     async def _lock(self, operator: Operator, user_id: UUID) -> User:
         # The caller was looked up in an earlier transaction, and may have been demoted or deactivated since.
-        admins = await lock_admins(self._session)
+        admins = await lock_admins(self._transaction)
         if operator.account_id is not None and operator.account_id not in admins:
             raise AdminsOnly
-        user = (await lock_with_owner(self._session, user_id)).get(user_id)
+        user = (await lock_with_owner(self._transaction, user_id)).get(user_id)
         if user is None:
             raise UserNotFound
         self._precondition.require_of_user(user, shown=_shown(user, Seen()))
@@ -227,8 +227,8 @@ class UserAdmin:
             .where(ApiToken.user_id.in_(user_ids))
             .group_by(ApiToken.user_id)
         )
-        seen = {user_id: Seen(at, count) for user_id, at, count in await self._session.execute(by_session)}
-        for user_id, used_at in await self._session.execute(by_token):
+        seen = {user_id: Seen(at, count) for user_id, at, count in await self._transaction.execute(by_session)}
+        for user_id, used_at in await self._transaction.execute(by_token):
             known = seen.get(user_id, Seen())
             times = [time for time in (known.last_seen_at, used_at) if time]
             seen[user_id] = Seen(max(times, default=None), known.sessions)

@@ -33,8 +33,8 @@ class PromotedMeanwhile(ServiceUnavailable):
 class UserService:
     """Accounts: making them, and changing one's own. Those of others are read by `UserReads`."""
 
-    def __init__(self, session: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction, precondition: Precondition = UNCONDITIONAL) -> None:
+        self._transaction = transaction
         self._precondition = precondition
 
     async def register(
@@ -59,15 +59,15 @@ class UserService:
             is_admin=is_admin,
             email_confirmed_at=func.now() if is_confirmed else None,
         )
-        self._session.add(user)
-        await self._session.flush()
+        self._transaction.add(user)
+        await self._transaction.flush()
         if not is_confirmed:
-            await ask_for_confirmation(self._session, user)
-        note(self._session.info, "account made", account_id=user.id, admin=is_admin)
+            await ask_for_confirmation(self._transaction, user)
+        note(self._transaction.info, "account made", account_id=user.id, admin=is_admin)
         return user
 
     async def get(self, user_id: UUID) -> User:
-        user = await self._session.get(User, user_id)
+        user = await self._transaction.get(User, user_id)
         if user is None:
             raise UserNotFound
         return user
@@ -90,7 +90,7 @@ class UserService:
                 raise WrongPassword
             user.password_hash = proof.new_hash or user.password_hash
         # The next statement writes it, and it's no change of the object any more.
-        has_other_password = self._session.is_changed(user)
+        has_other_password = self._transaction.is_changed(user)
         if changes.changes_credentials_of(user.email):
             await self._replace_credentials(user, changes, actor=actor, session_id=session_id)
         given = changes.model_dump(include=EDITABLE)
@@ -102,18 +102,18 @@ class UserService:
             setattr(user, field, value)
         if is_other_address:
             user.email_confirmed_at = None
-        if has_other_password or self._session.is_changed(user):
+        if has_other_password or self._transaction.is_changed(user):
             user.version += 1
         if is_other_address:
-            await ask_for_confirmation(self._session, user)
-        await self._session.flush()
+            await ask_for_confirmation(self._transaction, user)
+        await self._transaction.flush()
         return user
 
     async def _replace_credentials(
         self, user: User, changes: UserUpdate, *, actor: Actor, session_id: UUID | None
     ) -> None:
         ended = await end_sign_ins(
-            self._session,
+            self._transaction,
             user,
             by=actor,
             but=session_id,
@@ -122,10 +122,10 @@ class UserService:
         )
         told = {"account_id": user.id, "sessions": ended.sessions, "tokens": ended.tokens}
         if changes.new_password:
-            note(self._session.info, "password changed", **told)
+            note(self._transaction.info, "password changed", **told)
         if changes.changes_address_of(user.email):
-            note(self._session.info, "address changed", **told)
-            await tell_old_address(self._session, user)
+            note(self._transaction.info, "address changed", **told)
+            await tell_old_address(self._transaction, user)
 
     async def deactivate(self, actor: Actor) -> None:
         """End the account and those of its agents: tokens and sockets die, work in progress becomes available.
@@ -135,15 +135,15 @@ class UserService:
             PromotedMeanwhile: the actor was no admin when they were looked up.
         """
         if actor.is_admin:
-            await lock_admins(self._session)
+            await lock_admins(self._transaction)
         user = await self._lock(actor)
         if user.is_admin and not actor.is_admin:
             # Whoever promotes somebody locks the admins first, and may be waiting for this account with that lock.
             raise PromotedMeanwhile
-        await require_other_admin(self._session, user)
-        await end_account_and_agents(self._session, user, by=actor)
+        await require_other_admin(self._transaction, user)
+        await end_account_and_agents(self._transaction, user, by=actor)
 
     async def _lock(self, actor: Actor) -> User:
-        user = await self._session.get_locked(User, actor.id)
+        user = await self._transaction.get_locked(User, actor.id)
         self._precondition.require_of_user(user)
         return user

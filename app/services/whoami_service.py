@@ -15,12 +15,12 @@ SCOPES_OF_TASKS = frozenset({Scope.TASKS_READ, Scope.TASKS_WRITE, Scope.TASKS_CL
 class WhoamiService:
     """Tells the holder of a token who they are to HIVE."""
 
-    def __init__(self, session: Transaction) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     async def tell(self, signed_in: SignedIn) -> WhoamiResponse:
         """Raises `NotSignedIn` if the account has ended meanwhile."""
-        user: User | None = await self._session.scalar(
+        user: User | None = await self._transaction.scalar(
             select(User).where(User.id == signed_in.actor.id, User.is_active)
         )
         if user is None:
@@ -46,7 +46,7 @@ class WhoamiService:
         if signed_in.scopes is None:
             return signed_in.expires_at
         # As it was asked for. What is remembered of a sign-in is by this process's own clock.
-        end: datetime | None = await self._session.scalar(
+        end: datetime | None = await self._transaction.scalar(
             select(ApiToken.expires_at).where(ApiToken.id == signed_in.id)
         )
         return end
@@ -60,7 +60,7 @@ class WhoamiService:
                 lease_token=task.lease_token,
                 lease_expires_at=task.lease_expires_at,
             )
-            for task in await self._session.scalars(held.order_by(Task.created_at, Task.id).limit(MOST_HELD))
+            for task in await self._transaction.scalars(held.order_by(Task.created_at, Task.id).limit(MOST_HELD))
         ]
 
 

@@ -41,9 +41,9 @@ class Step:
 class WorkflowSteps:
     """Takes tasks from one status to the next."""
 
-    def __init__(self, session: Transaction) -> None:
-        self._session = session
-        self._assignments = AssignmentService(session)
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._assignments = AssignmentService(transaction)
 
     async def prepare(
         self, actor: Actor, task_id: UUID, wanted: TaskStatus, *, besides: AbstractSet[UUID] = frozenset()
@@ -57,12 +57,12 @@ class WorkflowSteps:
             UserNotFound: the actor is to hold it, and their account has ended meanwhile.
         """
         # Seen first without a lock, for whoever is to hold the task is locked before the task.
-        seen = await access_task(self._session, actor, task_id, Permission.TASK_VIEW)
+        seen = await access_task(self._transaction, actor, task_id, Permission.TASK_VIEW)
         previous = seen.assignee_id
         workers = {previous or actor.id, actor.id} if wanted is TaskStatus.IN_PROGRESS else frozenset()
-        active = await lock_active_users(self._session, besides | workers)
+        active = await lock_active_users(self._transaction, besides | workers)
         holder = _holder_after(actor, previous, wanted, active)
-        waiting = await WaitingTasks.lock(self._session, task_id) if wanted is TaskStatus.COMPLETED else None
+        waiting = await WaitingTasks.lock(self._transaction, task_id) if wanted is TaskStatus.COMPLETED else None
         return Step(wanted, previous, holder, waiting, active)
 
     async def take(self, actor: Actor, task: Task, step: Step) -> None:
@@ -78,7 +78,7 @@ class WorkflowSteps:
         if task.assignee_id != step.previous:
             raise ChangedMeanwhile
         if (old, step.wanted) == (TaskStatus.AVAILABLE, TaskStatus.IN_PROGRESS):
-            await require_unblocked(self._session, actor, task.id)
+            await require_unblocked(self._transaction, actor, task.id)
         await self._change(actor, task, step)
         event = TaskStatusChanged(
             old_status=old,
@@ -88,12 +88,12 @@ class WorkflowSteps:
             completed_at=task.completed_at,
         )
         # One side of each step is public, and those who saw the task must learn that it was withdrawn.
-        await outbox.record(self._session, event, actor=actor, task=task, audience=None)
+        await outbox.record(self._transaction, event, actor=actor, task=task, audience=None)
         if step.waiting:
             await step.waiting.tell_of_completion(actor, task)
 
     async def _change(self, actor: Actor, task: Task, step: Step) -> None:
-        completed_at = await self._session.scalar(_NOW) if step.wanted is TaskStatus.COMPLETED else None
+        completed_at = await self._transaction.scalar(_NOW) if step.wanted is TaskStatus.COMPLETED else None
         if task.status is TaskStatus.IN_PROGRESS:
             await self._assignments.end_hold(task)
         task.status, task.assignee_id, task.completed_at = step.wanted, step.holder, completed_at

@@ -1,6 +1,6 @@
 """The jobs as Celery sees them: thin shells around services.
 
-A function under `@job` is the whole of a job's effect: it gets a session, and what it writes is committed together
+A function under `@job` is the whole of a job's effect: it gets a transaction, and what it writes is committed together
 with the mark that the job is done. Under `@job_outside` it has its effect elsewhere, and is marked afterwards. Either
 is `async`, and can be called and tested without Celery.
 """
@@ -40,12 +40,12 @@ Work = Callable[[UUID, dict[str, Any]], Coroutine[Any, Any, None]]
 
 
 def job(name: JobName) -> Callable[[JobBody], Any]:
-    """Make a Celery task of an async function `(session, **arguments)`, the whole effect of a job."""
+    """Make a Celery task of an async function `(transaction, **arguments)`, the whole effect of a job."""
 
     def decorate(body: JobBody) -> Any:
         async def work(job_id: UUID, arguments: dict[str, Any]) -> None:
-            async def effect(session: Transaction) -> None:
-                await body(session, **arguments)
+            async def effect(transaction: Transaction) -> None:
+                await body(transaction, **arguments)
 
             await perform(process.database, job_id, effect)
 
@@ -104,18 +104,18 @@ async def _nothing_more(_session: Transaction) -> None:
 
 
 @job(JobName.RECOMPUTE_IMPACT_SCORE)
-async def recompute_impact_score(session: Transaction, *, user_id: str) -> None:
-    await recompute(session, UUID(user_id))
+async def recompute_impact_score(transaction: Transaction, *, user_id: str) -> None:
+    await recompute(transaction, UUID(user_id))
 
 
 @job(JobName.NOTIFY)
-async def notify(session: Transaction, *, event_id: str) -> None:
-    await Notifier(session, sends_mail=process.settings.smtp_url is not None).tell_of(UUID(event_id))
+async def notify(transaction: Transaction, *, event_id: str) -> None:
+    await Notifier(transaction, sends_mail=process.settings.smtp_url is not None).tell_of(UUID(event_id))
 
 
 @job(JobName.TELL_OF_FAILED_SIGN_INS)
-async def tell_of_failed_sign_ins(session: Transaction, *, user_id: str) -> None:
-    await Notifier(session, sends_mail=process.settings.smtp_url is not None).tell_of_failed_sign_ins(UUID(user_id))
+async def tell_of_failed_sign_ins(transaction: Transaction, *, user_id: str) -> None:
+    await Notifier(transaction, sends_mail=process.settings.smtp_url is not None).tell_of_failed_sign_ins(UUID(user_id))
 
 
 @job_outside(JobName.SEND_MAIL)
@@ -140,74 +140,74 @@ async def mail_digest(*, user_id: str, day: str) -> None:
 
 
 @job(JobName.EXPIRE_LEASE)
-async def expire_lease(session: Transaction, *, task_id: str, token: int) -> None:
-    holds_until = await LeaseService(session).expire(UUID(task_id), token=token)
+async def expire_lease(transaction: Transaction, *, task_id: str, token: int) -> None:
+    holds_until = await LeaseService(transaction).expire(UUID(task_id), token=token)
     if holds_until is not None:
         raise Postponed(holds_until)
 
 
 @job(JobName.GIVE_BACK_TASKS)
 async def give_back_tasks(
-    session: Transaction, *, account_ids: list[str], until: str, actor_id: str, actor_type: str
+    transaction: Transaction, *, account_ids: list[str], until: str, actor_id: str, actor_type: str
 ) -> None:
     actor = Actor(UUID(actor_id), type=ActorType(actor_type))
     held_by = [UUID(account_id) for account_id in account_ids]
-    await give_back(session, actor, held_by=held_by, until=datetime.fromisoformat(until))
+    await give_back(transaction, actor, held_by=held_by, until=datetime.fromisoformat(until))
 
 
 @job(JobName.MARK_NOTIFICATIONS_READ)
-async def mark_notifications_read(session: Transaction, *, user_id: str, until: str) -> None:
-    await NotificationService(session).mark_some_read(Actor(UUID(user_id)), until=datetime.fromisoformat(until))
+async def mark_notifications_read(transaction: Transaction, *, user_id: str, until: str) -> None:
+    await NotificationService(transaction).mark_some_read(Actor(UUID(user_id)), until=datetime.fromisoformat(until))
 
 
 @job(JobName.REMIND_OF_DUE_TASKS)
-async def remind_of_due_tasks(session: Transaction) -> None:
-    notifier = Notifier(session, sends_mail=process.settings.smtp_url is not None)
+async def remind_of_due_tasks(transaction: Transaction) -> None:
+    notifier = Notifier(transaction, sends_mail=process.settings.smtp_url is not None)
     if await notifier.remind_of_due_tasks():
-        ask_for_job(session, JobName.REMIND_OF_DUE_TASKS)
+        ask_for_job(transaction, JobName.REMIND_OF_DUE_TASKS)
 
 
 @job(JobName.INDEX_TASKS)
-async def index_new_texts(session: Transaction) -> None:
-    if await index_tasks(session):
-        ask_for_job(session, JobName.INDEX_TASKS)
+async def index_new_texts(transaction: Transaction) -> None:
+    if await index_tasks(transaction):
+        ask_for_job(transaction, JobName.INDEX_TASKS)
 
 
 @job(JobName.EMPTY_ENDED_ACCOUNTS)
-async def empty_accounts_that_ended(session: Transaction) -> None:
-    if await empty_ended_accounts(session):
-        ask_for_job(session, JobName.EMPTY_ENDED_ACCOUNTS)
+async def empty_accounts_that_ended(transaction: Transaction) -> None:
+    if await empty_ended_accounts(transaction):
+        ask_for_job(transaction, JobName.EMPTY_ENDED_ACCOUNTS)
 
 
 @job(JobName.PURGE_EVENTS)
-async def purge_old_events(session: Transaction) -> None:
-    if await purge_events(session, keep=timedelta(days=process.settings.event_keep_days)):
-        ask_for_job(session, JobName.PURGE_EVENTS)
+async def purge_old_events(transaction: Transaction) -> None:
+    if await purge_events(transaction, keep=timedelta(days=process.settings.event_keep_days)):
+        ask_for_job(transaction, JobName.PURGE_EVENTS)
 
 
 @job(JobName.PURGE_NOTIFICATIONS)
-async def purge_old_notifications(session: Transaction) -> None:
+async def purge_old_notifications(transaction: Transaction) -> None:
     keep = timedelta(days=process.settings.event_keep_days)
-    if await NotificationService(session).purge(keep=keep):
-        ask_for_job(session, JobName.PURGE_NOTIFICATIONS)
+    if await NotificationService(transaction).purge(keep=keep):
+        ask_for_job(transaction, JobName.PURGE_NOTIFICATIONS)
 
 
 @job(JobName.PURGE_IDEMPOTENT_REQUESTS)
-async def purge_idempotent_requests(session: Transaction) -> None:
+async def purge_idempotent_requests(transaction: Transaction) -> None:
     """Of what holds for a time: answers to requests, sessions, tokens, tickets, and what has changed about those."""
     are_more = [
-        await IdempotencyService(session).purge(),
+        await IdempotencyService(transaction).purge(),
         # First, for those of a session or token that is forgotten go with it.
-        await EventTicketService(session).purge(),
-        await SessionService(session).purge(),
-        await ApiTokenService(session).purge(),
-        await purge_sign_in_changes(session),
+        await EventTicketService(transaction).purge(),
+        await SessionService(transaction).purge(),
+        await ApiTokenService(transaction).purge(),
+        await purge_sign_in_changes(transaction),
     ]
     if any(are_more):
-        ask_for_job(session, JobName.PURGE_IDEMPOTENT_REQUESTS)
+        ask_for_job(transaction, JobName.PURGE_IDEMPOTENT_REQUESTS)
 
 
 @job(JobName.PURGE_FINISHED_JOBS)
-async def purge_finished_jobs(session: Transaction) -> None:
-    if await purge_done_jobs(session):
-        ask_for_job(session, JobName.PURGE_FINISHED_JOBS)
+async def purge_finished_jobs(transaction: Transaction) -> None:
+    if await purge_done_jobs(transaction):
+        ask_for_job(transaction, JobName.PURGE_FINISHED_JOBS)
