@@ -8,10 +8,10 @@ import asyncio
 import select
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import asyncpg
 
@@ -30,7 +30,6 @@ CROWDED_REST_SECONDS = 0.25
 LOST_SESSION = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InvalidSQLStatementNameError)
 
 NO_SETTINGS: Mapping[str, str] = {}
-Pooled = TypeVar("Pooled")
 
 
 class NoTurn(TimeoutError):
@@ -82,12 +81,11 @@ async def open_connection(options: dict[str, Any]) -> Connection:
     return connection
 
 
-class IdleConnections(Generic[Pooled]):
+class IdleConnections:
     """The idle connections of one pool, the one used last first."""
 
-    def __init__(self, close: Callable[[Pooled], None]) -> None:
-        self._close = close
-        self._waiting: list[tuple[float, Pooled]] = []
+    def __init__(self) -> None:
+        self._waiting: list[tuple[float, Connection]] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -97,14 +95,14 @@ class IdleConnections(Generic[Pooled]):
         """When the longest idle one was used last."""
         return self._waiting[0][0]
 
-    def put(self, connection: Pooled) -> None:
+    def put(self, connection: Connection) -> None:
         self._waiting.append((time.monotonic(), connection))
 
-    def take(self) -> Pooled:
+    def take(self) -> Connection:
         return self._waiting.pop()[1]
 
     def close_longest_idle(self) -> None:
-        self._close(self._waiting.pop(0)[1])
+        self._waiting.pop(0)[1].terminate()
 
     def close_all(self) -> None:
         while self._waiting:
@@ -138,11 +136,11 @@ class ConnectionLimit:
         }
         self._opened: list[Connection] = []
         self._opening = 0
-        self._pools: list[IdleConnections[Any]] = []
+        self._pools: list[IdleConnections] = []
         self._trusted_since = 0.0
         self._giving_back: asyncio.TimerHandle | None = None
 
-    def add_pool(self, idle: IdleConnections[Any]) -> None:
+    def add_pool(self, idle: IdleConnections) -> None:
         self._pools.append(idle)
 
     async def take_turn(self, use: Use = Use.CHANGE) -> None:

@@ -1,4 +1,4 @@
-"""Connections of the driver's own, for what goes past SQLAlchemy's sessions. See ADRs 27 and 32."""
+"""Lending the connections of a process, and what becomes of one that fails. See ADR 33."""
 
 import asyncio
 import time
@@ -47,7 +47,7 @@ class DriverPool:
         self._limit = limit
         self._reads = reads
         self._settings = settings
-        self._idle = IdleConnections[Connection](Connection.terminate)
+        self._idle = IdleConnections()
         limit.add_pool(self._idle)
 
     async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
