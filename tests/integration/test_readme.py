@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from typer.main import get_command
 
 from app.cli import app as hive_command
+from app.models import JobName, JobState, NotificationKind, Scope
 from tests.conftest import RunningSystem
 from tests.utils.test_utils import PATIENCE
 
@@ -98,6 +100,23 @@ def test_the_tables_of_settings_have_each_setting_with_its_default() -> None:
 
     # tests/unit/test_config.py compares the example with the code.
     assert sorted(rows) == sorted(re.findall(r"^([A-Z_]+)=(.*)$", example, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("document", "section", "vocabulary"),
+    [
+        ("jobs.md", "The jobs there are", JobName),
+        ("jobs.md", "Notifications", NotificationKind),
+        ("jobs.md", "The life of a job", JobState),
+        ("api-access.md", "API tokens", Scope),
+    ],
+)
+def test_the_table_of_a_vocabulary_is_whole(document: str, section: str, vocabulary: type[StrEnum]) -> None:
+    text = (ROOT / "docs" / document).read_text().partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+
+    first_cells = re.findall(r"^\| (`[a-z_:]+`(?:, `[a-z_:]+`)*) \|", text, re.MULTILINE)
+
+    assert sorted(re.findall(r"[a-z_:]+", " ".join(first_cells))) == sorted(vocabulary)
 
 
 @pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
