@@ -6,6 +6,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import BindParameter, Select, Uuid, bindparam, or_, select
+from sqlalchemy.dialects.postgresql import array
 
 from app.core.errors import Forbidden, NotFound
 from app.db.statements import keep
@@ -133,7 +134,7 @@ def may_read_event(actor: Actor, event_type: str, audience: Audience) -> bool:
 
 def select_visible_events(actor: Actor) -> Select[Event]:
     """`may_read_event` as SQL."""
-    is_in_audience = or_(Event.audience.is_(None), Event.audience.contains([actor.id]))
+    is_in_audience = or_(Event.audience.is_(None), Event.audience.contains(array([viewer_id(actor)])))
     if actor.is_admin:
         return select(Event).where(or_(Event.type.not_in(PERSONAL_TYPES), is_in_audience))
     return select(Event).where(is_in_audience)

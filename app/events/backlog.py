@@ -1,19 +1,27 @@
 """Reading the log from a position on: what a reader missed, in pages, as far as they may see it."""
 
+import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, BindParameter, Select, Text, bindparam, cast, select
 
 from app.core.errors import HiveError
-from app.core.permissions import Actor, select_visible_events
+from app.core.permissions import SYSTEM, Actor, select_visible_events
+from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.events.filters import EventFilter
-from app.events.published import PublishedEvent
+from app.events.published import COLUMNS, PublishedEvent
 from app.events.sizes import first_bytes_of
 from app.limits.answers import MAX_PAGE_BYTES
 from app.models import Event, EventLog
+
+# So many events are written in a few milliseconds, for which all else waits.
+PIECE = 200
 
 
 class Resync(HiveError):
@@ -68,23 +76,71 @@ async def read_backlog(
     Raises:
         Resync: what follows is past its keep time, or the position is one of another history.
     """
-    following = wanted.apply(select_visible_events(actor)).where(Event.seq > after.seq)
-    found = first_bytes_of(following.order_by(Event.seq).limit(size.events))
-    # One statement sees one state: what is up to this head and not purged can't be missing from its events.
-    statement = select(EventLog, found.event, found.count).outerjoin(found.event, found.before < size.bytes)
-    statement = statement.order_by(found.event.seq)
-    rows = await transaction.execute(statement)
-    state: EventLog = rows[0][0]
+    statement = _page(is_admin=actor.is_admin, is_of_task=wanted.task_id is not None)
+    given = {"after": after.seq, "most": size.events, "most_bytes": size.bytes, "viewer_id": actor.id}
+    rows = await transaction.execute(statement, given | wanted.values())
+    state, count = _State(*rows[0][:4]), rows[0][4]
     if not _is_in(state, after):
         raise Resync
-    events = [PublishedEvent.of(event) for _, event, _ in rows if event is not None]
-    is_full = len(events) == size.events or len(events) < (rows[0][2] or 0)
+    events = await _events_in(rows)
+    is_full = len(events) == size.events or len(events) < (count or 0)
     reached = events[-1].seq if is_full else None
     return BacklogPage(events, reached or state.last_seq, state.last_seq, state.epoch)
 
 
-def _is_in(state: EventLog, position: LogPosition) -> bool:
+async def _events_in(rows: Sequence[tuple[Any, ...]]) -> list[PublishedEvent]:
+    events: list[PublishedEvent] = []
+    for start in range(0, len(rows), PIECE):
+        if start:
+            # Somebody else's request comes first.
+            await asyncio.sleep(0)
+        # Without an event the row is that of the log alone.
+        piece = rows[start : start + PIECE]
+        events += [PublishedEvent.of_columns(row[5:-1], row[-1]) for row in piece if row[5] is not None]
+    return events
+
+
+@cache
+def _page(*, is_admin: bool, is_of_task: bool) -> Select[Any]:
+    """The log's state, and the events. It's made once for all who ask in this way: that takes longer than to read them.
+
+    Who asks, and for which task, is given at each use.
+    """
+    of_task = SYSTEM.id if is_of_task else None
+    following = EventFilter(task_id=of_task).apply(select_visible_events(Actor(SYSTEM.id, is_admin=is_admin)))
+    following = following.where(Event.seq > _number("after"))
+    found = first_bytes_of(following.order_by(Event.seq).limit(_number("most")))
+    event = found.event
+    # One statement sees one state: what is up to this head and not purged can't be missing from its events.
+    statement = select(
+        EventLog.epoch,
+        EventLog.last_seq,
+        EventLog.purged_seq,
+        cast(EventLog.lost, Text),
+        found.count,
+        *(getattr(event, column.key) for column in COLUMNS),
+        cast(event.data, Text),
+    ).outerjoin_from(EventLog, event, found.before < _number("most_bytes"))
+    return keep(statement.order_by(event.seq))
+
+
+def _number(name: str) -> BindParameter[int]:
+    # One without any value can't be in a statement that has an IN, as that for admins has.
+    return bindparam(name, 0, BigInteger())
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Of the log. `lost` is JSON as it is in the row."""
+
+    epoch: UUID
+    last_seq: int
+    purged_seq: int
+    lost: str
+
+
+def _is_in(state: _State, position: LogPosition) -> bool:
     if position.epoch not in {None, state.epoch}:
         return False
-    is_lost = any(last < position.seq < first for last, first in state.lost)
+    is_lost = any(last < position.seq < first for last, first in json.loads(state.lost))
     return state.purged_seq <= position.seq <= state.last_seq and not is_lost

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Select
+from sqlalchemy import ARRAY, Select, Text, Uuid, any_, bindparam
 
 from app.events.published import PublishedEvent
 from app.models import Event, EventType
@@ -29,9 +29,15 @@ class EventFilter:
         return event.type in self.types and self.task_id in (None, event.task_id)
 
     def apply(self, statement: Select[Event]) -> Select[Event]:
-        """The same as SQL."""
-        statement = statement.where(Event.type.in_(self.types))
-        return statement if self.task_id is None else statement.where(Event.task_id == self.task_id)
+        """The same as SQL. A statement that is kept gets the `values` of another filter."""
+        types = bindparam("types", list(self.types), ARRAY(Text()))
+        statement = statement.where(Event.type == any_(types))
+        if self.task_id is None:
+            return statement
+        return statement.where(Event.task_id == bindparam("only_task_id", self.task_id, Uuid()))
+
+    def values(self) -> dict[str, object]:
+        return {"types": list(self.types), "only_task_id": self.task_id}
 
 
 EVERYTHING = EventFilter()

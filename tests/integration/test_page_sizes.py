@@ -5,16 +5,19 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api.large_answers import PIECE, LargeAnswers
 from app.core.permissions import Actor
+from app.events import backlog
 from app.events.backlog import LogPosition, PageSize, read_backlog
-from app.events.filters import EVERYTHING
+from app.events.filters import EVERYTHING, EventFilter
 from app.events.published import read_published
 from app.limits import answers
 from app.limits.answers import MAX_BYTES_IN_FLIGHT, MAX_PAGE_BYTES, MIN_PAGE_BYTES, AnswersInFlight
 from app.models import Event, EventLog, EventType, User
+from app.schemas.event import Envelope
 from app.services import pages
 from tests.builders.tasks import create_task
 from tests.utils.serving import Serving
@@ -63,6 +66,36 @@ async def test_a_page_of_events_has_so_many_bytes(
         read += [event.seq for event in page.events]
 
     assert read == list(range(start + 1, start + 11))
+
+
+@pytest.mark.parametrize("is_admin", [False, True])
+@pytest.mark.parametrize("is_of_task", [False, True])
+async def test_a_page_has_the_events_that_there_are(
+    serving: Serving,
+    session: AsyncSession,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_admin: bool,
+    is_of_task: bool,
+) -> None:
+    monkeypatch.setattr(backlog, "PIECE", 2)
+    start = await write_events(session, user, *TEXTS.values(), "{}", "\\u0041")
+    written = list(await session.scalars(select(Event).where(Event.seq > start).order_by(Event.seq)))
+    for number, event in enumerate(written if is_of_task else ()):
+        event.task_id, event.task_version = user.id, number
+    await session.commit()
+
+    page = await serving.do(
+        read_backlog,
+        Actor(user.id, is_admin),
+        after=LogPosition(start),
+        size=PageSize(100),
+        wanted=EventFilter(task_id=user.id if is_of_task else None),
+    )
+
+    assert [event.envelope() for event in page.events] == [Envelope.of(event) for event in written]
+    assert (page.reached, page.head) == (start + 5, start + 5)
 
 
 async def test_an_event_larger_than_a_page_is_a_page(serving: Serving, session: AsyncSession, user: User) -> None:

@@ -13,16 +13,37 @@ from app.schemas.event import Envelope, EventPage
 EPOCH = uuid4()
 
 
-def event_of(seq: int) -> Event:
-    return Event(
-        id=uuid4(),
-        seq=seq,
-        type=EventType.CHAT_MESSAGE,
-        actor_id=uuid4(),
-        actor_type="user",
-        data={"message": 'Crème brûlée, "please" 🐝\n'},
-        created_at=datetime.now(UTC),
-    )
+def event_of(seq: int | None, **columns: object) -> Event:
+    usual = {
+        "id": uuid4(),
+        "type": EventType.CHAT_MESSAGE,
+        "actor_id": uuid4(),
+        "actor_type": "user",
+        "data": {"message": 'Crème brûlée, "please" 🐝\n'},
+        "created_at": datetime.now(UTC),
+    }
+    return Event(seq=seq, **usual | columns)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {},
+        {"task_id": uuid4(), "task_version": 3, "type": EventType.TASK_UPDATED},
+        {"actor_type": "agent", "audience": [uuid4()]},
+        {"created_at": datetime(2026, 11, 28, 10, 0, tzinfo=UTC)},
+        {"created_at": datetime(2026, 11, 28, 10, 0, 0, 120_000, tzinfo=UTC)},
+        {"data": {"a": [1, 1.5, None, True, {"\u2028": "\x7f\\/"}], "b": {}}},
+    ],
+)
+@pytest.mark.parametrize("seq", [None, 7])
+def test_an_event_is_written_as_its_schema_would_write_it(seq: int | None, columns: dict[str, object]) -> None:
+    event = event_of(seq, **columns)
+    published = PublishedEvent.of(event)
+
+    assert published.text == Envelope.of(event).model_dump_json()
+    assert (published.seq, published.type, published.actor_id) == (seq, event.type, event.actor_id)
+    assert (published.task_id, published.audience, published.id) == (event.task_id, event.audience, event.id)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
