@@ -124,6 +124,12 @@ def test_the_readme_leads_to_each_document(document: Path) -> None:
     assert f"](docs/{document.name})" in README.read_text()
 
 
+@pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
+def test_each_document_begins_with_whom_it_is_for(document: Path) -> None:
+    if document.name != "architecture.md":
+        assert re.match(r"# .+\n\nFor ", document.read_text())
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_to_a_section_name_one_that_is_there(document: Path) -> None:
     for path, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", FENCE.sub("", document.read_text())):
