@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from app import embedded
 from app.cli import app as hive_command
 from app.models import JobName, JobState, NotificationKind, Scope
 from tests.conftest import RunningSystem
@@ -122,6 +123,17 @@ def test_the_table_of_a_vocabulary_is_whole(document: str, section: str, vocabul
 @pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
 def test_the_readme_leads_to_each_document(document: Path) -> None:
     assert f"](docs/{document.name})" in README.read_text()
+
+
+def test_backup_and_restore_use_what_is_there() -> None:
+    section = (ROOT / "docs" / "production.md").read_text().partition("\n## Backup\n")[2]
+    [programs] = re.findall(r"BIN=\$\(echo \.venv/lib/python3\*/(\S+)\)", section)
+    names = set(re.findall(r"\bembedded\.(\w+)", section))
+
+    assert embedded.postgres_programs().match(programs)
+    assert len(names) == 3
+    assert [name for name in names if not hasattr(embedded, name)] == []
+    assert (embedded.postgres_programs() / "pg_dump").is_file()
 
 
 @pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
