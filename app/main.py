@@ -44,6 +44,7 @@ from app.events.wakeup import RelayWaker
 from app.limits import Limits
 from app.limits.answers import AnswersInFlight
 from app.limits.requests import caller_of_user
+from app.limits.turns import TooBusy, Turns
 from app.memory import give_back_freed_memory
 from app.metrics import Metrics
 from app.origins import LOCAL_ORIGINS
@@ -60,7 +61,6 @@ from app.websockets.connection_manager import ConnectionManager
 from app.websockets.conversation import SocketServer
 from app.websockets.presence import Presence
 from app.websockets.seats import Seats
-from app.websockets.turns import Turns
 
 # What a browser's page may read of an answer, besides what it always may.
 EXPOSED_HEADERS = (
@@ -75,6 +75,10 @@ EXPOSED_HEADERS = (
     "Retry-After",
     "X-Request-ID",
 )
+
+# The name under which all readers wait in one line, and how many do at most: no process has more connections.
+EVERYBODY = "everybody"
+MOST_READERS = 65_536
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -192,14 +196,19 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
     limits = Limits.of(settings, redis)
     connections = ConnectionManager()
     presence = Presence(redis, connections)
-    # Half of the connections are for requests alone.
-    turns = Turns(max(1, connections_for_requests(settings) // 2))
+    # The readers of a process that stopped come back to another one all in the same moment, and wait for one another
+    # here. Half of the connections are for requests alone.
+    readers = Turns(
+        partial(TooBusy, "coming back to read events"),
+        at_once=max(1, connections_for_requests(settings) // 2),
+        most_waiting=MOST_READERS,
+    )
 
     sign_ins = SignIns(database, limits.known_tokens, key=settings.jwt_key)
     database.forget_sign_ins = sign_ins.memory.forget
 
     async def sign_in_socket(token: str) -> SignedIn:
-        async with turns.taken():
+        async with readers.of(EVERYBODY):
             # It's for hours, so it's worth a look.
             return await sign_ins.look_up(token)
 
@@ -212,7 +221,12 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
     answers = AnswersInFlight()
 
     async def read(actor: Actor, after: LogPosition, wanted: EventFilter, size: PageSize) -> BacklogPage:
-        async with turns.taken(), database.unit_of_work() as transaction:
+        # A user's own turns first, so that each has two places at most in the line of all.
+        async with (
+            limits.replays.of(str(actor.id)),
+            readers.of(EVERYBODY),
+            database.unit_of_work(is_one_statement=True) as transaction,
+        ):
             size = size.within(answers.page_bytes)
             return await read_backlog(transaction, actor, after=after, size=size, wanted=wanted)
 

@@ -32,6 +32,7 @@ MAY_MAKE_READY = frozenset(
 @dataclass(frozen=True, slots=True)
 class ClaimNext:
     database: Database
+    claims: Turns
     claims_by_words: Turns
     actor: Actor
     wanted: TaskClaimNext
@@ -44,10 +45,11 @@ class ClaimNext:
         Raises:
             Replayed: this request has taken one before.
             SearchTooSlow: it took too long to find what has the words.
-            TooBusy: too many claims of this user by words wait for one another.
+            TooBusy: too many claims of this user wait for one another.
         """
         if self.wanted.q is None:
-            return await self._attempt()
+            async with self.claims.of(str(self.actor.id)):
+                return await self._attempt()
         async with self.claims_by_words.of(str(self.actor.id)):
             try:
                 return await self._attempt()

@@ -14,7 +14,10 @@ from app.limits.requests import RequestLimit
 from app.limits.searches import turns_of_searches
 from app.limits.shared import Reach, SharedStorage
 from app.limits.sign_ins import Attempt, SignInLimit
-from app.limits.turns import TooBusy, Turns
+from app.limits.turns import MOST_WAITING, TooBusy, Turns
+
+# Of one user, where each holds a connection to the database.
+AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,15 @@ class Limits:
     trusted_proxies: TrustedProxies
     known_tokens: KnownTokens
     searches: Turns
+    # One user who asks a hundred times at once would else have all others wait for connections behind them.
+    claims: Turns
+    tickets: Turns
     # Those who claim what words say would else take turns from all other changes.
     claims_by_words: Turns
     # Each has a connection of the pool for as long as a hundred changes take.
     batches: Turns
+    # Pages of events. A reader has at most one in work, and must not be refused for having others beside it.
+    replays: Turns
 
     @classmethod
     def of(cls, settings: Settings, redis: PrefixedRedis) -> "Limits":
@@ -48,8 +56,15 @@ class Limits:
             settings.trusted_proxies,
             KnownTokens(),
             searches,
+            claims=Turns(partial(TooBusy, "claiming"), at_once=AT_ONCE),
+            tickets=Turns(partial(TooBusy, "asking for tickets"), at_once=AT_ONCE),
             claims_by_words=Turns(partial(TooBusy, "searching for something to claim")),
-            batches=Turns(partial(TooBusy, "changing many tasks"), at_once=2),
+            batches=Turns(partial(TooBusy, "changing many tasks"), at_once=AT_ONCE),
+            replays=Turns(
+                partial(TooBusy, "reading events"),
+                at_once=AT_ONCE,
+                most_waiting=max(MOST_WAITING, settings.max_sockets_per_user),
+            ),
         )
 
     def client_of(self, scope: Mapping[str, Any]) -> str:

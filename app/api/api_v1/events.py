@@ -44,12 +44,14 @@ async def list_events(
 
 @router.post("/ticket", responses=responses(401, 403))
 async def create_event_ticket(
-    signed_in: IssuerOfTicket, tickets: EventTicketServiceDep, response: Response
+    signed_in: IssuerOfTicket, state: StateDep, tickets: EventTicketServiceDep, response: Response
 ) -> EventTicketResponse:
     """Return a ticket that opens one stream, for a browser's `EventSource`, which can't send a token in a header."""
     response.headers["Cache-Control"] = "no-store"
     lifetime = int(TICKET_LIFETIME.total_seconds())
-    return EventTicketResponse(ticket=await tickets.issue(signed_in), expires_in=lifetime)
+    async with state.limits.tickets.of(str(signed_in.actor.id)):
+        ticket = await tickets.issue(signed_in)
+    return EventTicketResponse(ticket=ticket, expires_in=lifetime)
 
 
 @router.get("/stream", responses=STREAM | responses(401, 403, 429), response_class=StreamingResponse)

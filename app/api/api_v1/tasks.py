@@ -89,8 +89,10 @@ async def claim_next_task(
     body: Annotated[TaskClaimNext, Body()] = ANY_TASK,
 ) -> Response:
     """Take the first task that is ready: by priority, then due time, then age. With `wait`, wait for one."""
-    turns = state.limits.claims_by_words
-    claiming = ClaimNext(state.database, turns, signed_in.actor, body, identity, await hash_of_body(request))
+    limits, body_hash = state.limits, await hash_of_body(request)
+    claiming = ClaimNext(
+        state.database, limits.claims, limits.claims_by_words, signed_in.actor, body, identity, body_hash
+    )
     taken = await try_until_had(
         state.sockets, signed_in, claiming.attempt, news=MAY_MAKE_READY, seconds=body.wait, departure=departure
     )
