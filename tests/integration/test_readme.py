@@ -6,6 +6,7 @@ import sys
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -78,6 +79,17 @@ def test_commands_in_the_docs_exist(document: Path) -> None:
     assert set(re.findall(r"(?:poetry run |`|^ {4}|bin/)hive ([a-z]+)", text, re.MULTILINE)) <= known_commands
     for script in re.findall(r"poetry run python (\S+\.py)", text):
         assert (ROOT / script).is_file(), script
+
+
+@pytest.mark.parametrize(("document", "group"), [("commands.md", None), ("accounts.md", "user"), ("jobs.md", "jobs")])
+def test_each_command_of_hive_is_explained(document: str, group: str | None) -> None:
+    command: Any = get_command(hive_command)
+    commands = command.commands[group].commands if group else command.commands
+    prefix = f"hive {group} " if group else "hive "
+
+    text = (ROOT / "docs" / document).read_text()
+
+    assert [name for name in commands if f"{prefix}{name}" not in text] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
