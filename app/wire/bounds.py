@@ -8,6 +8,9 @@ MAX_HEADERS = 100
 MAX_URL_BYTES = 16 * KIB
 # From the first byte on, or from the beginning of the connection if nothing was asked for yet.
 HEAD_SECONDS = 10.0
+# Between two requests. Clients keep a connection for five seconds or so. If it were closed at the same time, they would
+# lose a request now and then.
+IDLE_SECONDS = 30.0
 
 # A body has a reserve of time, which is used up while HIVE waits for it and refilled by what comes.
 MIN_BODY_BYTES_PER_SECOND = 1 * KIB

@@ -19,6 +19,7 @@ from app.wire.bounds import (
     DRAIN_SECONDS,
     HEAD_PIECE_BYTES,
     HEAD_SECONDS,
+    IDLE_SECONDS,
     MAX_CHUNK_OVERHEAD_BYTES,
     MAX_DRAINED_BYTES,
     MAX_HEAD_BYTES,
@@ -64,6 +65,7 @@ class HttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.timeout_keep_alive = IDLE_SECONDS  # type: ignore[assignment]  # uvicorn's setting has whole seconds.
         self._wire = wire_config(config)
         self._table: ConnectionTable = self._wire.connections
         self._is_whole = True

@@ -145,6 +145,19 @@ async def test_headers_have_to_come_in_time(site: Site, opening: bytes, trickle:
     assert len(site.table) == 0
 
 
+async def test_a_connection_is_kept_for_longer_than_clients_keep_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # httpx and many others let go of a connection after 5 seconds.
+    assert http_protocol.IDLE_SECONDS == 30
+    monkeypatch.setattr(http_protocol, "IDLE_SECONDS", 0.1)
+    caller = await site.call()
+    await caller.say(GET + b"\r\n")
+    assert await caller.status() == 200
+
+    assert await caller.rest() == b""
+
+
 @pytest.mark.usefixtures("hurry")
 async def test_a_connection_that_waits_for_its_answer_is_not_too_slow(site: Site) -> None:
     site.app.may_read.clear()

@@ -46,7 +46,7 @@ def half_closed_after_a_request(course: Course) -> None:
     flood(course, GET, once(), connections=8, then=Stranger.say_no_more)
 
 
-@attack(CLOSED, seconds=7)
+@attack(OPEN)
 def connections_that_stay_after_an_answer(course: Course) -> None:
     crowd(course, GET, count=150)
 
