@@ -8,7 +8,7 @@ import pytest
 
 from app.websockets.uvicorn_protocol import TRY_AGAIN_LATER, FrameProtocol
 from app.wire import connections, http_protocol
-from app.wire.bounds import MAX_DRAINED_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
+from app.wire.bounds import IDLE_SECONDS, MAX_DRAINED_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
 from app.wire.endings import Ending
 from tests.utils.test_utils import wait_until_async
 from tests.utils.wire import Caller, Site, serving
@@ -149,7 +149,7 @@ async def test_a_connection_is_kept_for_longer_than_clients_keep_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # httpx and many others let go of a connection after 5 seconds.
-    assert http_protocol.IDLE_SECONDS == 30
+    assert IDLE_SECONDS == 30
     monkeypatch.setattr(http_protocol, "IDLE_SECONDS", 0.1)
     caller = await site.call()
     await caller.say(GET + b"\r\n")
