@@ -18,7 +18,7 @@ from app.api.body_bytes import BodyBytes
 from app.api.documentation import complete_document, operation_id, operation_id_at_root, serve_docs
 from app.api.front_page import serve_front_page
 from app.api.large_answers import LargeAnswers
-from app.api.limiting import AddressPace, RequestLimits
+from app.api.limiting import CallerPace, RequestLimits
 from app.api.middleware import BodyRules, HeadAsGet, RequestContext, TrailingSlash
 from app.api.once import answer_again
 from app.api.prefix import PathPrefix
@@ -133,7 +133,7 @@ def create_app(settings: Settings) -> FastAPI:
         allow_headers=["*"],
         expose_headers=EXPOSED_HEADERS,
     )
-    app.add_middleware(AddressPace)
+    app.add_middleware(CallerPace)
     app.add_middleware(SecurityHeaders, is_https=settings.is_https)
     app.add_middleware(RefusedStart)
     return app

@@ -18,13 +18,13 @@ from app.websockets.connection import CloseCode
 # Whether the process lives is asked all the time, costs nothing, and doesn't wait for Redis. All else is counted.
 NOT_COUNTED = frozenset({"/health", "/api/v1/health"})
 SOCKETS = ("/ws", "/api/v1/ws")
-# What `AddressPace` notes in the scope.
+# What `CallerPace` notes in the scope.
 _USER = "hive_user"
 _TOO_FAST = "hive_too_fast"
 
 
-class AddressPace:
-    """Answers what comes from an address no faster than `Pace` allows, except what is counted for a user.
+class CallerPace:
+    """Finds the caller, and has what is nobody's keep the `Pace` of its address.
 
     It's outside of what answers by itself, such as CORS. The refusal is left to `RequestLimits`, for it needs the
     headers that the layers between them add.
@@ -42,8 +42,8 @@ class AddressPace:
 
 
 class RequestLimits:
-    """Counts requests for users and addresses. A user's requests that are refused or not counted keep the pace of the
-    address, as all others have done already."""
+    """Counts the requests of each caller. Those of a user that are refused or not counted keep the user's pace: one who
+    has signed in need not wait for others from the same address."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -78,7 +78,7 @@ def _state_of(scope: Scope) -> State | None:
 
 async def _keep_pace(scope: Scope, state: State) -> None:
     try:
-        await state.limits.pace.keep(state.limits.client_of(scope))
+        await state.limits.pace.keep(_caller(scope, state))
     except TooFast as error:
         scope[_TOO_FAST] = error
 

@@ -1,4 +1,4 @@
-"""How fast one address gets answers to requests that are counted for no user."""
+"""How fast one caller gets answers to requests that are refused, or that no limit counts."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from app.limits.budget import TokenBucket
 SECONDS_AT_ONCE = 2.0
 # Each that waits has a connection and a task, so that there must be an end to their number.
 MOST_SECONDS = 4.0
-MOST_ADDRESSES = 10_000
+MOST_CALLERS = 10_000
 
 
 class TooFast(HiveError):
@@ -20,15 +20,15 @@ class TooFast(HiveError):
 
     def __init__(self) -> None:
         super().__init__(
-            "Too many requests from your address wait for an answer; try again shortly.", headers={"Retry-After": "1"}
+            "Too many of your requests wait for an answer; try again shortly.", headers={"Retry-After": "1"}
         )
 
 
 class Pace:
-    """Answers `per_second` requests of an address, and has the others wait. 0 is any number.
+    """Answers `per_second` requests of a caller, and has the others wait. 0 is any number.
 
     It bounds what costs little and is not refused, such as `/health`, and the refusals themselves: a refusal costs
-    about as much as an answer. Of more addresses than there is room for, the oldest begins anew.
+    about as much as an answer. Of more callers than there is room for, the oldest begins anew.
     """
 
     def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,8 +36,8 @@ class Pace:
         self._clock = clock
         self._buckets: dict[str, TokenBucket] = {}
 
-    async def keep(self, address: str) -> None:
-        """Wait until it's time to answer one more request from there.
+    async def keep(self, caller: str) -> None:
+        """Wait until it's time to answer one more request of theirs.
 
         Raises:
             TooFast: as many wait already as there may be.
@@ -45,7 +45,7 @@ class Pace:
         if not self._rate:
             return
         now = self._clock()
-        bucket = self._bucket_of(address, now)
+        bucket = self._bucket_of(caller, now)
         seconds = bucket.seconds_in_debt(now)
         if seconds > MOST_SECONDS:
             raise TooFast
@@ -53,10 +53,10 @@ class Pace:
         if seconds:
             await asyncio.sleep(seconds)
 
-    def _bucket_of(self, address: str, now: float) -> TokenBucket:
-        bucket = self._buckets.get(address)
+    def _bucket_of(self, caller: str, now: float) -> TokenBucket:
+        bucket = self._buckets.get(caller)
         if bucket is None:
-            bucket = self._buckets[address] = TokenBucket(self._rate, self._rate * SECONDS_AT_ONCE, now)
-            if len(self._buckets) > MOST_ADDRESSES:
+            bucket = self._buckets[caller] = TokenBucket(self._rate, self._rate * SECONDS_AT_ONCE, now)
+            if len(self._buckets) > MOST_CALLERS:
                 del self._buckets[next(iter(self._buckets))]
         return bucket

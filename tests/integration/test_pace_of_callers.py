@@ -1,4 +1,4 @@
-"""What nobody's limit of requests bounds is answered no faster than an address may ask."""
+"""What no limit of requests bounds is answered no faster than its caller may ask."""
 
 from collections.abc import AsyncIterator
 
@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from app.config import Settings
 from app.database import Database
 from app.limits.pace import Pace, TooFast
+from app.limits.requests import caller_at, caller_of_user
 from app.models import User
 from tests.conftest import attached_state, token_of
 from tests.utils.callers import client_at
@@ -19,14 +20,14 @@ PREFLIGHT = {"Origin": "https://elsewhere.example", "Access-Control-Request-Meth
 
 @pytest.fixture
 def paced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The addresses that had to keep their pace."""
-    addresses: list[str] = []
+    """The callers that had to keep their pace."""
+    callers: list[str] = []
 
-    async def keep(_: Pace, address: str) -> None:
-        addresses.append(address)
+    async def keep(_: Pace, caller: str) -> None:
+        callers.append(caller)
 
     monkeypatch.setattr(Pace, "keep", keep)
-    return addresses
+    return callers
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ async def test_what_nobody_signed_in_asks_for_keeps_the_pace(
     async with client_at(HERE, app, headers) as client:
         await client.request(method, f"http://hive.test{path}")
 
-    assert paced == [HERE]
+    assert paced == [caller_at(HERE)]
 
 
 async def test_what_is_counted_for_a_user_need_not_but_all_else_of_theirs_must(
@@ -67,9 +68,9 @@ async def test_what_is_counted_for_a_user_need_not_but_all_else_of_theirs_must(
         assert paced == []
 
         assert (await client.get("http://hive.test/health")).status_code == 200
-        assert paced == [HERE]
+        assert paced == [caller_of_user(user.id)]
         assert (await client.get("/users/me")).status_code == 429
-        assert paced == [HERE, HERE]
+        assert paced == [caller_of_user(user.id)] * 2
 
 
 async def test_handshakes_keep_it_too(app: FastAPI, settings: Settings, user: User, paced: list[str]) -> None:
@@ -85,7 +86,7 @@ async def test_handshakes_keep_it_too(app: FastAPI, settings: Settings, user: Us
 
 
 async def test_one_who_is_too_fast_is_told_so_as_everybody_is(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def keep(_: Pace, _address: str) -> None:
+    async def keep(_: Pace, _caller: str) -> None:
         raise TooFast
 
     monkeypatch.setattr(Pace, "keep", keep)
