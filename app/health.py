@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 from sqlalchemy import Boolean, false, literal_column, select, text, update
 
-from app.broken_parts import broken_parts
 from app.causes.redis import why_redis
 from app.core.errors import HiveError, ServiceUnavailable
 from app.core.redis import REDIS_FAILURES
@@ -20,6 +19,7 @@ from app.events.lag import publication_lag
 from app.events.relay import RELAY_LOCK
 from app.events.schedule import seconds_since_scheduled
 from app.models import Task
+from app.processes.broken_parts import broken_parts
 from app.revisions import newest_revision
 from app.schemas.health import Check, ReadyResponse
 from app.services.job_service import OUTSIDE_SECONDS

@@ -22,12 +22,12 @@ from app.core.logging import configure_logging
 from app.core.redis import REDIS_FAILURES, redis_key
 from app.core.worker_signs import OUTSIDE_WORKERS_KEY, WORKERS_KEY
 from app.database import Database
+from app.embedded.tether import tie
 from app.events.due_jobs import QueueName
 from app.mail.breaker import CircuitBreaker
 from app.mail.mailer import Mailer
 from app.mail.smtp import mailer_of
 from app.server_checks import refuse_unusable
-from app.servers.tether import tie
 from app.workers.celery_app import celery_app
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ import structlog
 from celery import bootsteps, signals
 from celery.apps.worker import install_worker_term_handler  # type: ignore[attr-defined]  # The types don't know it.
 
-from app.stopping import STOP_SIGNALS, heeded_stop_signals
+from app.processes.stopping import STOP_SIGNALS, heeded_stop_signals
 from app.workers.celery_app import celery_app
 
 # How long jobs in progress are waited for. `hive run` has less patience; a service manager should have a little more.

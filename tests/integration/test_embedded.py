@@ -16,15 +16,14 @@ import pytest
 import redis
 
 from app import embedded
-from app.embedded import EmbeddedError
-from app.servers import identity
-from app.servers.folder import Folder
-from app.servers.identity import IdentityKind
-from app.servers.process import process_ids
-from app.stopping import STOP_SIGNALS
+from app.embedded import EmbeddedError, identity
+from app.embedded.folder import Folder
+from app.embedded.identity import IdentityKind
+from app.embedded.process import process_ids
+from app.processes.stopping import STOP_SIGNALS
 from tests.utils.test_utils import wait_until
 
-CHECKOUT = Path(embedded.__file__).parents[1]
+CHECKOUT = Path(embedded.__file__).parents[2]
 
 # Joins, says so, and stays until its standard input ends.
 CLIENT = """
@@ -421,7 +420,7 @@ def is_keeper(pid: int, root: Path) -> bool:
         arguments = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return b"app.servers.keeper" in arguments and os.fsencode(root) in arguments
+    return b"app.embedded.keeper" in arguments and os.fsencode(root) in arguments
 
 
 def works_in(folder: Path) -> set[int]:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts import hand_over_tasks
+from app.cli.accounts import hand_over_tasks
 from app.core.permissions import SYSTEM
 from app.database import Database
 from app.models import Event, EventType, Job, Notification, NotificationKind, Task, TaskStatus, User

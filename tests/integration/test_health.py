@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import text
 
 from app import health
-from app.broken_parts import FILE_NAME, BrokenPartsFile, broken_parts
 from app.config import Settings
 from app.core.redis import connect_redis
 from app.core.worker_signs import WORKERS_KEY
@@ -23,6 +22,7 @@ from app.events.schedule import ask_for_scheduled_jobs
 from app.health import NotReady, SharedReadiness, check_readiness
 from app.main import build_state
 from app.models import JobName
+from app.processes.broken_parts import FILE_NAME, BrokenPartsFile, broken_parts
 from app.schemas.health import Check, ReadyResponse
 from app.state import State
 from tests.utils.databases import new_database, run_sql
@@ -216,7 +216,7 @@ async def test_a_part_that_hive_run_calls_broken_is_named(settings: Settings, ur
 def test_what_a_dead_hive_run_has_told_is_not_believed(tmp_path: Path) -> None:
     """However it died, and whatever process has its number now."""
     tell = (
-        "import sys, time, pathlib; from app.broken_parts import BrokenPartsFile;"
+        "import sys, time, pathlib; from app.processes.broken_parts import BrokenPartsFile;"
         "file = BrokenPartsFile(pathlib.Path(sys.argv[1])); file.tell({'relay'}); file.tell({'relay', 'worker'});"
         "time.sleep(600)"
     )

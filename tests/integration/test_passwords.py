@@ -8,7 +8,7 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts import create_account
+from app.cli.accounts import create_account
 from app.core.passwords import MIN_PASSWORD_LENGTH, common_passwords
 from app.models import User
 from tests.builders.users import PASSWORD, create_user

@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api import registering
+from app.cli.doctor import _registration
 from app.config import ConfigurationError, Environment, Registration, load_settings
-from app.doctor import _registration
 from app.models import User
 from tests.builders.users import PASSWORD, create_user
 from tests.utils.test_utils import problem

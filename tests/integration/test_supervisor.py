@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app import supervisor
-from app.servers.process import is_zombie, process_ids
-from app.stopping import STOP_SIGNALS
+from app.embedded.process import is_zombie, process_ids
+from app.processes import supervisor
+from app.processes.stopping import STOP_SIGNALS
 from tests.utils.test_utils import wait_until
 
 CHECKOUT = Path(supervisor.__file__).parents[1]
@@ -20,8 +20,8 @@ CHECKOUT = Path(supervisor.__file__).parents[1]
 PROGRAM = r"""
 import os
 import sys
-from app import supervisor
-from app.supervisor import Part, Supervisor
+from app.processes import supervisor
+from app.processes.supervisor import Part, Supervisor
 supervisor.PATIENCE = 60
 
 def announce(line):

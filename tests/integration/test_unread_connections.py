@@ -13,8 +13,8 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from app.cli.listening import UNREAD_MILLISECONDS, listen
 from app.config import Settings
-from app.listening import UNREAD_MILLISECONDS, listen
 from app.models import User
 from tests.conftest import RunningSystem, token_of
 from tests.utils.metrics import Scrape

@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import accounts
+from app.cli import accounts
 from app.config import Settings
 from app.core.permissions import Actor
 from app.database import Database

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts import create_account
+from app.cli.accounts import create_account
 from app.models import User
 
 ADA = {"email": "ada@example.org", "name": "", "password": "correct horse battery"}

@@ -16,7 +16,7 @@ from typing import Self
 
 import pytest
 
-from app.servers.tether import tethered
+from app.embedded.tether import tethered
 from tests.utils.test_utils import PATIENCE, wait_until
 
 INSIDE = "HIVE_TEST_IN_NAMESPACE"

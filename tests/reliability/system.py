@@ -22,9 +22,9 @@ from app.config import Settings
 from app.core.redis import connect_redis
 from app.core.security import issue_token
 from app.database import Database
+from app.embedded.folder import Folder
+from app.embedded.valkey import answering_process
 from app.models import User
-from app.servers.folder import Folder
-from app.servers.valkey import answering_process
 from tests.builders.users import create_user
 from tests.reliability.parts import Api, Part, Relay, Scheduler, Worker
 from tests.reliability.prepared import put_cluster

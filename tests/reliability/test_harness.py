@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.servers.process import process_ids
+from app.embedded.process import process_ids
 from tests.reliability.scale import Report
 from tests.reliability.system import ChaosSystem
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 
-from app.servers.folder import Folder
+from app.embedded.folder import Folder
 from tests.performance.vital_signs import cpu_seconds, rss_kib, with_descendants
 from tests.reliability.havoc import running
 from tests.reliability.load import Load

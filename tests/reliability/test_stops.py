@@ -12,7 +12,7 @@ import pytest
 
 from app.events.jobs import ask_for_job
 from app.models import JobName
-from app.stopping import STOP_SIGNALS
+from app.processes.stopping import STOP_SIGNALS
 from tests.reliability.parts import Part, Worker
 from tests.reliability.system import ChaosSystem
 from tests.utils.test_utils import wait_until_async

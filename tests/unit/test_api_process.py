@@ -5,9 +5,9 @@ import resource
 
 import pytest
 
-from app.api_process import Server, _set_aside_what_stays, connection_table
 from app.config import Settings
 from app.main import create_app
+from app.processes.api import Server, _set_aside_what_stays, connection_table
 from app.websockets.uvicorn_protocol import FrameProtocol
 from app.wire.bounds import RESERVED_DESCRIPTORS
 from app.wire.connections import Standing

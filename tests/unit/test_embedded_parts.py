@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from app import embedded
-from app.servers import charge as charges
-from app.servers import identity
-from app.servers.charge import Charge
-from app.servers.folder import LONGEST_SOCKET_PATH, Folder, rotate
-from app.servers.identity import Account
-from app.servers.process import Steps, last_words
-from app.supervisor import describe
+from app.embedded import charge as charges
+from app.embedded import identity
+from app.embedded.charge import Charge
+from app.embedded.folder import LONGEST_SOCKET_PATH, Folder, rotate
+from app.embedded.identity import Account
+from app.embedded.process import Steps, last_words
+from app.processes.supervisor import describe
 
 
 def test_sockets_are_in_the_data_folder_as_long_as_their_paths_are_short() -> None:
@@ -66,7 +66,7 @@ def test_the_reason_is_found_in_a_log(tmp_path: Path, lines: str, reason: str) -
 
 
 def test_a_large_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.servers.folder.LARGEST_LOG", 4)
+    monkeypatch.setattr("app.embedded.folder.LARGEST_LOG", 4)
     log = tmp_path / "server.log"
     for content in ("older\n", "newer\n"):
         log.write_text(content)

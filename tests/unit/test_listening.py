@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.cli_errors import CommandError
+from app.cli.errors import CommandError
+from app.cli.listening import Listeners, listen
 from app.config import Settings, authority
-from app.listening import Listeners, listen
 from tests.utils.processes import free_port
 from tests.utils.test_utils import PATIENCE
 

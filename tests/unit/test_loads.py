@@ -16,9 +16,9 @@ print(*{{name.partition(".")[0] for name in sys.modules}})
 @pytest.mark.parametrize(
     ("module", "never"),
     [
-        ("app.api_process", {"alembic", "celery", "kombu"}),
-        ("app.relay_process", {"alembic", "fastapi", "starlette", "uvicorn"}),
-        ("app.scheduler_process", {"alembic", "fastapi", "starlette", "uvicorn", "celery", "redis"}),
+        ("app.processes.api", {"alembic", "celery", "kombu"}),
+        ("app.processes.relay", {"alembic", "fastapi", "starlette", "uvicorn"}),
+        ("app.processes.scheduler", {"alembic", "fastapi", "starlette", "uvicorn", "celery", "redis"}),
         ("app.workers.tasks", {"alembic", "fastapi", "starlette", "uvicorn", "websockets"}),
         ("app.cli, app.revisions", {"alembic", "sqlalchemy", "fastapi", "celery", "redis", "structlog"}),
     ],

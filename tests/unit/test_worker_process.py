@@ -11,7 +11,7 @@ import pytest
 from celery import signals
 from celery.apps.worker import install_worker_restart_handler  # type: ignore[attr-defined]
 
-from app.stopping import STOP_SIGNALS
+from app.processes.stopping import STOP_SIGNALS
 from app.workers import process, stopping
 from app.workers.celery_app import celery_app
 from app.workers.pools import refuse_what_does_not_work

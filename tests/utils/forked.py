@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from app.servers.tether import tethered
+from app.embedded.tether import tethered
 
 FORK_SERVER = Path(__file__).with_name("fork_server.py")
 SCRIPTS = f"{Path(__file__).resolve().parents[2]}/scripts/"

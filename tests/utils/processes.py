@@ -17,7 +17,7 @@ from typing import IO, Self
 
 import httpx2
 
-from app.servers.tether import tethered
+from app.embedded.tether import tethered
 from tests.utils.forked import ForkedProgram, can_be_forked
 from tests.utils.test_utils import PATIENCE, wait_until
 

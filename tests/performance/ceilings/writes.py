@@ -11,7 +11,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
 from app import embedded
-from app.servers.tether import tethered
+from app.embedded.tether import tethered
 from tests.performance.rows import PERSON_ID, TASK_ID
 from tests.performance.turns import Rate
 

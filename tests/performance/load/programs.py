@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from app.servers.tether import tethered
+from app.embedded.tether import tethered
 from tests.performance.load.plan import Answers, Load
 from tests.performance.own_system import ROOT
 

@@ -12,8 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from app.servers.folder import Folder, ServerError
-from app.servers.tether import NAMESPACE, SAME_USER, tethered
+from app.embedded.folder import Folder, ServerError
+from app.embedded.tether import NAMESPACE, SAME_USER, tethered
 
 SHELTERS = Path("/var/lib/hive")
 

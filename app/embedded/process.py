@@ -8,8 +8,8 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.servers.folder import ServerError, open_log, sentence_of
-from app.servers.tether import SAME_USER, tethered
+from app.embedded.folder import ServerError, open_log, sentence_of
+from app.embedded.tether import SAME_USER, tethered
 
 # A start or a stop under way. The keeper goes on with it every few milliseconds, and serves clients between.
 Steps = Generator[None, None, None]

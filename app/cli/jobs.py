@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from app.backing import join_backing
-from app.cli_errors import CommandError, one_sentence
+from app.cli.errors import CommandError, one_sentence
 from app.config import load_settings
 
 jobs_app = typer.Typer(help="Background jobs.", no_args_is_help=True)
@@ -24,7 +24,7 @@ def list_jobs(
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 50,
 ) -> None:
     """List jobs, newest first: id, state, when it was asked for, attempts, name, last error."""
-    from app.jobs_command import list_jobs as find_jobs  # noqa: PLC0415  # Each command loads only what it needs.
+    from app.cli.jobs_command import list_jobs as find_jobs  # noqa: PLC0415  # Each command loads only what it needs.
     from app.schemas.job import JobListQuery  # noqa: PLC0415
 
     with one_sentence():
@@ -43,7 +43,7 @@ def retry_jobs(
     is_all: Annotated[bool, typer.Option("--all", help="All dead jobs.")] = False,  # noqa: FBT002  # typer's flags.
 ) -> None:
     """Have dead jobs tried again, from their first attempt on."""
-    from app.jobs_command import retry_jobs as retry  # noqa: PLC0415
+    from app.cli.jobs_command import retry_jobs as retry  # noqa: PLC0415
 
     with one_sentence():
         if bool(job_ids) == is_all:
@@ -63,7 +63,7 @@ def purge_jobs(
     older_than: Annotated[int, typer.Option(min=0, help="Only those asked for so many days ago or earlier.")] = 0,
 ) -> None:
     """Forget jobs that are done, or dead."""
-    from app.jobs_command import purge_jobs as purge  # noqa: PLC0415
+    from app.cli.jobs_command import purge_jobs as purge  # noqa: PLC0415
     from app.models import JobState  # noqa: PLC0415
 
     with one_sentence():

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO
 
-from app.servers.tether import tethered
-from app.stopping import STOP_SIGNALS, heeded_stop_signals
+from app.embedded.tether import tethered
+from app.processes.stopping import STOP_SIGNALS, heeded_stop_signals
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0

@@ -10,7 +10,7 @@ from app.core.errors import HiveError
 from app.core.logging import configure_logging
 from app.database import Database
 from app.events.schedule import ask_for_scheduled_jobs
-from app.stopping import cancel_when_told
+from app.processes.stopping import cancel_when_told
 
 LOOK_SECONDS = 5.0
 

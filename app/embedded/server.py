@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from app.servers.process import Steps
+from app.embedded.process import Steps
 
 
 class Server(Protocol):

@@ -6,8 +6,8 @@ import socket
 import subprocess
 from pathlib import Path
 
-from app.servers.folder import Folder, ServerError, rotate, sentence_of
-from app.servers.process import Steps, last_words, size, spawn, stop, stop_orphans
+from app.embedded.folder import Folder, ServerError, rotate, sentence_of
+from app.embedded.process import Steps, last_words, size, spawn, stop, stop_orphans
 
 SETTINGS = {
     "port": "0",

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 
-from app.servers.folder import ServerError
-from app.servers.process import Steps
-from app.servers.server import Server
+from app.embedded.folder import ServerError
+from app.embedded.process import Steps
+from app.embedded.server import Server
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0

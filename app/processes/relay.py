@@ -10,7 +10,7 @@ from app.core.redis import connect_redis
 from app.database import Database
 from app.events.due_jobs import DueJob, QueueName
 from app.events.relay import Relay
-from app.stopping import cancel_when_told
+from app.processes.stopping import cancel_when_told
 from app.workers.carrier import CeleryCarrier
 
 

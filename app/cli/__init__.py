@@ -16,14 +16,14 @@ import typer
 
 from app import embedded
 from app.backing import Backing, join_backing, locate_backing
-from app.broken_parts import BrokenPartsFile
-from app.cli_errors import REFUSED, CommandError, one_sentence
-from app.cli_jobs import jobs_app
-from app.cli_users import user_app
+from app.cli.errors import REFUSED, CommandError, one_sentence
+from app.cli.jobs import jobs_app
+from app.cli.listening import Listeners, listen
+from app.cli.users import user_app
 from app.config import Settings, authority, load_settings
-from app.listening import Listeners, listen
 from app.mail_settings import read_path
-from app.supervisor import Part, Supervisor
+from app.processes.broken_parts import BrokenPartsFile
+from app.processes.supervisor import Part, Supervisor
 
 app = typer.Typer(
     help="HIVE: real-time task coordination.",
@@ -126,7 +126,7 @@ def api(
     # What is loaded now stays, so that to look for garbage meanwhile is in vain and takes a tenth of the start. It
     # begins when the server has started.
     gc.disable()
-    from app.api_process import serve  # noqa: PLC0415  # Each command loads only what it needs; `hive run` stays small.
+    from app.processes.api import serve  # noqa: PLC0415  # Each command loads only what it needs; `hive run` stays small.
 
     with one_sentence():
         settings = load_settings()
@@ -140,7 +140,7 @@ def api(
 @app.command()
 def relay() -> None:
     """Run a relay: it publishes events and sends jobs. One is active at a time, others stand by."""
-    from app.relay_process import run_relay  # noqa: PLC0415
+    from app.processes.relay import run_relay  # noqa: PLC0415
 
     with one_sentence():
         settings = load_settings()
@@ -171,7 +171,7 @@ def worker(
 @app.command()
 def scheduler() -> None:
     """Run the scheduler, which asks for jobs at their times."""
-    from app.scheduler_process import run_scheduler  # noqa: PLC0415
+    from app.processes.scheduler import run_scheduler  # noqa: PLC0415
 
     with one_sentence():
         settings = load_settings()
@@ -202,7 +202,7 @@ def migrate(
 @app.command()
 def doctor() -> None:
     """Say what is configured, and whether each part answers."""
-    from app.doctor import examine  # noqa: PLC0415
+    from app.cli.doctor import examine  # noqa: PLC0415
 
     with one_sentence():
         settings = load_settings()
@@ -214,7 +214,7 @@ def doctor() -> None:
 @app.command()
 def restored() -> None:
     """Say that the database was set back as a copy of its files, which it can't know by itself."""
-    from app.log_command import expect_new_history  # noqa: PLC0415
+    from app.cli.log_command import expect_new_history  # noqa: PLC0415
 
     with one_sentence():
         backing = join_backing(load_settings())
@@ -264,7 +264,3 @@ def _answers(url: str) -> bool:
 
 def main() -> None:
     app()
-
-
-if __name__ == "__main__":
-    main()

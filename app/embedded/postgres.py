@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.servers.folder import Folder, ServerError, rotate, sentence_of
-from app.servers.identity import Identity, IdentityKind, choose_identity, forced_identity
-from app.servers.process import Steps, last_words, run, size, spawn, stop, stop_orphans
+from app.embedded.folder import Folder, ServerError, rotate, sentence_of
+from app.embedded.identity import Identity, IdentityKind, choose_identity, forced_identity
+from app.embedded.process import Steps, last_words, run, size, spawn, stop, stop_orphans
 
 MAJOR = "18"
 

@@ -23,14 +23,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.servers.charge import Charge
-from app.servers.folder import Folder, ServerError, open_log, rotate, sentence_of
-from app.servers.identity import IdentityKind
-from app.servers.postgres import Postgres
-from app.servers.process import Steps
-from app.servers.server import Server
-from app.servers.valkey import Valkey
-from app.stopping import heeded_stop_signals
+from app.embedded.charge import Charge
+from app.embedded.folder import Folder, ServerError, open_log, rotate, sentence_of
+from app.embedded.identity import IdentityKind
+from app.embedded.postgres import Postgres
+from app.embedded.process import Steps
+from app.embedded.server import Server
+from app.embedded.valkey import Valkey
+from app.processes.stopping import heeded_stop_signals
 
 GRACE = 5.0  # seconds for the first client to come
 TICK = 0.02  # seconds between two looks at a server that starts or stops
@@ -256,7 +256,7 @@ def keep(folder: Folder, *, durable: bool, identity: IdentityKind | None) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="app.servers.keeper", description="Keeps the embedded servers of a data folder."
+        prog="app.embedded.keeper", description="Keeps the embedded servers of a data folder."
     )
     parser.add_argument("data_dir")
     parser.add_argument("--throwaway", action="store_true", help="data need not survive a crash of the machine")

@@ -1,6 +1,6 @@
 """The PostgreSQL and the Valkey that HIVE brings along, for a process that wants to use them.
 
-A small separate process, the keeper (`app/servers/keeper.py`), runs them for as long as any HIVE process of
+A small separate process, the keeper (`app/embedded/keeper.py`), runs them for as long as any HIVE process of
 the same data folder is alive. To join means to hold a connection to the keeper, and to start one where there
 is none.
 """
@@ -19,14 +19,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.servers.folder import Folder, ServerError, sentence_of
+from app.embedded.folder import Folder, ServerError, sentence_of
 
 PATIENCE = 60.0  # seconds, for a first start on a slow machine as well
 LEAVE_PATIENCE = 12.0  # seconds, longer than the keeper gives its servers to stop
 PAUSE = 0.03
 LONGEST_PAUSE = 15.0
 
-CODE = Path(__file__).resolve().parents[1]
+CODE = Path(__file__).resolve().parents[2]
 
 logger = logging.getLogger(__name__)
 
@@ -247,7 +247,7 @@ def start_keeper(folder: Folder, *, durable: bool) -> None:
 
 def keeper_command(folder: Folder, *, durable: bool) -> list[str]:
     # Without the site packages it stays small, and imports nothing but the standard library and itself.
-    command = [sys.executable, "-E", "-S", "-m", "app.servers.keeper", str(folder.root)]
+    command = [sys.executable, "-E", "-S", "-m", "app.embedded.keeper", str(folder.root)]
     return command if durable else [*command, "--throwaway"]
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.backing import join_backing
-from app.cli_errors import CommandError, one_sentence
+from app.cli.errors import CommandError, one_sentence
 from app.config import Settings, load_settings
 
 if TYPE_CHECKING:
-    from app.accounts import Change
+    from app.cli.accounts import Change
 
 user_app = typer.Typer(help="Accounts.", no_args_is_help=True)
 
@@ -27,7 +27,7 @@ def create_user(
     admin: Annotated[bool, typer.Option("--admin", help="May do everything.")] = False,  # noqa: FBT002  # typer's flags.
 ) -> None:
     """Make an account. The password is asked for, or read from standard input."""
-    from app.accounts import create_account  # noqa: PLC0415  # Each command loads only what it needs.
+    from app.cli.accounts import create_account  # noqa: PLC0415  # Each command loads only what it needs.
 
     with one_sentence():
         url = _join_database(load_settings())
@@ -65,7 +65,7 @@ def list_users(
     words: Annotated[str, typer.Option("--q", help="Only accounts whose name or address contains this.")] = "",
 ) -> None:
     """Print a line for each account: id, address, state, name."""
-    from app.accounts import list_accounts  # noqa: PLC0415
+    from app.cli.accounts import list_accounts  # noqa: PLC0415
 
     with one_sentence():
         url = _join_database(load_settings())
@@ -86,7 +86,7 @@ KeepTokens = Annotated[bool, typer.Option("--keep-tokens", help="API tokens go o
 @user_app.command("deactivate")
 def deactivate(account: Account) -> None:
     """End an account and its agents: sessions, tokens and sockets end, and what it holds becomes available."""
-    from app.accounts import deactivate  # noqa: PLC0415
+    from app.cli.accounts import deactivate  # noqa: PLC0415
 
     _change(account, deactivate, "Deactivated")
 
@@ -94,7 +94,7 @@ def deactivate(account: Account) -> None:
 @user_app.command("reactivate")
 def reactivate(account: Account) -> None:
     """Let an account that has ended begin anew, with its address and password."""
-    from app.accounts import reactivate  # noqa: PLC0415
+    from app.cli.accounts import reactivate  # noqa: PLC0415
 
     _change(account, reactivate, "Reactivated")
 
@@ -102,7 +102,7 @@ def reactivate(account: Account) -> None:
 @user_app.command("promote")
 def promote(account: Account) -> None:
     """Make an admin of a person."""
-    from app.accounts import promote  # noqa: PLC0415
+    from app.cli.accounts import promote  # noqa: PLC0415
 
     _change(account, promote, "Promoted")
 
@@ -110,7 +110,7 @@ def promote(account: Account) -> None:
 @user_app.command("demote")
 def demote(account: Account) -> None:
     """Take an admin's rights. The last active admin stays."""
-    from app.accounts import demote  # noqa: PLC0415
+    from app.cli.accounts import demote  # noqa: PLC0415
 
     _change(account, demote, "Demoted")
 
@@ -118,7 +118,7 @@ def demote(account: Account) -> None:
 @user_app.command("sign-out")
 def sign_out(account: Account, keep_tokens: KeepTokens = False) -> None:  # noqa: FBT002  # typer's flags.
     """End all sessions of an account, and its API tokens and those of its agents."""
-    from app.accounts import sign_out  # noqa: PLC0415
+    from app.cli.accounts import sign_out  # noqa: PLC0415
 
     _change(account, sign_out(keep_tokens=keep_tokens), "Signed out")
 
@@ -129,13 +129,13 @@ def set_password(account: Account, keep_tokens: KeepTokens = False) -> None:  # 
 
     The password is asked for, or read from standard input.
     """
-    from app.accounts import set_password  # noqa: PLC0415
+    from app.cli.accounts import set_password  # noqa: PLC0415
 
     _change(account, set_password(_ask_for_password(), keep_tokens=keep_tokens), "Set the password of")
 
 
 def _change(account: str, change: "Change", done: str) -> None:
-    from app.accounts import change_account  # noqa: PLC0415
+    from app.cli.accounts import change_account  # noqa: PLC0415
 
     with one_sentence():
         url = _join_database(load_settings())
@@ -153,7 +153,7 @@ def hand_over(
     agents: Annotated[bool, typer.Option("--agents", help="Also what their agents own.")] = False,  # noqa: FBT002  # The same.
 ) -> None:
     """Hand all tasks of an account over to another one. Run it again if it was interrupted."""
-    from app.accounts import hand_over_tasks  # noqa: PLC0415
+    from app.cli.accounts import hand_over_tasks  # noqa: PLC0415
 
     with one_sentence():
         settings = load_settings()

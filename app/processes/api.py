@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from app.api.metrics import create_metrics_app
 from app.config import Settings
 from app.main import create_app
+from app.processes.stopping import heeded_stop_signals
 from app.state import State
-from app.stopping import heeded_stop_signals
 from app.websockets.conversation import MAX_MESSAGE_BYTES
 from app.websockets.uvicorn_protocol import FrameProtocol
 from app.wire.bounds import RESERVED_DESCRIPTORS

@@ -5,7 +5,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from app.cli_errors import CommandError
+from app.cli.errors import CommandError
 from app.config import Settings, authority
 
 # A client that never reads would keep its connection for ever, for closing waits for it to read. Each connection has
