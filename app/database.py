@@ -120,14 +120,22 @@ class Database:
 
         Raises:
             HiveError: the database refused something or is away, said as the answer to give.
-            RuntimeError: there was a second statement, which isn't sent.
+            RuntimeError: there was a second statement, which isn't sent, or a statement after the end of the block.
         """
         with _errors_translated():
             async with AsyncExitStack() as stack:
                 # Only when there is something to send is there a connection to wait for.
-                connect = partial(_entered, stack, self._connections.transaction)
-                connect_for_one = partial(_entered, stack, self._connections.connection)
-                transaction = Transaction(connect, connect_for_one=connect_for_one)
+                async def entered(enter: Callable[[], AbstractAsyncContextManager[Driver]]) -> Driver:
+                    connection = await stack.enter_async_context(enter())
+                    if transaction.is_closed:
+                        # Nobody else would give back what came too late.
+                        await stack.aclose()
+                    return connection
+
+                transaction = Transaction(
+                    partial(entered, self._connections.transaction),
+                    connect_for_one=partial(entered, self._connections.connection),
+                )
                 transaction.is_one_statement = is_one_statement
                 try:
                     yield transaction
@@ -137,6 +145,8 @@ class Database:
                         # What failed came after the one statement, which stands.
                         self._tell(transaction.info)
                     raise
+                finally:
+                    transaction.close()
         self._tell(transaction.info)
 
     def _tell(self, info: dict[Any, Any]) -> None:
@@ -204,10 +214,6 @@ class Database:
         for pool in (self._connections, self._searches):
             if isinstance(pool, DriverPool):
                 await pool.close()
-
-
-async def _entered(stack: AsyncExitStack, enter: Callable[[], AbstractAsyncContextManager[Driver]]) -> Driver:
-    return await stack.enter_async_context(enter())
 
 
 _SET_TIMEOUT = keep(

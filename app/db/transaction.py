@@ -20,6 +20,8 @@ Given = Mapping[str, object]
 NOTHING: Given = {}
 NO_VALUES: dict[str, object] = {}
 ONE_STATEMENT = "A transaction of one statement was about to send a second one."
+ENDED = "The transaction has ended, and can't be used any more."
+STILL_CONNECTING = "The first statement of the transaction is still waiting for a connection; send one after the other."
 # Set on `info` by what wrote something that the relay should carry on after the commit.
 WAKES_RELAY = "wakes_relay"
 # The ids of sessions, tokens and accounts that have ended, which this process shall know of at once.
@@ -36,6 +38,8 @@ class Transaction:
     There is one object for each row. What was added, changed and deleted is written before the next statement and at
     the end, and the objects get what the database has made of it. There are no relations between objects and no lazy
     loading: the statement says all. Objects learn what an UPDATE or DELETE statement does only if it returns them.
+
+    Whatever uses it after its end, or twice at once, is refused with a RuntimeError.
 
     `info` is what is to be done after the commit.
     """
@@ -57,6 +61,8 @@ class Transaction:
         self.is_one_statement = False
         self.is_one_change = False
         self._connection: Driver | None = None
+        self._is_connecting = False
+        self.is_closed = False
         # Whether what there is has been that one statement, and then whether it stands, whatever comes after it.
         self._is_over = False
         self.is_committed = False
@@ -123,15 +129,18 @@ class Transaction:
         return bool(self._known[table, table.key_of(row)].changed(table))
 
     def add(self, row: object, /) -> None:
+        self.require_open()
         assert isinstance(row, DeclarativeBase)
         self._added.append(row)
 
     async def delete(self, row: object, /) -> None:
+        self.require_open()
         assert isinstance(row, DeclarativeBase)
         self._deleted.append(row)
 
     async def flush(self) -> None:
         """Write what was changed, added and deleted, in this order; in one statement if that doesn't mind the order."""
+        self.require_open()
         if not (self._known or self._added or self._deleted):
             return
         writes = [*self._updates(), *self._insertions(), *self._deletions()]
@@ -153,6 +162,16 @@ class Transaction:
         self._added.clear()
         self._deleted.clear()
 
+    def require_open(self) -> None:
+        """Raises a RuntimeError if the transaction has ended. Its connection may be somebody else's by now."""
+        if self.is_closed:
+            raise RuntimeError(ENDED)
+
+    def close(self) -> None:
+        """Refuse each further use."""
+        self.is_closed = True
+        self._connection = None
+
     async def _answered(self, sql: Statement, params: Given | None) -> list[asyncpg.Record]:
         await self.flush()
         return await self._sent(sql.sql, sql.arguments(params or NOTHING), for_one=sql.is_change)
@@ -164,13 +183,22 @@ class Transaction:
         return rows
 
     async def _connected(self, *, for_one: bool = False) -> Driver:
+        self.require_open()
+        if self._is_connecting:
+            raise RuntimeError(STILL_CONNECTING)
         if self._is_over:
             raise RuntimeError(ONE_STATEMENT)
         if self._connection is None:
             is_sole = self.is_one_statement or (self.is_one_change and for_one)
             connect_for_one = self._connect_for_one if is_sole else None
             self._is_over = connect_for_one is not None
-            self._connection = await (connect_for_one or self._connect)()
+            self._is_connecting = True
+            try:
+                self._connection = await (connect_for_one or self._connect)()
+            finally:
+                self._is_connecting = False
+            # It may have ended meanwhile.
+            self.require_open()
         return self._connection
 
     def _updates(self) -> Iterator[Write]:
@@ -247,6 +275,7 @@ class Savepoint:
         self._is_active = True
 
     async def undo(self) -> None:
+        self._transaction.require_open()
         self._is_active = False
         self._transaction.forget_rows()
         await self._nested.rollback()

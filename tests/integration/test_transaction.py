@@ -1,7 +1,7 @@
 """The transaction: what it reads, what it writes, and what becomes of it when something breaks."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -610,3 +610,78 @@ async def test_a_statement_that_leaves_out_what_is_made_here_is_refused(database
     with pytest.raises(TypeError, match=r"\['id'\]"):
         async with database.unit_of_work() as transaction:
             await transaction.execute(insert(Task).values(title="Orchids", owner_id=user.id))
+
+
+@pytest.fixture
+async def narrow(database_url: str) -> AsyncIterator[Database]:
+    """A database with one connection, which whoever comes next gets only when it was given back."""
+    narrow = Database.connect(database_url, application="test transaction", pool_size=1)
+    yield narrow
+    await narrow.close()
+
+
+USES: dict[str, Callable[[Transaction], Awaitable[object]]] = {
+    "read": lambda transaction: transaction.scalar(select(func.now())),
+    "change": lambda transaction: transaction.execute(text("UPDATE users SET role = 'somebody else''s'")),
+    "flush": lambda transaction: transaction.flush(),
+    "savepoint": lambda transaction: transaction.savepoint(),
+    "deletion": lambda transaction: transaction.delete(User()),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("had_begun", [True, False])
+async def test_what_has_ended_is_refused_and_reaches_nobody_elses_transaction(
+    narrow: Database, use: str, *, had_begun: bool
+) -> None:
+    async with narrow.unit_of_work() as ended:
+        if had_begun:
+            await ended.scalar(select(func.now()))
+
+    async with narrow.unit_of_work() as other:
+        before = await other.scalar(text("SELECT pg_backend_pid()"))
+        with pytest.raises(RuntimeError, match="has ended"):
+            await USES[use](ended)
+        assert await other.scalar(select(func.count()).where(User.role == "somebody else's")) == 0
+
+    with pytest.raises(RuntimeError, match="has ended"):
+        ended.add(User())
+    async with narrow.unit_of_work() as following:
+        # Neither the connection nor its turn was lost.
+        assert await following.scalar(text("SELECT pg_backend_pid()")) == before
+
+
+async def test_what_has_failed_is_refused_as_well(narrow: Database) -> None:
+    with pytest.raises(LookupError):
+        async with narrow.unit_of_work() as ended:
+            savepoint = await ended.savepoint()
+            raise LookupError
+
+    for use in (ended.flush, savepoint.undo, savepoint.release):
+        with pytest.raises(RuntimeError, match="has ended"):
+            await use()
+
+
+async def test_two_first_statements_at_once_do_not_become_two_transactions(narrow: Database) -> None:
+    async with narrow.unit_of_work() as transaction:
+        first, second = await asyncio.gather(
+            *(transaction.scalar(text("SELECT pg_backend_pid()")) for _ in range(2)), return_exceptions=True
+        )
+
+        assert isinstance(second, RuntimeError)
+        assert "still waiting for a connection" in str(second)
+        assert await transaction.scalar(text("SELECT pg_backend_pid()")) == first
+
+
+async def test_a_connection_that_comes_after_the_end_is_given_back(narrow: Database) -> None:
+    async with narrow.unit_of_work() as other:
+        await other.scalar(select(func.now()))
+        async with narrow.unit_of_work() as transaction:
+            late = asyncio.create_task(transaction.scalar(select(func.now())))
+            # It waits for its turn now.
+            await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="has ended"):
+        await late
+    async with narrow.unit_of_work() as following:
+        assert await following.scalar(select(1)) == 1
