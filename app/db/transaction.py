@@ -1,6 +1,7 @@
 """A transaction: SQLAlchemy's words, sent by the driver. See ADR 54."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import groupby
 from operator import is_
 from typing import Any, TypeAlias, TypeVar, overload
@@ -21,6 +22,7 @@ NOTHING: Given = {}
 NO_VALUES: dict[str, object] = {}
 ONE_STATEMENT = "A transaction of one statement was about to send a second one."
 ENDED = "The transaction has ended, and can't be used any more."
+NOT_NEW = "The object has a row already, whose changes are written by themselves."
 STILL_CONNECTING = "The first statement of the transaction is still waiting for a connection; send one after the other."
 # Set on `info` by what wrote something that the relay should carry on after the commit.
 WAKES_RELAY = "wakes_relay"
@@ -38,6 +40,8 @@ class Transaction:
     There is one object for each row. What was added, changed and deleted is written before the next statement and at
     the end, and the objects get what the database has made of it. There are no relations between objects and no lazy
     loading: the statement says all. Objects learn what an UPDATE or DELETE statement does only if it returns them.
+
+    A list or an object of JSON that is changed in place is a change as well. What is within those must be replaced.
 
     Whatever uses it after its end, or twice at once, is refused with a RuntimeError.
 
@@ -129,8 +133,17 @@ class Transaction:
         return bool(self._known[table, table.key_of(row)].changed(table))
 
     def add(self, row: object, /) -> None:
+        """Have a row made of the object.
+
+        Raises:
+            RuntimeError: it has one, for it was read or written here.
+        """
         self.require_open()
         assert isinstance(row, DeclarativeBase)
+        table = table_of(type(row))
+        known = self._known.get((table, table.key_of(row)))
+        if known is not None and known.row is row:
+            raise RuntimeError(NOT_NEW)
         self._added.append(row)
 
     async def delete(self, row: object, /) -> None:
@@ -154,13 +167,18 @@ class Transaction:
         await self.flush()
         nested = (await self._connected()).transaction()
         await nested.start()
-        return Savepoint(self, nested)
+        return Savepoint(self, nested, dict(self._known))
 
-    def forget_rows(self) -> None:
-        """Whatever is known of rows may be so no longer. Objects that somebody has are looked after no more."""
-        self._known.clear()
+    def return_to(self, known: "Mapping[tuple[Table, tuple[object, ...]], _Known]") -> None:
+        """Have the objects be what their rows were when this was known.
+
+        Others, which were read or written since, are looked after no more: their rows may be gone.
+        """
+        self._known = dict(known)
         self._added.clear()
         self._deleted.clear()
+        for each in known.values():
+            each.restore()
 
     def require_open(self) -> None:
         """Raises a RuntimeError if the transaction has ended. Its connection may be somebody else's by now."""
@@ -208,6 +226,8 @@ class Transaction:
 
     def _insertions(self) -> Iterator[Write]:
         added, self._added = self._added, []
+        if len({id(row) for row in added}) < len(added):
+            raise RuntimeError(NOT_NEW)
         for row in added:
             table = table_of(type(row))
             table.fill_in_defaults(row)
@@ -242,7 +262,7 @@ class Transaction:
             if write.kind.verb is Verb.DELETE:
                 self._known.pop(key, None)
             else:
-                self._known[key] = _Known(write.row)
+                self._known[key] = _Known(write.row, write.kind.table)
 
     def _values(self, sql: Statement, row: asyncpg.Record) -> tuple[Any, ...]:
         return tuple(self._value(answer, row) for answer in sql.answers) if sql.answers else tuple(row)
@@ -262,22 +282,30 @@ class Transaction:
         known = self._known.get(key)
         row = known.row if known else table.model()
         table.read_into(row, table.columns_read, values)
-        self._known[key] = _Known(row)
+        self._known[key] = _Known(row, table)
         return row
 
 
 class Savepoint:
     """A part of a transaction that can be undone without the rest."""
 
-    def __init__(self, transaction: Transaction, nested: DriverTransaction) -> None:
+    def __init__(
+        self,
+        transaction: Transaction,
+        nested: DriverTransaction,
+        known: "Mapping[tuple[Table, tuple[object, ...]], _Known]",
+    ) -> None:
+        """`known` are the objects when it begins, and what their rows are."""
         self._transaction = transaction
         self._nested = nested
+        self._known = known
         self._is_active = True
 
     async def undo(self) -> None:
+        """Undo what was done since. The objects from before are what they were then."""
         self._transaction.require_open()
         self._is_active = False
-        self._transaction.forget_rows()
+        self._transaction.return_to(self._known)
         await self._nested.rollback()
 
     async def release(self) -> None:
@@ -291,19 +319,24 @@ class Savepoint:
 class _Known:
     """An object, and what its row is."""
 
-    __slots__ = ("_before", "row")
+    __slots__ = ("_before", "_contents", "row")
 
-    def __init__(self, row: DeclarativeBase) -> None:
+    def __init__(self, row: DeclarativeBase, table: Table) -> None:
         """The object is what its row is."""
         self.row = row
-        self._before = dict(row.__dict__)
+        self._before = before = dict(row.__dict__)
+        # Of what can be changed in place, what it held.
+        self._contents = {name: copy(before[name]) for name in table.collections if before.get(name) is not None}
 
     def changed(self, table: Table) -> dict[str, object]:
         """The values that were set since, by the names of their columns."""
         present, before = self.row.__dict__, self._before
         # Not `==`: an expression has no truth, and values that were neither set nor read anew are the same objects.
-        if len(present) == len(before) and all(map(is_, present.values(), before.values())):
+        is_same = len(present) == len(before) and all(map(is_, present.values(), before.values()))
+        # What is the same object is a list or a mapping yet.
+        if is_same and all(present[name] == held for name, held in self._contents.items()):
             return NO_VALUES
+        before = before | self._contents
         changed = {
             name: present[name]
             for name in table.columns
@@ -311,6 +344,15 @@ class _Known:
         }
         # What isn't read is made of what is, and its value before isn't known. It changes with others alone.
         return changed if any(name in before for name in changed) else NO_VALUES
+
+    def restore(self) -> None:
+        """Have the object be what its row was."""
+        for name, held in self._contents.items():
+            # The next change in place must not be one of what is compared with.
+            self._before[name] = copy(held)
+        present = self.row.__dict__
+        present.clear()
+        present.update(self._before)
 
 
 def _require_rows(writes: Sequence[Write], *, found: bool) -> None:

@@ -7,7 +7,20 @@ from functools import cache
 from typing import Any, cast
 
 import sqlalchemy
-from sqlalchemy import Column, ColumnElement, Executable, FromClause, bindparam, delete, insert, select, true, update
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Column,
+    ColumnElement,
+    Executable,
+    FromClause,
+    bindparam,
+    delete,
+    insert,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert, ReturningUpdate
 from sqlalchemy.sql.schema import CallableColumnDefault
@@ -27,6 +40,8 @@ class Table:
         self.key = [column for column in self.columns.values() if column.primary_key]
         self.key_places = [self.columns_read.index(column.name) for column in self.key]
         self.made_by_updates = [column for column in self.columns.values() if column.onupdate or column.computed]
+        # Their values can be changed in place.
+        self.collections = [name for name, column in self.columns.items() if isinstance(column.type, ARRAY | JSON)]
         self._decoders = {name: decoder(column.type) for name, column in self.columns.items()}
         self._defaults = {
             name: cast("Callable[[None], object]", column.default.arg)
@@ -122,12 +137,13 @@ class Kind:
             yield column == bindparam(_key_name(column, number), type_=column.type)
 
 
+# SQLAlchemy names the values of expressions after columns, with a number behind.
 def _value_name(column: str, number: int) -> str:
-    return f"{column}_{number}"
+    return f"value_of_{column}_{number}"
 
 
 def _key_name(column: Column[Any], number: int) -> str:
-    return f"key_{column.name}_{number}"
+    return f"key_of_{column.name}_{number}"
 
 
 @dataclass(frozen=True, slots=True)

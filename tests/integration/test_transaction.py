@@ -685,3 +685,135 @@ async def test_a_connection_that_comes_after_the_end_is_given_back(narrow: Datab
         await late
     async with narrow.unit_of_work() as following:
         assert await following.scalar(select(1)) == 1
+
+
+async def test_objects_from_before_a_savepoint_are_what_they_were_and_looked_after(
+    database: Database, session: AsyncSession, user: User
+) -> None:
+    user.skills = ["watering"]
+    task = await create_task(session, owner=user)
+    async with database.unit_of_work() as transaction:
+        found = await transaction.get(User, user.id)
+        deleted = await find(transaction, task)
+        assert found is not None
+        before, name = found.version, found.display_name
+        savepoint = await transaction.savepoint()
+        found.role, found.version = "lost", before + 1
+        found.skills.append("lost")
+        await transaction.flush()
+        found.display_name = "lost too"
+        await transaction.delete(deleted)
+        await transaction.flush()
+        await savepoint.undo()
+
+        assert (found.role, found.version, found.skills) == (user.role, before, ["watering"])
+        assert not transaction.is_changed(found)
+        assert await transaction.get(User, user.id) is found
+        found.role = "after undo"
+        found.skills.append("pruning")
+        deleted.title = "Roses"
+
+    await session.refresh(user)
+    await session.refresh(task)
+    assert (user.role, user.skills, user.display_name) == ("after undo", ["watering", "pruning"], name)
+    assert task.title == "Roses"
+
+
+async def test_an_inner_savepoint_that_is_undone_leaves_the_outer_one_as_it_was(
+    database: Database, session: AsyncSession, user: User
+) -> None:
+    task = await create_task(session, owner=user)
+    async with database.unit_of_work() as transaction:
+        found = await find(transaction, task)
+        outer = await transaction.savepoint()
+        found.title = "Roses"
+        inner = await transaction.savepoint()
+        found.title = "Lilies"
+        await transaction.flush()
+        await inner.undo()
+        assert found.title == "Roses"
+        await outer.undo()
+        assert found.title == "Water the orchids"
+        found.impact_points = 3
+
+    await session.refresh(task)
+    assert (task.title, task.impact_points) == ("Water the orchids", 3)
+
+
+@pytest.mark.parametrize("way", ["read", "written", "added"])
+async def test_an_object_that_has_a_row_is_not_added_to_it(
+    database: Database, session: AsyncSession, user: User, way: str
+) -> None:
+    task = await create_task(session, owner=user)
+    with pytest.raises(RuntimeError, match="has a row already"):
+        async with database.unit_of_work() as transaction:
+            known = await find(transaction, task) if way == "read" else Task(title="Roses", owner_id=user.id)
+            if way != "read":
+                transaction.add(known)
+            if way == "written":
+                await transaction.flush()
+            transaction.add(known)
+
+    assert await titles_in(session) == ["Water the orchids"]
+
+
+async def test_what_was_undone_or_deleted_can_be_added_again(database: Database, session: AsyncSession) -> None:
+    async with database.unit_of_work() as transaction:
+        job = Job(name=JobName.TEST, arguments={})
+        savepoint = await transaction.savepoint()
+        transaction.add(job)
+        await transaction.flush()
+        await savepoint.undo()
+        transaction.add(job)
+        await transaction.flush()
+        await transaction.delete(job)
+        await transaction.flush()
+        transaction.add(job)
+
+    assert await session.scalar(select(func.count()).select_from(Job)) == 1
+
+
+async def test_values_and_expressions_of_one_name_are_told_apart(
+    database: Database, session: AsyncSession, user: User
+) -> None:
+    task = await create_task(session, owner=user)
+    async with database.unit_of_work() as transaction:
+        found, owner = await find(transaction, task), await transaction.get(User, user.id)
+        assert owner is not None
+        found.version, owner.version = Task.version + 1, 77
+        await transaction.flush()
+        assert (found.version, owner.version) == (2, 77)
+        found.version, owner.version = 88, User.version + 1
+        await transaction.flush()
+
+        assert (found.version, owner.version) == (88, 78)
+
+
+async def test_what_is_changed_in_place_is_written(
+    database: Database, session: AsyncSession, user: User, sent: list[str]
+) -> None:
+    job = Job(name=JobName.TEST, arguments={"message": "before"})
+    session.add(job)
+    user.skills = []
+    await session.flush()
+    async with database.unit_of_work() as transaction:
+        owner, found = await transaction.get(User, user.id), await transaction.get(Job, job.id)
+        assert owner is not None
+        assert found is not None
+        owner.skills.append("watering")
+        assert transaction.is_changed(owner)
+        await transaction.flush()
+        assert not transaction.is_changed(owner)
+        owner.skills.append("pruning")
+        found.arguments["message"] = "after"
+        await transaction.flush()
+        number = len(sent)
+        owner.skills.append("lost")
+        owner.skills.pop()
+        await transaction.flush()
+        assert len(sent) == number
+
+    await session.refresh(user)
+    await session.refresh(job)
+    assert user.skills == ["watering", "pruning"]
+    assert job.arguments == {"message": "after"}
