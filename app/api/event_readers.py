@@ -10,6 +10,7 @@ from app.core.logging import bind_user
 from app.dependencies import BearerToken, StateDep, TransactionDep, bearer, get_token
 from app.models import Scope
 from app.services.event_ticket_service import EventTicketService
+from app.websockets.readers import until_following
 
 
 async def get_issuer_of_ticket(state: StateDep, token: BearerToken) -> SignedIn:
@@ -25,6 +26,8 @@ async def get_reader_of_stream(
     ticket = request.query_params.get("ticket")
     if token is not None or ticket is None:
         return await get_issuer_of_ticket(state, await get_token(token))
+    # Waited for while nothing is held. After a restart many come back before this process follows the log.
+    await until_following(state.sockets)
     # The transaction ends where the stream begins, so a request that is refused for anything leaves the ticket unused.
     signed_in = await EventTicketService(transaction).redeem(ticket)
     signed_in.require(Scope.EVENTS_READ)

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Header, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.api.problems import answer_to
 from app.core.errors import Conflict, HiveError, from_database
@@ -27,11 +29,12 @@ from app.services.idempotency_service import (
     OneTry,
     Replayed,
     RequestIdentity,
+    replay_if_kept,
 )
 
 KEPT_HEADERS = ("content-type", "location", "etag", "link", "www-authenticate")
-# A header or a body that can't be read, and a condition that was left out.
-NOT_UNDERSTOOD = (422, 428)
+# A header or a body that can't be read, a condition that was left out, and what came too often: none was tried.
+NOT_TRIED = (422, 428, 429)
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 AnswerToKeep = Callable[[Request, Response], Response]
 
@@ -73,7 +76,15 @@ RequestIdentityOfClaimer = Annotated[RequestIdentity | None, Depends(get_request
 
 
 async def hash_of_body(request: Request) -> str:
-    return keyed_hash(await request.body(), key=state_of(request).settings.signing_key)
+    return keyed_hash(await body_of(request), key=state_of(request).settings.signing_key)
+
+
+async def body_of(request: Request) -> bytes:
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        # As FastAPI has it. Nobody reads the answer, but it's counted, and it's no fault of ours.
+        raise HTTPException(400) from None
 
 
 def _identity(request: Request, user_id: UUID, key: str | None) -> RequestIdentity | None:
@@ -81,8 +92,21 @@ def _identity(request: Request, user_id: UUID, key: str | None) -> RequestIdenti
 
 
 async def begin_once(request: Request, transaction: Transaction, user_id: UUID, key: str | None) -> None:
-    if identity := _identity(request, user_id, key):
-        request.state.one_try = await IdempotencyService(transaction).begin(identity, await hash_of_body(request))
+    """Answer again what was answered before, and else have the transaction begin under the key.
+
+    It begins with the first statement of the endpoint: whatever waits before that, for a turn or a hash, holds no
+    connection.
+    """
+    identity = _identity(request, user_id, key)
+    if identity is None:
+        return
+    body_hash = await hash_of_body(request)
+    await replay_if_kept(state_of(request).database, identity, body_hash)
+
+    async def begin() -> None:
+        request.state.one_try = await IdempotencyService(transaction).begin(identity, body_hash)
+
+    transaction.begin_with(begin)
 
 
 def one_try_of(request: Request) -> OneTry | None:
@@ -101,7 +125,7 @@ async def answer_once(request: Request, handle: Handler, answer_to_keep: AnswerT
     """Answer a request, and keep the answer with its effect if `once_by` has begun it under a key.
 
     A refusal (4xx) is an outcome like any other. What broke (5xx) is not kept, and can be tried again; nor is what
-    was not understood, for its effect was never tried.
+    was not understood, or came too often, for its effect was never tried.
     """
     try:
         response = await handle(request)
@@ -125,7 +149,7 @@ class SecretNotKept(Conflict):
 
 
 def _is_outcome(refusal: HiveError) -> bool:
-    return refusal.status_code < 500 and refusal.status_code not in NOT_UNDERSTOOD
+    return refusal.status_code < 500 and refusal.status_code not in NOT_TRIED
 
 
 def kept(response: Response) -> KeptAnswer:

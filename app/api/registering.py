@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
-from app.api.once import IdempotencyKey, begin_once
+from app.api.once import IdempotencyKey, begin_once, body_of
 from app.core.security import hash_password, keyed_hash
 from app.dependencies import StateDep, TransactionDep, state_of
 from app.schemas.auth import UserRegister, address_named_in
@@ -55,7 +55,6 @@ async def get_one_try_of_nobody(
     await begin_once(request, transaction, NOBODY, key)
     if not is_open:
         # Who has registered before, and did not get the answer, has got it by now. All others get nothing kept.
-        request.state.one_try = None
         raise RegistrationClosed
 
 
@@ -65,7 +64,7 @@ async def _key_of_stranger(request: Request, key: str) -> str:
     Strangers choose keys that others choose too, and one must neither get nor hinder the answer of another.
     """
     state = state_of(request)
-    named = [state.limits.client_of(request.scope), address_named_in(await request.body()), key]
+    named = [state.limits.client_of(request.scope), address_named_in(await body_of(request)), key]
     return keyed_hash(json.dumps(named).encode(), key=state.settings.signing_key)
 
 

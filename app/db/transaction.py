@@ -67,6 +67,7 @@ class Transaction:
         self._connection: Driver | None = None
         self._is_connecting = False
         self.is_closed = False
+        self._on_begin: Callable[[], Awaitable[None]] | None = None
         # Whether what there is has been that one statement, and then whether it stands, whatever comes after it.
         self._is_over = False
         self.is_committed = False
@@ -163,6 +164,14 @@ class Transaction:
         elif writes:
             await self._write(writes)
 
+    def begin_with(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Do this when the transaction begins, before what it begins for."""
+        self._on_begin = act
+
+    async def begin(self) -> None:
+        """Begin now, where the first statement would come at an awkward place."""
+        await self._connected()
+
     async def savepoint(self) -> "Savepoint":
         await self.flush()
         nested = (await self._connected()).transaction()
@@ -207,7 +216,7 @@ class Transaction:
         if self._is_over:
             raise RuntimeError(ONE_STATEMENT)
         if self._connection is None:
-            is_sole = self.is_one_statement or (self.is_one_change and for_one)
+            is_sole = self._on_begin is None and (self.is_one_statement or (self.is_one_change and for_one))
             connect_for_one = self._connect_for_one if is_sole else None
             self._is_over = connect_for_one is not None
             self._is_connecting = True
@@ -217,6 +226,9 @@ class Transaction:
                 self._is_connecting = False
             # It may have ended meanwhile.
             self.require_open()
+            if self._on_begin is not None:
+                act, self._on_begin = self._on_begin, None
+                await act()
         return self._connection
 
     def _updates(self) -> Iterator[Write]:

@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Interval, bindparam, delete, func, literal_column, select
+from sqlalchemy import Interval, bindparam, func, literal_column, select
+from sqlalchemy.dialects.postgresql import insert
 
 from app.core.errors import Conflict, HiveError
+from app.database import Database
 from app.db.purging import purge_some
 from app.db.statements import keep
 from app.db.transaction import Savepoint, Transaction
@@ -83,32 +85,39 @@ class OneTry:
     async def keep(self, answer: KeptAnswer) -> None:
         """Have the answer stand or fall with the effect."""
         await self._savepoint.release()
-        identity = self._identity
-        self._transaction.add(
-            IdempotentRequest(
-                user_id=identity.user_id,
-                method=identity.method,
-                path=identity.path,
-                key=identity.key,
-                body_hash=self._body_hash,
-                status=answer.status,
-                headers=dict(answer.headers),
-                body=answer.body,
-            )
-        )
-        await self._transaction.flush()
+        values = asdict(self._identity) | asdict(answer) | {"body_hash": self._body_hash}
+        await self._transaction.execute(_KEEP, {f"kept_{name}": value for name, value in values.items()})
 
 
 _TRY_LOCK = keep(
     select(func.pg_try_advisory_xact_lock(func.hashtextextended(bindparam("identity"), literal_column("0"))))
 )
 _SAME = [getattr(IdempotentRequest, part.name) == bindparam(f"{part.name}_asked") for part in fields(RequestIdentity)]
-_FIND = keep(select(IdempotentRequest).where(*_SAME))
-_FORGET_OLD = keep(
-    delete(IdempotentRequest).where(
-        *_SAME, IdempotentRequest.created_at < func.now() - bindparam("keep", type_=Interval())
+_FIND = keep(
+    select(IdempotentRequest).where(
+        *_SAME, IdempotentRequest.created_at >= func.now() - bindparam("keep_time", type_=Interval())
     )
 )
+_COLUMNS = ("user_id", "method", "path", "key", "body_hash", "status", "headers", "body")
+_KEEP_ANSWER = insert(IdempotentRequest).values({name: bindparam(f"kept_{name}") for name in _COLUMNS})
+# One that has run out, and was not purged yet, gives its place to the new one.
+_KEEP = keep(
+    _KEEP_ANSWER.on_conflict_do_update(
+        index_elements=[part.name for part in fields(RequestIdentity)],
+        set_={name: _KEEP_ANSWER.excluded[name] for name in _COLUMNS[4:]} | {"created_at": func.now()},
+    )
+)
+
+
+async def replay_if_kept(database: Database, identity: RequestIdentity, body_hash: str) -> None:
+    """Look whether the request was done before, without holding anything afterwards.
+
+    Raises:
+        Replayed: it was.
+        KeyReused: it was done with another body.
+    """
+    async with database.unit_of_work(is_one_statement=True) as transaction:
+        await IdempotencyService(transaction).replay_if_kept(identity, body_hash)
 
 
 class IdempotencyService:
@@ -127,10 +136,8 @@ class IdempotencyService:
         """
         if not await self._transaction.scalar(_TRY_LOCK, {"identity": identity.lock}):
             raise StillRunning
-        if kept := await self._find(identity):
-            if kept.body_hash != body_hash:
-                raise KeyReused
-            raise Replayed(KeptAnswer(kept.status, kept.headers, kept.body))
+        # Another statement than the lock's, or it would not see what was committed while the lock was waited for.
+        await self.replay_if_kept(identity, body_hash)
         return OneTry(self._transaction, await self._transaction.savepoint(), identity, body_hash)
 
     async def purge(self) -> bool:
@@ -138,9 +145,12 @@ class IdempotencyService:
         is_old = IdempotentRequest.created_at < func.now() - KEEP
         return await purge_some(self._transaction, IdempotentRequest, is_old, most=PURGED_AT_ONCE)
 
-    async def _find(self, identity: RequestIdentity) -> IdempotentRequest | None:
+    async def replay_if_kept(self, identity: RequestIdentity, body_hash: str) -> None:
+        """Raises `Replayed` or `KeyReused` if an answer is kept."""
         same = {f"{name}_asked": value for name, value in asdict(identity).items()}
-        # One that has run out, and was not purged yet, gives its place to the new one.
-        await self._transaction.execute(_FORGET_OLD, same | {"keep": KEEP})
-        found: IdempotentRequest | None = await self._transaction.scalar(_FIND, same)
-        return found
+        kept: IdempotentRequest | None = await self._transaction.scalar(_FIND, same | {"keep_time": KEEP})
+        if kept is None:
+            return
+        if kept.body_hash != body_hash:
+            raise KeyReused
+        raise Replayed(KeptAnswer(kept.status, kept.headers, kept.body))

@@ -1,7 +1,7 @@
 from app.api.once import OnceByWriterOfTasks
 from app.api.problems import WRITE_VERSION, responses
 from app.api.routing import api_router
-from app.dependencies import BatchServiceDep, StateDep, WriterOfTasks
+from app.dependencies import BatchServiceDep, StateDep, TransactionDep, WriterOfTasks
 from app.limits.requests import caller_of_user
 from app.schemas.batch import Batch, BatchResponse
 
@@ -10,7 +10,7 @@ router = api_router("/tasks/batch", tag="tasks")
 
 @router.post("", responses=responses(401, 403, 404, 409) | WRITE_VERSION, dependencies=[OnceByWriterOfTasks])
 async def change_many_tasks(
-    body: Batch, actor: WriterOfTasks, batches: BatchServiceDep, state: StateDep
+    body: Batch, actor: WriterOfTasks, batches: BatchServiceDep, state: StateDep, transaction: TransactionDep
 ) -> BatchResponse:
     """Up to 100 changes at once, by the same rules as one by one.
 
@@ -21,4 +21,6 @@ async def change_many_tasks(
     await state.limits.requests.count_further(caller_of_user(actor.id), len(body.items) - 1)
     async with state.limits.batches.of(str(actor.id)):
         await state.open_tasks.require_room(actor.id, tasks=body.creations)
+        # What its key says is about all of it, and not about its first item.
+        await transaction.begin()
         return BatchResponse(items=await batches.run(actor, body))
