@@ -85,7 +85,7 @@ async def test_each_job_has_its_effect_once(scale: Scale, report: Report) -> Non
         async with completing(system, tasks) as complete:
             for blow, share in zip(rain, shares(tasks, len(rain)), strict=True):
                 asking = asyncio.create_task(complete(share))
-                await until_at_work(system)
+                await until_at_work(system, asking)
                 await blow()
                 await asking
         calm = time.monotonic()
@@ -128,10 +128,13 @@ def shares(total: int, number: int) -> Sequence[int]:
     return [total // number + (n < total % number) for n in range(number)]
 
 
-async def until_at_work(system: ChaosSystem) -> None:
+async def until_at_work(system: ChaosSystem, asking: asyncio.Task[None]) -> None:
     before = await count(system, "effects")
 
     async def is_at_work() -> bool:
+        if asking.done():
+            # If it broke off, there is nothing to wait for.
+            asking.result()
         return await count(system, "effects") >= before + PROGRESS
 
     await wait_until_async(is_at_work, timeout=CALM_SECONDS, what=f"{PROGRESS} more effects")
