@@ -10,6 +10,7 @@ from app.api.bearer import bearer_token
 from app.api.problems import problem_response
 from app.core.errors import HiveError
 from app.core.security import InvalidToken, read_token
+from app.limits.allowance import Allowance
 from app.limits.pace import TooFast
 from app.limits.requests import TooManyRequests, caller_at, caller_of_user
 from app.state import State
@@ -24,7 +25,7 @@ _TOO_FAST = "hive_too_fast"
 
 
 class CallerPace:
-    """Finds the caller, and has what is nobody's keep the `Pace` of its address.
+    """Finds the caller, a user or else the address, and has the request keep their `Pace`.
 
     It's outside of what answers by itself, such as CORS. The refusal is left to `RequestLimits`, for it needs the
     headers that the layers between them add.
@@ -35,33 +36,25 @@ class CallerPace:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (state := _state_of(scope)) is not None:
-            scope[_USER] = _user_of(scope, state)
-            if scope[_USER] is None:
-                await _keep_pace(scope, state)
+            user_id = scope[_USER] = _user_of(scope, state)
+            pace = state.limits.pace_of_addresses if user_id is None else state.limits.pace_of_users
+            try:
+                await pace.keep(_caller(scope, state))
+            except TooFast as error:
+                scope[_TOO_FAST] = error
         await self.app(scope, receive, send)
 
 
 class RequestLimits:
-    """Counts the requests of each caller. Those of a user that are refused or not counted keep the user's pace: one who
-    has signed in need not wait for others from the same address."""
-
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        state = _state_of(scope)
-        if state is None:
-            await self.app(scope, receive, send)
-            return
-        is_counted = _is_counted(scope)
-        allowance = await state.limits.requests.count(_caller(scope, state)) if is_counted else None
-        is_refused = allowance is not None and not allowance.is_granted
-        if scope[_USER] is not None and (is_refused or not is_counted):
-            await _keep_pace(scope, state)
+        allowance = await _count(scope)
         error: HiveError | None = scope.get(_TOO_FAST)
         if allowance is not None:
             send = _telling(send, allowance.headers())
-            if is_refused:
+            if not allowance.is_granted:
                 error = TooManyRequests(allowance)
         if error is None:
             await self.app(scope, receive, send)
@@ -71,16 +64,14 @@ class RequestLimits:
             await refuse(error, scope, receive, send)
 
 
+async def _count(scope: Scope) -> Allowance | None:
+    state = _state_of(scope) if _is_counted(scope) else None
+    return await state.limits.requests.count(_caller(scope, state)) if state else None
+
+
 def _state_of(scope: Scope) -> State | None:
     """None before the lifespan has begun: there is nobody to count then."""
     return None if scope["type"] == "lifespan" else getattr(scope["app"].state, "hive", None)
-
-
-async def _keep_pace(scope: Scope, state: State) -> None:
-    try:
-        await state.limits.pace.keep(_caller(scope, state))
-    except TooFast as error:
-        scope[_TOO_FAST] = error
 
 
 def _is_counted(scope: Scope) -> bool:

@@ -17,6 +17,15 @@ class TokenBucket:
         self._refill(now)
         self._tokens -= tokens
 
+    def spend_after(self, now: float, *, most_seconds: float) -> float | None:
+        """Spend one, and tell how long it takes to pay off what was spent before it; None if that's too long."""
+        self._refill(now)
+        seconds = -self._tokens / self._rate if self._tokens < 0 else 0.0
+        if seconds > most_seconds:
+            return None
+        self._tokens -= 1
+        return seconds
+
     def seconds_in_debt(self, now: float) -> float:
         """How long it takes until there are tokens again; 0 if there are some."""
         self._refill(now)

@@ -25,7 +25,8 @@ class Limits:
     """What one process limits, together with the others on the same Redis."""
 
     requests: RequestLimit
-    pace: Pace
+    pace_of_addresses: Pace
+    pace_of_users: Pace
     bytes: ByteLimit
     sign_ins: SignInLimit
     registrations: RegistrationLimit
@@ -49,7 +50,8 @@ class Limits:
         searches = turns_of_searches(settings.max_searches_per_user)
         return cls(
             requests,
-            Pace(settings.requests_per_address_and_second),
+            Pace(settings.requests_per_address_and_second, seconds_at_once=2.0),
+            Pace.of_users(settings.requests_per_minute),
             ByteLimit(storage, reach, settings.bytes_per_user_and_day),
             SignInLimit(storage, reach),
             RegistrationLimit(storage, reach, settings.registrations_per_minute),

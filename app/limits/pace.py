@@ -1,4 +1,4 @@
-"""How fast one caller gets answers to requests that are refused, or that no limit counts."""
+"""How fast one caller gets answers within a second, where the limit of a minute is no help or none applies."""
 
 import asyncio
 import time
@@ -7,10 +7,12 @@ from collections.abc import Callable
 from app.core.errors import HiveError
 from app.limits.budget import TokenBucket
 
-# After a pause so many seconds' worth is answered at once.
-SECONDS_AT_ONCE = 2.0
-# Each that waits has a connection and a task, so that there must be an end to their number.
-MOST_SECONDS = 4.0
+# Of a minute's requests of a user, so that they can't all be made at once; but there may always be so many a second.
+SHARE_OF_MINUTE = 6
+LEAST_PER_SECOND = 200
+# Each that waits has a connection and a task, so that there must be an end to their number. No user comes to it before
+# the limit of the minute.
+MOST_SECONDS = SHARE_OF_MINUTE - 1.0
 MOST_CALLERS = 10_000
 
 
@@ -27,14 +29,25 @@ class TooFast(HiveError):
 class Pace:
     """Answers `per_second` requests of a caller, and has the others wait. 0 is any number.
 
-    It bounds what costs little and is not refused, such as `/health`, and the refusals themselves: a refusal costs
-    about as much as an answer. Of more callers than there is room for, the oldest begins anew.
+    For addresses it bounds what is not counted, such as `/health`, and refusals, which cost about as much as an answer.
+    For users it bounds how soon a minute's requests can be used up, for which all others would wait.
+
+    Of more callers than there is room for, the oldest begins anew.
     """
 
-    def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_second: int, *, seconds_at_once: float = 1.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """After a pause so many seconds' worth is answered at once."""
         self._rate = float(per_second)
+        self._at_once = per_second * seconds_at_once
         self._clock = clock
         self._buckets: dict[str, TokenBucket] = {}
+
+    @classmethod
+    def of_users(cls, per_minute: int) -> "Pace":
+        """For those who may make so many requests a minute. 0 is any number."""
+        return cls(max(per_minute // SHARE_OF_MINUTE, LEAST_PER_SECOND) if per_minute else 0)
 
     async def keep(self, caller: str) -> None:
         """Wait until it's time to answer one more request of theirs.
@@ -46,17 +59,16 @@ class Pace:
             return
         now = self._clock()
         bucket = self._bucket_of(caller, now)
-        seconds = bucket.seconds_in_debt(now)
-        if seconds > MOST_SECONDS:
+        seconds = bucket.spend_after(now, most_seconds=MOST_SECONDS)
+        if seconds is None:
             raise TooFast
-        bucket.spend(1, now)
         if seconds:
             await asyncio.sleep(seconds)
 
     def _bucket_of(self, caller: str, now: float) -> TokenBucket:
         bucket = self._buckets.get(caller)
         if bucket is None:
-            bucket = self._buckets[caller] = TokenBucket(self._rate, self._rate * SECONDS_AT_ONCE, now)
+            bucket = self._buckets[caller] = TokenBucket(self._rate, self._at_once, now)
             if len(self._buckets) > MOST_CALLERS:
                 del self._buckets[next(iter(self._buckets))]
         return bucket

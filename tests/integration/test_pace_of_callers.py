@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from app.config import Settings
 from app.database import Database
+from app.limits.address import LOCAL
 from app.limits.pace import Pace, TooFast
 from app.limits.requests import caller_at, caller_of_user
 from app.models import User
@@ -59,37 +60,46 @@ async def test_what_nobody_signed_in_asks_for_keeps_the_pace(
     assert paced == [caller_at(HERE)]
 
 
-async def test_what_is_counted_for_a_user_need_not_but_all_else_of_theirs_must(
+async def test_what_a_user_asks_for_keeps_the_users(
     strict_app: FastAPI, settings: Settings, user: User, paced: list[str]
 ) -> None:
     headers = {"Authorization": f"Bearer {token_of(user, settings)}"}
     async with client_at(HERE, strict_app, headers) as client:
-        assert (await client.get("/users/me")).status_code == 200
-        assert paced == []
+        counted, refused = await client.get("/users/me"), await client.get("/users/me")
+        not_counted = await client.get("http://hive.test/health")
 
+    assert [answer.status_code for answer in (counted, refused, not_counted)] == [200, 429, 200]
+    assert paced == [caller_of_user(user.id)] * 3
+
+
+async def test_a_user_does_not_wait_for_others_of_the_address(
+    app: FastAPI, settings: Settings, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.state.hive.limits.pace_of_addresses, "keep", _refuse)
+    async with client_at(HERE, app, {"Authorization": f"Bearer {token_of(user, settings)}"}) as client:
+        assert (await client.get("/users/me")).status_code == 200
         assert (await client.get("http://hive.test/health")).status_code == 200
-        assert paced == [caller_of_user(user.id)]
-        assert (await client.get("/users/me")).status_code == 429
-        assert paced == [caller_of_user(user.id)] * 2
+        client.headers.pop("Authorization")
+        assert (await client.get("http://hive.test/health")).status_code == 429
+
+
+async def _refuse(_caller: str) -> None:
+    raise TooFast
 
 
 async def test_handshakes_keep_it_too(app: FastAPI, settings: Settings, user: User, paced: list[str]) -> None:
     async with FakeNetwork(query=f"token={token_of(user, settings)}").talk_to(app):
-        assert paced == []
+        pass
     async with FakeNetwork("/nowhere", query=f"token={token_of(user, settings)}").talk_to(app) as network:
         await network.closing_code()
-    assert len(paced) == 1
     async with FakeNetwork().talk_to(app) as network:
         network.say("junk")
         await network.closing_code()
-    assert len(paced) == 2
+    assert paced == [caller_of_user(user.id)] * 2 + [caller_at(LOCAL)]
 
 
 async def test_one_who_is_too_fast_is_told_so_as_everybody_is(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def keep(_: Pace, _caller: str) -> None:
-        raise TooFast
-
-    monkeypatch.setattr(Pace, "keep", keep)
+    monkeypatch.setattr(app.state.hive.limits.pace_of_addresses, "keep", _refuse)
     async with client_at(HERE, app) as client:
         refused = await client.get("http://hive.test/health")
     async with FakeNetwork().talk_to(app) as network:

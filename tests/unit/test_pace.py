@@ -6,6 +6,7 @@ import pytest
 
 from app.core.errors import HiveError
 from app.limits.pace import MOST_CALLERS, Pace, TooFast
+from tests.utils.test_utils import PATIENCE
 
 ADA, GRACE = "user/1", "user/2"
 
@@ -31,7 +32,7 @@ class Clock:
 
 
 async def test_each_waits_for_those_before_it_of_the_same_caller(waited: list[float]) -> None:
-    pace = Pace(10, Clock())
+    pace = Pace(10, seconds_at_once=2, clock=Clock())
     for _ in range(21):
         await pace.keep(ADA)
     assert waited == []
@@ -45,7 +46,7 @@ async def test_each_waits_for_those_before_it_of_the_same_caller(waited: list[fl
 
 async def test_a_pause_makes_up_for_what_was_asked_before_it(waited: list[float]) -> None:
     clock = Clock()
-    pace = Pace(10, clock)
+    pace = Pace(10, seconds_at_once=2, clock=clock)
     for _ in range(40):
         await pace.keep(ADA)
     waited.clear()
@@ -56,17 +57,17 @@ async def test_a_pause_makes_up_for_what_was_asked_before_it(waited: list[float]
 
 
 async def test_of_a_caller_only_so_many_wait(waited: list[float]) -> None:
-    pace = Pace(10, Clock())
+    pace = Pace(10, seconds_at_once=2, clock=Clock())
     with pytest.raises(TooFast) as refusal:
         await asyncio.gather(*(pace.keep(ADA) for _ in range(100)))
 
     assert (refusal.value.status_code, refusal.value.headers) == (429, {"Retry-After": "1"})
-    assert len(waited) == 40
+    assert len(waited) == 50
     await pace.keep(GRACE)
 
 
 async def test_zero_is_any_number(waited: list[float]) -> None:
-    pace = Pace(0, Clock())
+    pace = Pace(0)
     for _ in range(1000):
         await pace.keep(ADA)
 
@@ -74,7 +75,7 @@ async def test_zero_is_any_number(waited: list[float]) -> None:
 
 
 async def test_of_many_callers_the_oldest_begins_anew(waited: list[float]) -> None:
-    pace = Pace(1, Clock())
+    pace = Pace(1, clock=Clock())
     for _ in range(6):
         await pace.keep(ADA)
     with pytest.raises(HiveError):
@@ -87,3 +88,23 @@ async def test_of_many_callers_the_oldest_begins_anew(waited: list[float]) -> No
     await pace.keep(ADA)
 
     assert waited == []
+
+
+@pytest.mark.parametrize(("per_minute", "at_once"), [(5, 200), (1200, 200), (12_000, 2_000)])
+async def test_a_minutes_requests_can_all_be_made_though_not_at_once(
+    waited: list[float], per_minute: int, at_once: int
+) -> None:
+    pace = Pace.of_users(per_minute)
+    for _ in range(max(per_minute, at_once)):
+        await pace.keep(ADA)
+
+    # It's by a real clock here, which goes on meanwhile.
+    assert len(waited) <= max(per_minute - at_once, 0)
+    assert all(seconds <= 5 for seconds in waited)
+
+
+async def test_without_a_limit_a_user_may_make_any_number() -> None:
+    pace = Pace.of_users(0)
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(5_000):
+            await pace.keep(ADA)
