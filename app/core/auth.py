@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 from pydantic_core import PydanticCustomError
-from sqlalchemy import ColumnElement, Interval, func, or_, select, type_coerce, update
+from sqlalchemy import ColumnElement, Interval, Select, bindparam, func, or_, select, type_coerce, update
 
 from app.core.addresses import address_key
 from app.core.errors import Forbidden, HiveError, MalformedInput, Unauthorized
@@ -16,6 +16,7 @@ from app.core.passwords import refuse_own_names
 from app.core.permissions import Actor
 from app.core.security import InvalidToken, hash_password, hash_secret, password_matches, read_token
 from app.database import Database
+from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.events.jobs import ask_once
 from app.limits.sign_ins import Attempt, Tally
@@ -102,29 +103,51 @@ async def authenticate(transaction: Transaction, token: str, *, key: str) -> Sig
 
 
 async def _by_api_token(transaction: Transaction, token: str) -> SignedIn:
-    found = await find_api_token(transaction, ApiToken.hash == hash_secret(token))
+    found = await find_api_token(transaction, _TOKEN_BY_HASH, token_hash=hash_secret(token))
     if found is None:
         raise NotSignedIn
     return found
 
 
-async def find_api_token(transaction: Transaction, which: ColumnElement[bool]) -> SignedIn | None:
-    """Find whom a valid API token speaks for, and note that it was used."""
-    is_unnoted = or_(ApiToken.last_used_at.is_(None), ApiToken.last_used_at < func.now() - NOTES_USE_EACH)
+_IS_UNNOTED = or_(
+    ApiToken.last_used_at.is_(None), ApiToken.last_used_at < func.now() - bindparam("noted_each", type_=Interval())
+)
+
+
+def _token_by(which: ColumnElement[bool]) -> Select[ApiToken, User, bool, timedelta]:
     left = type_coerce(ApiToken.expires_at - func.clock_timestamp(), Interval())
-    row = await transaction.first(
-        select(ApiToken, User, is_unnoted, left)
+    return keep(
+        select(ApiToken, User, _IS_UNNOTED, left)
         .join(User, User.id == ApiToken.user_id)
         .where(which, User.is_active)
         .where(or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now()))
     )
+
+
+_TOKEN_BY_HASH = _token_by(ApiToken.hash == bindparam("token_hash"))
+TOKEN_BY_ID = _token_by(ApiToken.id == bindparam("token_id"))
+_NOTE_USE = keep(
+    update(ApiToken).where(ApiToken.id == bindparam("used_id"), _IS_UNNOTED).values(last_used_at=func.now())
+)
+# Made once: to look up who asks is part of every socket and stream, and of many a change.
+_ACTOR_OF_SESSION = keep(
+    select(User.id, User.is_admin)
+    .join(UserSession, UserSession.user_id == User.id)
+    .where(UserSession.id == bindparam("session_id"), UserSession.expires_at > func.now(), User.is_active)
+)
+
+
+async def find_api_token(
+    transaction: Transaction, by: Select[ApiToken, User, bool, timedelta], **which: object
+) -> SignedIn | None:
+    """Find whom a valid API token speaks for, and note that it was used."""
+    noted = {"noted_each": NOTES_USE_EACH}
+    row = await transaction.first(by, noted | which)
     if row is None:
         return None
     held, user, is_first_use_for_long, lifetime = row
     if is_first_use_for_long:
-        await transaction.execute(
-            update(ApiToken).where(ApiToken.id == held.id, is_unnoted).values(last_used_at=func.now())
-        )
+        await transaction.execute(_NOTE_USE, noted | {"used_id": held.id})
     # How long it holds is PostgreSQL's word; when that is over is measured by this machine's clock.
     expires_at = NEVER if lifetime is None else datetime.now(UTC) + lifetime
     return SignedIn(Actor.of(user), expires_at, held.id, frozenset(held.scopes), user.owner_id)
@@ -143,11 +166,7 @@ async def _by_access_token(transaction: Transaction, token: str, *, key: str) ->
 
 async def find_actor_of_session(transaction: Transaction, session_id: UUID) -> Actor | None:
     """Whose session it is, if it goes on."""
-    row = await transaction.first(
-        select(User.id, User.is_admin)
-        .join(UserSession, UserSession.user_id == User.id)
-        .where(UserSession.id == session_id, UserSession.expires_at > func.now(), User.is_active)
-    )
+    row = await transaction.first(_ACTOR_OF_SESSION, {"session_id": session_id})
     if row is None:
         return None
     user_id, is_admin = row

@@ -5,12 +5,12 @@ from uuid import UUID
 
 from sqlalchemy import Interval, delete, func, type_coerce
 
-from app.core.auth import SignedIn, find_actor_of_session, find_api_token
+from app.core.auth import TOKEN_BY_ID, SignedIn, find_actor_of_session, find_api_token
 from app.core.errors import Unauthorized
 from app.core.security import hash_secret, new_secret
 from app.db.purging import purge_some
 from app.db.transaction import Transaction
-from app.models import ApiToken, EventTicket
+from app.models import EventTicket
 from app.services.sign_in_locks import lock_sign_in
 
 TICKET_LIFETIME = timedelta(seconds=30)
@@ -75,7 +75,7 @@ class EventTicketService:
         self, session_id: UUID | None, api_token_id: UUID | None, left: timedelta | None
     ) -> SignedIn | None:
         if session_id is None or left is None:
-            return await find_api_token(self._transaction, ApiToken.id == api_token_id)
+            return await find_api_token(self._transaction, TOKEN_BY_ID, token_id=api_token_id)
         actor = await find_actor_of_session(self._transaction, session_id)
         if actor is None or left <= timedelta(0):
             return None
