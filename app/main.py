@@ -28,6 +28,7 @@ from app.api.security_headers import SecurityHeaders
 from app.backing import join_backing
 from app.config import ConfigurationError, Settings, load_settings
 from app.core.auth import SignedIn
+from app.core.finishing import finished
 from app.core.logging import configure_logging
 from app.core.permissions import Actor
 from app.core.redis import REDIS_FAILURES, PrefixedRedis, connect_redis
@@ -215,20 +216,24 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
     async def say(actor: Actor, message: str) -> None:
         await limits.requests.charge(caller_of_user(actor.id))
         await limits.bytes.take(actor.id, len(message.encode()))
+        await finished(record(actor, message))
+
+    async def record(actor: Actor, message: str) -> None:
         async with database.unit_of_work() as transaction:
             await ChatService(transaction).say(actor, message)
 
     answers = AnswersInFlight()
 
     async def read(actor: Actor, after: LogPosition, wanted: EventFilter, size: PageSize) -> BacklogPage:
+        async def read_page() -> BacklogPage:
+            async with database.unit_of_work(is_one_statement=True) as transaction:
+                most = size.within(answers.page_bytes)
+                return await read_backlog(transaction, actor, after=after, size=most, wanted=wanted)
+
         # A user's own turns first, so that each has two places at most in the line of all.
-        async with (
-            limits.replays.of(str(actor.id)),
-            readers.of(EVERYBODY),
-            database.unit_of_work(is_one_statement=True) as transaction,
-        ):
-            size = size.within(answers.page_bytes)
-            return await read_backlog(transaction, actor, after=after, size=size, wanted=wanted)
+        async with limits.replays.of(str(actor.id)), readers.of(EVERYBODY):
+            # Readers are cancelled when they go, whatever they are at.
+            return await finished(read_page())
 
     seats = Seats(settings.max_sockets_per_user)
     sockets = SocketServer(connections, presence, sign_in_socket, say, read, settings.socket_origins, seats)
