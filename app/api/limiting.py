@@ -1,5 +1,6 @@
 """Counts the requests of each caller, as plain ASGI: so all are counted, also those that no route understands."""
 
+import asyncio
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -15,10 +16,12 @@ from app.limits.pace import TooFast
 from app.limits.requests import TooManyRequests, caller_at, caller_of_user
 from app.state import State
 from app.websockets.connection import CloseCode
+from app.wire.http_protocol import IS_GONE
 
 # Whether the process lives is asked all the time, costs nothing, and doesn't wait for Redis. All else is counted.
 NOT_COUNTED = frozenset({"/health", "/api/v1/health"})
 SOCKETS = ("/ws", "/api/v1/ws")
+READS = frozenset({"GET", "HEAD"})
 # What `CallerPace` notes in the scope.
 _USER = "hive_user"
 _TOO_FAST = "hive_too_fast"
@@ -42,7 +45,17 @@ class CallerPace:
                 await pace.keep(_caller(scope, state))
             except TooFast as error:
                 scope[_TOO_FAST] = error
-        await self.app(scope, receive, send)
+        if not await _is_for_nobody(scope):
+            await self.app(scope, receive, send)
+
+
+async def _is_for_nobody(scope: Scope) -> bool:
+    """Whether this asks for what nobody will read, for the client has gone while it waited. A change is made anyway."""
+    if scope.get("method") in READS and IS_GONE in scope and scope[IS_GONE]():
+        # The server hears of it in this turn of the loop. It would miss an answer before.
+        await asyncio.sleep(0)
+        return True
+    return False
 
 
 class RequestLimits:

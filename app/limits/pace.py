@@ -12,7 +12,7 @@ SHARE_OF_MINUTE = 6
 LEAST_PER_SECOND = 200
 # Each that waits has a connection and a task, so that there must be an end to their number. No user comes to it before
 # the limit of the minute.
-MOST_SECONDS = SHARE_OF_MINUTE - 1.0
+MOST_SECONDS = float(SHARE_OF_MINUTE)
 MOST_CALLERS = 10_000
 
 
@@ -47,7 +47,8 @@ class Pace:
     @classmethod
     def of_users(cls, per_minute: int) -> "Pace":
         """For those who may make so many requests a minute. 0 is any number."""
-        return cls(max(per_minute // SHARE_OF_MINUTE, LEAST_PER_SECOND) if per_minute else 0)
+        per_second = max(per_minute // SHARE_OF_MINUTE, LEAST_PER_SECOND) if per_minute else 0
+        return cls(per_second, seconds_at_once=0.5)
 
     async def keep(self, caller: str) -> None:
         """Wait until it's time to answer one more request of theirs.

@@ -45,6 +45,8 @@ from app.wire.refusals import (
     Refusal,
 )
 
+# In the scope of a request: tells whether the connection is closed, or about to be.
+IS_GONE = "hive_is_gone"
 # The table has noted the connection before it was told to go.
 NOTED_BY_TABLE = {Ending.NO_PLACE, Ending.EVICTED}
 
@@ -195,6 +197,7 @@ class HttpProtocol(HttpToolsProtocol):
         if len(self.url) > MAX_URL_BYTES:
             self._refusal = URL_TOO_LONG
             raise _Refused
+        self.scope[IS_GONE] = self.transport.is_closing  # type: ignore[literal-required]  # HIVE's own.
         HttpToolsProtocol.on_headers_complete(self)
         self._is_whole = False
         self._head_since = None

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI
+from starlette.types import Message
 
 from app.config import Settings
 from app.database import Database
@@ -11,6 +12,7 @@ from app.limits.address import LOCAL
 from app.limits.pace import Pace, TooFast
 from app.limits.requests import caller_at, caller_of_user
 from app.models import User
+from app.wire.http_protocol import IS_GONE
 from tests.conftest import attached_state, token_of
 from tests.utils.callers import client_at
 from tests.utils.test_utils import FakeNetwork, problem
@@ -108,3 +110,23 @@ async def test_one_who_is_too_fast_is_told_so_as_everybody_is(app: FastAPI, monk
     assert problem(refused, 429)["code"] == "too_many_requests"
     assert refused.headers["Retry-After"] == "1"
     assert refused.headers["X-Request-ID"] == refused.json()["request_id"]
+
+
+@pytest.mark.parametrize(("method", "path", "is_done"), [("GET", "/health", False), ("POST", "/api/v1/nowhere", True)])
+async def test_what_a_client_that_has_gone_would_read_is_not_made(
+    app: FastAPI, method: str, path: str, *, is_done: bool
+) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": [], "client": (HERE, 1)}
+    await app({**scope, IS_GONE: lambda: True}, receive, send)
+    assert bool(sent) is is_done
+
+    await app({**scope, IS_GONE: lambda: False}, receive, send)
+    assert sent

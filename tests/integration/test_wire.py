@@ -10,6 +10,7 @@ from app.websockets.uvicorn_protocol import TRY_AGAIN_LATER, FrameProtocol
 from app.wire import connections, http_protocol
 from app.wire.bounds import IDLE_SECONDS, MAX_DRAINED_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
 from app.wire.endings import Ending
+from app.wire.http_protocol import IS_GONE
 from tests.utils.test_utils import wait_until_async
 from tests.utils.wire import Caller, Site, serving
 
@@ -41,6 +42,26 @@ async def served(site: Site) -> None:
     await other.say(GET + b"\r\n")
     assert await other.status() == 200
     other.writer.close()
+
+
+async def test_a_request_knows_whether_its_client_has_gone(site: Site) -> None:
+    site.app.may_read.clear()
+    caller = await site.call()
+    await caller.say(GET + b"\r\n")
+
+    async def has_come() -> bool:
+        return bool(site.app.requests)
+
+    await wait_until_async(has_come, what="the request")
+    [scope] = site.app.requests
+    assert not scope[IS_GONE]()
+    caller.writer.transport.abort()
+
+    async def has_gone() -> bool:
+        return bool(scope[IS_GONE]())
+
+    await wait_until_async(has_gone, what="the end of the connection")
+    site.app.may_read.set()
 
 
 # Headers

@@ -62,7 +62,7 @@ async def test_of_a_caller_only_so_many_wait(waited: list[float]) -> None:
         await asyncio.gather(*(pace.keep(ADA) for _ in range(100)))
 
     assert (refusal.value.status_code, refusal.value.headers) == (429, {"Retry-After": "1"})
-    assert len(waited) == 50
+    assert len(waited) == 60
     await pace.keep(GRACE)
 
 
@@ -90,7 +90,7 @@ async def test_of_many_callers_the_oldest_begins_anew(waited: list[float]) -> No
     assert waited == []
 
 
-@pytest.mark.parametrize(("per_minute", "at_once"), [(5, 200), (1200, 200), (12_000, 2_000)])
+@pytest.mark.parametrize(("per_minute", "at_once"), [(5, 100), (1200, 100), (12_000, 1_000)])
 async def test_a_minutes_requests_can_all_be_made_though_not_at_once(
     waited: list[float], per_minute: int, at_once: int
 ) -> None:
@@ -100,7 +100,7 @@ async def test_a_minutes_requests_can_all_be_made_though_not_at_once(
 
     # It's by a real clock here, which goes on meanwhile.
     assert len(waited) <= max(per_minute - at_once, 0)
-    assert all(seconds <= 5 for seconds in waited)
+    assert all(seconds <= 6 for seconds in waited)
 
 
 async def test_without_a_limit_a_user_may_make_any_number() -> None:
