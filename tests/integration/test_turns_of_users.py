@@ -19,7 +19,7 @@ from app.limits.limits import AT_ONCE
 from app.limits.turns import MOST_WAITING, Turns
 from app.models import User
 from tests.conftest import token_of
-from tests.utils.test_utils import FakeNetwork, problem, wait_until_async
+from tests.utils.test_utils import PATIENCE, FakeNetwork, problem, wait_until_async
 
 
 @asynccontextmanager
@@ -102,3 +102,25 @@ async def test_pages_of_one_user_are_read_two_at_a_time(monkeypatch: pytest.Monk
     may_go_on.set()
     await asyncio.gather(*reading)
     assert at_work[ada] == 9
+
+
+async def test_a_page_is_read_to_its_end_when_its_reader_goes(monkeypatch: pytest.MonkeyPatch, app: FastAPI) -> None:
+    begun, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def read_backlog(*_: object, **__: object) -> BacklogPage:
+        begun.set()
+        await may_end.wait()
+        ended.set()
+        return BacklogPage([], 0, 0, uuid4())
+
+    monkeypatch.setattr(main, "read_backlog", read_backlog)
+    read = app.state.hive.sockets.read_backlog
+    reading = asyncio.create_task(read(Actor(uuid4()), LogPosition(0), EVERYTHING, PageSize(1)))
+    async with asyncio.timeout(PATIENCE):
+        await begun.wait()
+        reading.cancel()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    assert ended.is_set()
