@@ -10,15 +10,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from inspect import isasyncgenfunction, iscoroutinefunction
-from typing import Any, Protocol, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin
 from urllib.parse import parse_qs
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
+from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
-from fastapi.params import Form
+from fastapi.params import Body, Header, Path, Query
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute, serialize_response
-from pydantic import BaseModel, ValidationError
+from fastapi.utils import is_body_allowed_for_status_code
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from starlette.convertors import UUIDConvertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
@@ -32,6 +38,8 @@ JSON = "application/json"
 # Longer ones aren't kept: they are seldom the same.
 MAX_QUERY_BYTES = 500
 LISTS = (list, set, frozenset, tuple)
+# What the parameter of a header may be: each is given as one text.
+OF_ONE_HEADER = (str, int, NoneType)
 
 
 def api_router(prefix: str, *, tag: str, route_class: type["HiveRoute"] | None = None) -> APIRouter:
@@ -55,7 +63,9 @@ class HiveRoute(APIRoute):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.plan = Plan.of(self)
+        # Whoever wraps the general handler means all requests.
+        is_wrapped = type(self).get_route_handler is not HiveRoute.get_route_handler
+        self.plan = None if is_wrapped else Plan.of(self)
         if self.plan is not None:
             self._general_app, self.app = self.app, self._serve
             self._handle_plain = self._in_transaction(self.plan.answer)
@@ -145,10 +155,14 @@ class HeaderParameter:
             if self.field.field_info.is_required():
                 raise NotPlain
             return self.field.get_default()
-        value, errors = self.field.validate(given, {}, loc=("header", self.header))
-        if errors:
-            raise NotPlain
-        return value
+        return _valid(self.field, given)
+
+
+def _valid(field: Field, given: object) -> Any:
+    value, errors = field.validate(given, {}, loc=())
+    if errors:
+        raise NotPlain
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,26 +178,23 @@ class Step:
 class QueryParameters:
     """The model that takes the query parameters."""
 
-    def __init__(self, name: str, model: type[BaseModel]) -> None:
-        self.name = name
-        self._model = model
-        self._lists = {field.alias or name for name, field in model.model_fields.items() if _is_list(field.annotation)}
+    def __init__(self, field: Field, model: type[BaseModel]) -> None:
+        self.name = field.name
+        self._field = field
+        self._lists = {each.alias or name for name, each in model.model_fields.items() if _is_list(each.annotation)}
         # The same few are asked for again and again.
         self._read_kept = lru_cache(maxsize=256)(self._read)
 
-    def value(self, query: bytes) -> BaseModel:
+    def value(self, query: bytes) -> object:
         return self._read_kept(query) if len(query) <= MAX_QUERY_BYTES else self._read(query)
 
-    def _read(self, query: bytes) -> BaseModel:
+    def _read(self, query: bytes) -> object:
         given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
         if any(len(values) > 1 for name, values in given.items() if name not in self._lists):
             raise NotPlain
-        try:
-            return self._model.model_validate(
-                {name: values if name in self._lists else values[0] for name, values in given.items()}
-            )
-        except ValidationError:
-            raise NotPlain from None
+        return _valid(
+            self._field, {name: values if name in self._lists else values[0] for name, values in given.items()}
+        )
 
 
 def _is_list(annotation: object) -> bool:
@@ -193,21 +204,21 @@ def _is_list(annotation: object) -> bool:
 class BodyParameter:
     """The model that takes the body."""
 
-    def __init__(self, name: str, model: type[BaseModel], default: object) -> None:
-        self.name = name
-        self._model = model
-        self._default = default
+    def __init__(self, field: Field) -> None:
+        self.name = field.name
+        self._field = field
 
     def value(self, request: Request, content: bytes) -> object:
-        if not content and self._default is not None:
-            return self._default
+        if not content and not self._field.field_info.is_required():
+            return self._field.get_default()
         if request.headers.get("content-type", "").partition(";")[0].rstrip() != JSON:
             raise NotPlain
         try:
             # In two steps, as FastAPI does it: pydantic's own reading of JSON takes and refuses other things.
-            return self._model.model_validate(json.loads(content))
+            given = json.loads(content)
         except (ValueError, RecursionError):
             raise NotPlain from None
+        return _valid(self._field, given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +236,11 @@ class Plan:
     def of(cls, route: APIRoute) -> "Plan | None":
         """The plan of the route; None if it declares what isn't known here."""
         try:
+            _refuse_options(route)
             return cls(
                 route,
                 tuple(_steps_of(route.dependant)),
-                tuple(field.name for field in route.dependant.path_params),
+                tuple(_path_names_of(route)),
                 _query_of(route.dependant),
                 _body_of_route(route),
                 route.dependant.response_param_name,
@@ -246,25 +258,24 @@ class Plan:
         query: bytes = scope["query_string"]
         if self.query is None and query:
             raise NotPlain
-        values: dict[str, object] = {name: scope["path_params"][name] for name in self.path_names}
+        arguments_of: list[dict[str, object]] = [
+            {each.name: each.value(request) for each in step.headers} for step in self.steps
+        ]
+        # The endpoint is the last one that is called.
+        arguments = arguments_of[-1]
+        for name in self.path_names:
+            arguments[name] = scope["path_params"][name]
         if self.query:
-            values[self.query.name] = self.query.value(query)
+            arguments[self.query.name] = self.query.value(query)
         if self.body:
-            values[self.body.name] = self.body.value(request, content)
-        headers: list[dict[str, object]] = []
-        for step in self.steps:
-            headers.append({})
-            for each in step.headers:
-                headers[-1][each.name] = each.value(request)
-        scope[_BOUND] = values, headers
+            arguments[self.body.name] = self.body.value(request, content)
+        scope[_BOUND] = arguments_of
 
     async def answer(self, request: Request) -> Response:
-        values, headers = request.scope.pop(_BOUND)
-        told = Response()
+        arguments_of: list[dict[str, object]] = request.scope.pop(_BOUND)
+        told = None
         if self.response_name:
-            values[self.response_name] = told
-        # The endpoint is the last one that is called.
-        arguments_of = [*headers[:-1], values | headers[-1]]
+            arguments_of[-1][self.response_name] = told = _nothing_told()
         results: list[Any] = []
         for step, arguments in zip(self.steps, arguments_of, strict=True):
             for name, place in step.given:
@@ -275,13 +286,27 @@ class Plan:
         result = results[-1]
         return result if isinstance(result, Response) else await self._response(result, told)
 
-    async def _response(self, result: object, told: Response) -> Response:
+    async def _response(self, result: object, told: Response | None) -> Response:
         content = await serialize_response(field=self.route.response_field, response_content=result, dump_json=True)
-        headers = {name: value for name, value in told.headers.items() if name != "content-length"}
-        return Response(content, self.route.status_code or 200, headers, "application/json")
+        status = (told and told.status_code) or self.route.status_code or 200
+        response = Response(content, status, media_type=JSON)
+        if told:
+            if not is_body_allowed_for_status_code(status):
+                response.body = b""
+            # Not as a dictionary: there may be several of one name.
+            response.raw_headers.extend(told.raw_headers)
+        return response
 
 
 _BOUND = "hive_bound"
+
+
+def _nothing_told() -> Response:
+    """What an endpoint gets that takes a `Response`, to set its status and headers, as FastAPI makes it."""
+    told = Response()
+    told.raw_headers.clear()
+    told.status_code = None  # type: ignore[assignment]  # The route's own one, unless the endpoint says so.
+    return told
 
 
 def _steps_of(dependant: Dependant) -> Iterator[Step]:
@@ -315,30 +340,92 @@ def _refuse_unknown(dependant: Dependant, *, is_endpoint: bool) -> None:
         dependant.websocket_param_name,
         dependant.background_tasks_param_name,
         dependant.security_scopes_param_name,
-        not is_endpoint
-        and (dependant.path_params or dependant.query_params or dependant.body_params or dependant.response_param_name),
+        dependant.concurrency is not None,
+        not all(map(_is_known_header, dependant.header_params)),
+        not is_endpoint and _has_more_than_dependency(dependant),
     ]
     if any(unknown):
         raise NotPlain
+
+
+def _has_more_than_dependency(dependant: Dependant) -> bool:
+    """Whether it takes what only an endpoint may here, or is called otherwise than once for all that need it."""
+    own = dependant.path_params or dependant.query_params or dependant.body_params or dependant.response_param_name
+    scopes = dependant.own_oauth_scopes or dependant.parent_oauth_scopes
+    return bool(own or scopes or dependant.scope or not dependant.use_cache)
+
+
+def _is_known_header(field: Field) -> bool:
+    return _is_declared_plainly(field, Header) and _is_of_one_header(field.field_info.annotation)
+
+
+def _is_of_one_header(annotation: object) -> bool:
+    if get_origin(annotation) is Annotated:
+        return _is_of_one_header(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return all(map(_is_of_one_header, get_args(annotation)))
+    return annotation in OF_ONE_HEADER
+
+
+def _is_declared_plainly(field: Field, kind: type[FieldInfo]) -> bool:
+    """Whether it's read by its one name, and its default taken as it is."""
+    declared = field.field_info
+    return type(declared) is kind and declared.validation_alias is None and not declared.validate_default
+
+
+def _refuse_options(route: APIRoute) -> None:
+    """Leave to FastAPI what is answered otherwise than with all of a declared model, as JSON."""
+    response_class = route.response_class
+    unknown = [
+        not isinstance(response_class, DefaultPlaceholder) or response_class.value is not JSONResponse,
+        route.response_field is None,
+        route.response_model_include is not None,
+        route.response_model_exclude is not None,
+        not route.response_model_by_alias,
+        route.response_model_exclude_unset,
+        route.response_model_exclude_defaults,
+        route.response_model_exclude_none,
+        route.stream_item_field is not None,
+        route.max_body_size is not None,
+        route.dependency_overrides_provider is not None,
+    ]
+    if any(unknown):
+        raise NotPlain
+
+
+def _path_names_of(route: APIRoute) -> Iterator[str]:
+    """The ids in the path, which the router has read already."""
+    for field in route.dependant.path_params:
+        is_id = field.field_info.annotation is UUID and not field.field_info.metadata and field.alias == field.name
+        is_read = isinstance(route.param_convertors.get(field.name), UUIDConvertor)
+        if not (is_id and is_read and _is_declared_plainly(field, Path)):
+            raise NotPlain
+        yield field.name
 
 
 def _query_of(dependant: Dependant) -> QueryParameters | None:
     if not dependant.query_params:
         return None
     [field, *others] = dependant.query_params
-    if others:
+    if others or not _is_declared_plainly(field, Query):
         raise NotPlain
-    return QueryParameters(field.name, _model_of(field))
+    model = _model_of(field)
+    config = model.model_config
+    if config.get("populate_by_name") or config.get("validate_by_name"):
+        raise NotPlain
+    if any(each.validation_alias != each.alias for each in model.model_fields.values()):
+        raise NotPlain
+    return QueryParameters(field, model)
 
 
 def _body_of_route(route: APIRoute) -> BodyParameter | None:
     if route.body_field is None:
         return None
     [field, *others] = route.dependant.body_params
-    if others or isinstance(field.field_info, Form):
+    if others or not _is_declared_plainly(field, Body) or getattr(field.field_info, "embed", None):
         raise NotPlain
-    default = None if field.field_info.is_required() else field.get_default()
-    return BodyParameter(field.name, _model_of(field), default)
+    _model_of(field)
+    return BodyParameter(field)
 
 
 def _model_of(field: Field) -> type[BaseModel]:
