@@ -22,8 +22,8 @@ from app.wire.http_protocol import IS_GONE
 NOT_COUNTED = frozenset({"/health", "/api/v1/health"})
 SOCKETS = ("/ws", "/api/v1/ws")
 READS = frozenset({"GET", "HEAD"})
-# What `CallerPace` notes in the scope.
-_USER = "hive_user"
+# What `CallerPace` notes in the scope: the user that the token speaks for, or None.
+USER = "hive_user"
 _TOO_FAST = "hive_too_fast"
 
 
@@ -39,7 +39,7 @@ class CallerPace:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (state := _state_of(scope)) is not None:
-            user_id = scope[_USER] = _user_of(scope, state)
+            user_id = scope[USER] = _user_of(scope, state)
             pace = state.limits.pace_of_addresses if user_id is None else state.limits.pace_of_users
             try:
                 await pace.keep(_caller(scope, state))
@@ -102,7 +102,7 @@ def is_limited(path: str) -> bool:
 
 
 def _caller(scope: Scope, state: State) -> str:
-    user_id: UUID | None = scope[_USER]
+    user_id: UUID | None = scope[USER]
     return caller_at(state.limits.client_of(scope)) if user_id is None else caller_of_user(user_id)
 
 

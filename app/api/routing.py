@@ -30,6 +30,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.documentation import operation_id
+from app.api.limiting import USER
 from app.api.once import Handler, SecretNotKept, answer_once
 from app.api.problems import EVERY_ROUTE, answer_to, responses
 from app.dependencies import TRANSACTION, StrictParameters, state_of
@@ -37,6 +38,8 @@ from app.dependencies import TRANSACTION, StrictParameters, state_of
 JSON = "application/json"
 # Longer ones aren't kept: they are seldom the same.
 MAX_QUERY_BYTES = 500
+# As much of a stranger's request is validated before anybody asks for a token.
+MAX_STRANGER_BYTES = 2_000
 LISTS = (list, set, frozenset, tuple)
 # What the parameter of a header may be: each is given as one text.
 OF_ONE_HEADER = (str, int, NoneType)
@@ -92,6 +95,7 @@ class HiveRoute(APIRoute):
         request = Request(scope, receive, send)
         content = await _body_of(request) if self.plan.body else b""
         try:
+            _refuse_much_of_stranger(scope, content)
             self.plan.bind(request, content)
         except NotPlain:
             await self._general_app(scope, _again(content, receive) if self.plan.body else receive, send)
@@ -113,6 +117,12 @@ async def _body_of(request: Request) -> bytes:
     except ClientDisconnect:
         # As FastAPI has it. Nobody reads the answer, but it's counted, and it's no fault of ours.
         raise HTTPException(400) from None
+
+
+def _refuse_much_of_stranger(scope: Scope, content: bytes) -> None:
+    """Leave a large request without a known token to FastAPI, which asks for the token before it validates."""
+    if scope.get(USER) is None and len(content) + len(scope["query_string"]) > MAX_STRANGER_BYTES:
+        raise NotPlain
 
 
 def _again(content: bytes, receive: Receive) -> Receive:

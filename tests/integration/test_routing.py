@@ -18,6 +18,7 @@ from app.models import Scope, Task, TaskStatus, User
 from app.schemas.task import TaskResponse
 from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
+from tests.builders.users import PASSWORD
 from tests.conftest import ClientWith
 from tests.utils.test_utils import events_of, problem
 
@@ -63,7 +64,10 @@ def test_routes_prepare_plain_requests_themselves(app: FastAPI) -> None:
 
 
 def test_all_routes_below_the_prefix_have_one_transaction(app: FastAPI) -> None:
-    """A route of another class, or one behind an included router, would have none, or a way of its own to it."""
+    """A route of another class, or one behind an included router, would have none, or a way of its own to it.
+
+    How many others an endpoint opens is counted by the table of routes.
+    """
     own = {route.path for route in app.routes if isinstance(route, HiveRoute)}
 
     below = {route.path for route in iter_route_contexts(app.routes) if (route.path or "").startswith("/api/v1")}
@@ -160,6 +164,39 @@ async def test_who_has_not_signed_in_is_told_so(
     assert answer.headers["www-authenticate"] == "Bearer"
     await session.refresh(task)
     assert task.title == "Water the orchids"
+
+
+@pytest.mark.parametrize("token", [None, "Bearer nonsense"])
+async def test_much_of_a_stranger_is_not_validated_before_the_token(
+    client: httpx2.AsyncClient, plain_answers: list[str], monkeypatch: pytest.MonkeyPatch, token: str | None
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("It was validated.")
+
+    monkeypatch.setattr("app.api.routing._valid", fail)
+    headers = {"Authorization": token} if token else {}
+    large = {"mode": "each", "items": [{"op": "create", "body": {"title": "Roses"}}] * 100}
+
+    body = await client.post("/tasks/batch", json=large, headers=headers)
+    query = await client.get("/tasks", params={"category": ["roses"] * 500}, headers=headers)
+
+    assert [problem(answer, 401)["code"] for answer in (body, query)] == ["unauthorized"] * 2
+    assert plain_answers == []
+
+
+async def test_much_of_a_user_is_plain(signed_in: httpx2.AsyncClient, plain_answers: list[str]) -> None:
+    answer = await signed_in.post("/tasks", json={"title": "Roses", "description": "red " * 1_000})
+
+    assert answer.status_code == 201
+    assert plain_answers == ["create_task"]
+
+
+async def test_login_is_plain(client: httpx2.AsyncClient, user: User, plain_answers: list[str]) -> None:
+    """It's a stranger's, and nothing is asked before it."""
+    answer = await client.post("/auth/login", json={"email": user.email, "password": PASSWORD})
+
+    assert answer.status_code == 200
+    assert plain_answers == ["login"]
 
 
 @BOTH
