@@ -25,9 +25,9 @@ async def berliner(session: AsyncSession, client_as: ClientAs) -> httpx2.AsyncCl
     return await client_as(await create_user(session, time_zone="Europe/Berlin"))
 
 
-# With a key or a condition a request is answered by the declared route, else by the quick one.
-CREATIONS: dict[str, dict[str, str]] = {"quick": {}, "declared": {"Idempotency-Key": "one"}}
-CHANGES = {"quick": ("PATCH", {}), "declared": ("PATCH", {"If-Match": '"1"'}), "PUT": ("PUT", {})}
+# Without a key or a condition, and with one.
+CREATIONS: dict[str, dict[str, str]] = {"plain": {}, "with a key": {"Idempotency-Key": "one"}}
+CHANGES = {"PATCH": ("PATCH", {}), "with a condition": ("PATCH", {"If-Match": '"1"'}), "PUT": ("PUT", {})}
 
 
 @pytest.mark.parametrize("headers", CREATIONS.values(), ids=CREATIONS)
@@ -113,7 +113,7 @@ async def test_new_time_zone_leaves_due_times_as_they_are(berliner: httpx2.Async
         ("due_after=2030-12-24T11:00:00Z&due_before=2030-12-25", ["ends"]),
     ],
 )
-@pytest.mark.parametrize("odd", ["", "&q="], ids=["quick", "filtered"])
+@pytest.mark.parametrize("odd", ["", "&q="], ids=["all", "filtered"])
 async def test_filter_of_a_date_alone_leaves_out_or_takes_in_the_whole_day(
     session: AsyncSession, client_as: ClientAs, query: str, found: list[str], odd: str
 ) -> None:

@@ -17,7 +17,7 @@ FILLED: dict[str, Any] = {
     "impact_points": 3,
     "priority": TaskPriority.HIGH,
 }
-# The quick route, and the declared one, which the other of two equal requests takes.
+# Without a condition, and with one that every task fulfils.
 HEADERS = ({"Content-Type": "application/json"}, {"Content-Type": "application/json", "If-Match": "*"})
 
 

@@ -84,7 +84,7 @@ async def test_what_leads_on_begins_with_the_path(
         await create_task(session, owner=user)
     async with below(prefix, settings, database, redis_url, user, way=way) as (client, _):
         api = f"{SITE}{prefix}/api/v1"
-        # The second one is answered by the declared route.
+        # Without a key, and with one.
         for headers in ({}, {"Idempotency-Key": "k"}):
             made = await client.post(f"{api}/tasks", json={"title": "Orchids"}, headers=headers)
             assert made.status_code == 201, made.text

@@ -154,7 +154,7 @@ def test_only_what_is_in_a_closed_vocabulary_can_be_fixed_in_a_statement() -> No
         Statement.of(select(Task.id).where(Task.owner_id == UUID(int=1)))
 
 
-# Each in its plain form, and in one that only the declared route takes.
+# Each in its plain form, and in another one that says the same.
 SPELLINGS = [
     ("/tasks/{id}", "/tasks/{ID}"),
     ("/tasks/{id}/", "/tasks/{ID}/"),
@@ -169,7 +169,7 @@ CONDITIONS: list[dict[str, str]] = [{}, {"If-None-Match": '"1"'}, {"If-None-Matc
 
 @pytest.mark.parametrize(("plain", "odd"), SPELLINGS)
 @pytest.mark.parametrize("headers", CONDITIONS)
-async def test_what_is_answered_quickly_is_what_the_declared_route_says(
+async def test_answer_is_the_same_however_the_request_is_written(
     client_as: ClientAs,
     session: AsyncSession,
     user: User,
@@ -184,15 +184,15 @@ async def test_what_is_answered_quickly_is_what_the_declared_route_says(
     for viewer in (user, other_user):
         client = await client_as(viewer)
 
-        quick = await client.get(plain.format(**names), headers=headers)
-        declared = await client.get(odd.format(**names), headers=headers)
+        answer = await client.get(plain.format(**names), headers=headers)
+        other = await client.get(odd.format(**names), headers=headers)
 
-        assert (quick.status_code, without_id(quick)) == (declared.status_code, without_id(declared))
+        assert (answer.status_code, without_id(answer)) == (other.status_code, without_id(other))
         compared = {"content-type", "etag", "hive-seq", "hive-epoch", "content-length"}
-        assert {name: quick.headers.get(name) for name in compared} == {
-            name: declared.headers.get(name) for name in compared
+        assert {name: answer.headers.get(name) for name in compared} == {
+            name: other.headers.get(name) for name in compared
         }
-        assert ("link" in quick.headers) == ("link" in declared.headers)
+        assert ("link" in answer.headers) == ("link" in other.headers)
 
 
 def without_id(answer: httpx2.Response) -> Any:
@@ -225,7 +225,7 @@ def left_by(answer: httpx2.Response) -> int:
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/tasks/{id}"])
-async def test_a_quick_answer_is_for_whoever_may_read(
+async def test_tasks_are_for_whoever_may_read(
     client: httpx2.AsyncClient,
     client_with: ClientWith,
     session: AsyncSession,
@@ -244,11 +244,11 @@ async def test_a_quick_answer_is_for_whoever_may_read(
     assert problem(await client.get(path, headers={"Authorization": "Bearer nonsense"}), 401)["code"] == "unauthorized"
 
 
-async def test_a_quick_answer_is_counted_under_its_declared_path(app: FastAPI, signed_in: httpx2.AsyncClient) -> None:
+async def test_answer_is_counted_under_its_declared_path(app: FastAPI, signed_in: httpx2.AsyncClient) -> None:
     with pytest.MonkeyPatch.context() as patched:
         counted: list[str | None] = []
         patched.setattr(app.state.hive.metrics.http, "answered", lambda **said: counted.append(said["route"]))
-        # The last one is for the declared route, which takes capitals as well.
+        # An id may be written in capitals.
         capitals = str(UUID(int=10)).upper()
         for path in (f"/tasks/{UUID(int=1)}", f"/tasks/{UUID(int=1)}?", "/tasks", f"/tasks/{capitals}"):
             await signed_in.get(path)
