@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.api.limiting import caller_of
 from app.core.auth import SignedIn
 from app.core.logging import bind_user
 from app.dependencies import BearerToken, StateDep, TransactionDep, bearer, get_token
@@ -13,9 +14,10 @@ from app.services.event_ticket_service import EventTicketService
 from app.websockets.readers import until_following
 
 
-async def get_issuer_of_ticket(state: StateDep, token: BearerToken) -> SignedIn:
-    # Looked up, as for a socket: it's for hours, and whoever ended a moment before it began would not be told of.
-    signed_in = await state.sign_ins.look_up(token)
+async def get_issuer_of_ticket(request: Request, state: StateDep, token: BearerToken) -> SignedIn:
+    async with state.limits.look_ups.of(caller_of(request.scope, state)):
+        # Looked up, as for a socket: it's for hours, and whoever ended a moment before it began would not be told of.
+        signed_in = await state.sign_ins.look_up(token)
     signed_in.require(Scope.EVENTS_READ)
     return signed_in
 
@@ -25,7 +27,7 @@ async def get_reader_of_stream(
 ) -> SignedIn:
     ticket = request.query_params.get("ticket")
     if token is not None or ticket is None:
-        return await get_issuer_of_ticket(state, await get_token(token))
+        return await get_issuer_of_ticket(request, state, await get_token(token))
     # Waited for while nothing is held. After a restart many come back before this process follows the log.
     await until_following(state.sockets)
     # The transaction ends where the stream begins, so a request that is refused for anything leaves the ticket unused.

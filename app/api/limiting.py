@@ -42,7 +42,7 @@ class CallerPace:
             user_id = scope[USER] = _user_of(scope, state)
             pace = state.limits.pace_of_addresses if user_id is None else state.limits.pace_of_users
             try:
-                await pace.keep(_caller(scope, state))
+                await pace.keep(caller_of(scope, state))
             except TooFast as error:
                 scope[_TOO_FAST] = error
         if not await _is_for_nobody(scope):
@@ -79,7 +79,7 @@ class RequestLimits:
 
 async def _count(scope: Scope) -> Allowance | None:
     state = _state_of(scope) if _is_counted(scope) else None
-    return await state.limits.requests.count(_caller(scope, state)) if state else None
+    return await state.limits.requests.count(caller_of(scope, state)) if state else None
 
 
 def _state_of(scope: Scope) -> State | None:
@@ -101,7 +101,8 @@ def is_limited(path: str) -> bool:
     return path not in NOT_COUNTED
 
 
-def _caller(scope: Scope, state: State) -> str:
+def caller_of(scope: Scope, state: State) -> str:
+    """The name by which a request's caller is counted: the user, or else the address."""
     user_id: UUID | None = scope[USER]
     return caller_at(state.limits.client_of(scope)) if user_id is None else caller_of_user(user_id)
 

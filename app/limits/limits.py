@@ -36,6 +36,8 @@ class Limits:
     # One user who asks a hundred times at once would else have all others wait for connections behind them.
     claims: Turns
     tickets: Turns
+    # Of who begins a stream, or asks for a ticket for one.
+    look_ups: Turns
     # Those who claim what words say would else take turns from all other changes.
     claims_by_words: Turns
     # Each has a connection of the pool for as long as a hundred changes take.
@@ -60,6 +62,7 @@ class Limits:
             searches,
             claims=Turns(partial(TooBusy, "claiming"), at_once=AT_ONCE),
             tickets=Turns(partial(TooBusy, "asking for tickets"), at_once=AT_ONCE),
+            look_ups=Turns(partial(TooBusy, "beginning to read events"), at_once=AT_ONCE),
             claims_by_words=Turns(partial(TooBusy, "searching for something to claim")),
             batches=Turns(partial(TooBusy, "changing many tasks"), at_once=AT_ONCE),
             replays=Turns(

@@ -16,6 +16,7 @@ from app.core.permissions import Actor
 from app.events.backlog import BacklogPage, LogPosition, PageSize
 from app.events.filters import EVERYTHING
 from app.limits.limits import AT_ONCE
+from app.limits.requests import caller_of_user
 from app.limits.turns import MOST_WAITING, Turns
 from app.models import User
 from tests.conftest import token_of
@@ -23,19 +24,19 @@ from tests.utils.test_utils import PATIENCE, FakeNetwork, problem, wait_until_as
 
 
 @asynccontextmanager
-async def queue_full_of(turns: Turns, user: User) -> AsyncIterator[None]:
+async def queue_full_of(turns: Turns, name: str) -> AsyncIterator[None]:
     """As many of the user's are at work, and wait, as may be."""
     async with AsyncExitStack() as at_work:
         for _ in range(AT_ONCE):
-            await at_work.enter_async_context(turns.of(str(user.id)))
-        waiting = [asyncio.create_task(_wait(turns, user)) for _ in range(MOST_WAITING)]
+            await at_work.enter_async_context(turns.of(name))
+        waiting = [asyncio.create_task(_wait(turns, name)) for _ in range(MOST_WAITING)]
         await asyncio.sleep(0)
         yield
     await asyncio.gather(*waiting)
 
 
-async def _wait(turns: Turns, user: User) -> None:
-    async with turns.of(str(user.id)):
+async def _wait(turns: Turns, name: str) -> None:
+    async with turns.of(name):
         pass
 
 
@@ -45,6 +46,7 @@ async def _wait(turns: Turns, user: User) -> None:
         ("GET", "/events?after=0", "replays"),
         ("GET", "/events?after=0&wait=1", "replays"),
         ("POST", "/events/ticket", "tickets"),
+        ("POST", "/events/ticket", "look_ups"),
         ("POST", "/tasks/claim-next", "claims"),
     ],
 )
@@ -57,7 +59,8 @@ async def test_a_user_whose_queue_is_full_is_told_so_and_nobody_else(
     path: str,
     name: str,
 ) -> None:
-    async with queue_full_of(getattr(app.state.hive.limits, name), user):
+    whose = caller_of_user(user.id) if name == "look_ups" else str(user.id)
+    async with queue_full_of(getattr(app.state.hive.limits, name), whose):
         refused = await signed_in.request(method, path)
         others = await signed_in_other.request(method, path)
     again = await signed_in.request(method, path)
@@ -70,7 +73,7 @@ async def test_a_user_whose_queue_is_full_is_told_so_and_nobody_else(
 async def test_a_socket_whose_turn_does_not_come_is_told_to_come_back(
     app: FastAPI, settings: Settings, user: User, other_user: User
 ) -> None:
-    async with queue_full_of(app.state.hive.limits.replays, user):
+    async with queue_full_of(app.state.hive.limits.replays, str(user.id)):
         async with FakeNetwork(query=f"token={token_of(user, settings)}&since=0").talk_to(app) as network:
             assert await network.closing_code() == 1013
         async with FakeNetwork(query=f"token={token_of(other_user, settings)}&since=0").talk_to(app) as network:
