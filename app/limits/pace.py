@@ -1,4 +1,7 @@
-"""How fast one caller gets answers within a second, where the limit of a minute is no help or none applies."""
+"""How fast one caller gets answers within a second, where the limit of a minute is no help or none applies.
+
+See ADR 56.
+"""
 
 import asyncio
 import time
