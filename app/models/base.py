@@ -32,9 +32,6 @@ class Base(DeclarativeBase):
         list[UUID]: ARRAY(Uuid()),
         dict[str, Any]: JSONB(),
     }
-    # An answer is serialized after the flush and before the commit, so what the server fills in
-    # has to come back with the statement: a later load would be I/O outside of the session's greenlet.
-    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012  # The same.
 
 
 class Identified:
