@@ -166,7 +166,7 @@ async def _begin_attempt(database: Database, job_id: UUID, hold: timedelta | Non
 
 
 async def _lay_aside_if_used_up(database: Database, job_id: UUID) -> None:
-    """Have a job that has no attempt left be dead."""
+    """Mark the jobs that have no attempt left as dead."""
     said = func.coalesce(Job.last_error, "The job's worker was gone each time before it was done.")
     used_up = update(Job).where(*_IS_READY, Job.attempts >= _MOST).values(state=JobState.DEAD, last_error=said)
     async with database.unit_of_work() as transaction:
@@ -190,7 +190,7 @@ async def _postpone(database: Database, job_id: UUID, until: datetime) -> None:
 
 
 async def _note_failure(database: Database, job_id: UUID, error: Exception) -> None:
-    """Have the job tried again after a pause that doubles, or lay it aside with its error."""
+    """Retry the job after a pause that doubles, or lay it aside with its error."""
     async with database.unit_of_work() as transaction:
         job = await _lock_unfinished(transaction, job_id)
         if job is None:
