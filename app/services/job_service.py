@@ -166,7 +166,7 @@ async def _begin_attempt(database: Database, job_id: UUID, hold: timedelta | Non
 
 
 async def _lay_aside_if_used_up(database: Database, job_id: UUID) -> None:
-    """Mark the jobs that have no attempt left as dead."""
+    """Mark the job as dead if it has no attempt left."""
     said = func.coalesce(Job.last_error, "The job's worker was gone each time before it was done.")
     used_up = update(Job).where(*_IS_READY, Job.attempts >= _MOST).values(state=JobState.DEAD, last_error=said)
     async with database.unit_of_work() as transaction:
