@@ -22,7 +22,7 @@ async def check_clocks(state: State, now: Callable[[], float] = time.time) -> di
     """One check each of those that answer; whether they do is told elsewhere."""
 
     async def ask_postgresql() -> float:
-        async with state.database.unit_of_work() as transaction:
+        async with state.database.unit_of_work(is_reading=True) as transaction:
             moment = await transaction.scalar(select(func.clock_timestamp()))
         assert isinstance(moment, datetime)
         return moment.astimezone(UTC).timestamp()

@@ -99,34 +99,45 @@ class Database:
         application: str,
         pool_size: int = 2,
         stands_still: bool = False,
+        keeps_turns_for_reads: bool = True,
         search_seconds: float = SEARCH_SECONDS,
     ) -> "Database":
         """`pool_size` is how many connections there are at most, for reads, changes and searches together.
 
         `stands_still` is for a process whose event loop runs only now and then, so that each connection has to be
-        looked at before it's used.
+        looked at before it's used. `keeps_turns_for_reads` is for one whose reads mustn't wait for its changes.
         """
         options = driver_options(url, application=application, most=pool_size)
-        limit = ConnectionLimit(options, most=pool_size, wait_seconds=POOL_SECONDS, stands_still=stands_still)
+        limit = ConnectionLimit(
+            options,
+            most=pool_size,
+            wait_seconds=POOL_SECONDS,
+            stands_still=stands_still,
+            keeps_turns_for_reads=keeps_turns_for_reads,
+        )
         search_settings = SEARCH_SETTINGS | {"statement_timeout": _milliseconds(search_seconds)}
         searches = DriverPool(limit, reads=Use.SEARCH, settings=search_settings)
         return cls(DriverPool(limit), searches=searches, search_seconds=search_seconds)
 
     @asynccontextmanager
-    async def unit_of_work(self, *, is_one_statement: bool = False) -> AsyncIterator[Transaction]:
+    async def unit_of_work(
+        self, *, is_one_statement: bool = False, is_reading: bool = False
+    ) -> AsyncIterator[Transaction]:
         """One transaction: committed when the block ends, rolled back when it raises.
 
-        With `is_one_statement`, the first statement is all that there will be, which needs no BEGIN.
+        With `is_one_statement`, the first statement is all that there will be, which needs no BEGIN. With `is_reading`,
+        it changes and locks nothing, and doesn't wait until those are done that do.
 
         Raises:
             HiveError: the database refused something or is away, said as the answer to give.
-            RuntimeError: there was a second statement, which isn't sent, or a statement after the end of the block.
+            RuntimeError: there was a second statement, a change in a transaction that is reading, or a statement after
+                the end of the block. It isn't sent.
         """
         with _errors_translated():
             async with AsyncExitStack() as stack:
                 # Only when there is something to send is there a connection to wait for.
-                async def entered(enter: Callable[[], AbstractAsyncContextManager[Driver]]) -> Driver:
-                    connection = await stack.enter_async_context(enter())
+                async def entered(enter: Callable[[Use], AbstractAsyncContextManager[Driver]], use: Use) -> Driver:
+                    connection = await stack.enter_async_context(enter(use))
                     if transaction.is_closed:
                         # Nobody else would give back what came too late.
                         await stack.aclose()
@@ -135,6 +146,7 @@ class Database:
                 transaction = Transaction(
                     partial(entered, self._connections.transaction),
                     connect_for_one=partial(entered, self._connections.connection),
+                    is_reading=is_reading,
                 )
                 transaction.is_one_statement = is_one_statement
                 try:

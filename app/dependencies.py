@@ -43,6 +43,7 @@ from app.websockets.readers import Departure
 
 # Where the route of a request keeps its transaction.
 TRANSACTION = "hive_transaction"
+READING_METHODS = frozenset({"GET", "HEAD"})
 TOKEN_URL = "/api/v1/auth/token"  # noqa: S105  # Where tokens are got, which is no secret.
 bearer = OAuth2PasswordBearer(tokenUrl=TOKEN_URL, refreshUrl=TOKEN_URL, auto_error=False)
 
@@ -98,7 +99,7 @@ CurrentSignIn = Annotated[SignedIn, Depends(get_sign_in)]
 
 
 async def get_user_sign_in(request: Request, state: StateDep, token: BearerToken) -> SignedIn:
-    is_reading = request.method in {"GET", "HEAD"}
+    is_reading = request.method in READING_METHODS
     # What is closed to API tokens changes accounts and what they are entered by. Who was put out a moment ago must
     # not leave another way in behind.
     signed_in = await (state.sign_ins.sign_in(token) if is_reading else state.sign_ins.look_up(token))

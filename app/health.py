@@ -175,7 +175,7 @@ async def _check_redis(state: State) -> Check:
 
 
 async def _check_migrations(state: State) -> Check:
-    async with state.database.unit_of_work() as transaction:
+    async with state.database.unit_of_work(is_reading=True) as transaction:
         if await transaction.scalar(text("SELECT to_regclass('alembic_version') IS NULL")):
             return Check(ok=False, detail="not migrated yet")
         current = await transaction.scalar(text("SELECT version_num FROM alembic_version"))
@@ -188,7 +188,7 @@ async def _check_worker(state: State) -> Check:
     age = await seconds_since_last_sign(state.redis)
     if age is None or age > SEEN_SECONDS:
         return Check(ok=False, detail=f"no worker seen for {SEEN_SECONDS} seconds")
-    async with state.database.unit_of_work() as transaction:
+    async with state.database.unit_of_work(is_reading=True) as transaction:
         if await transaction.scalar(text(JOBS_ARE_STUCK)):
             return Check(ok=False, detail=f"a worker was seen {age:.0f} s ago, but jobs wait and none is begun")
     return Check(ok=True, detail=f"seen {age:.0f} s ago")
@@ -196,7 +196,7 @@ async def _check_worker(state: State) -> Check:
 
 async def _check_relay(state: State) -> Check:
     """Whether a relay is at work, and how old the oldest event is that it has yet to publish."""
-    async with state.database.unit_of_work() as transaction:
+    async with state.database.unit_of_work(is_reading=True) as transaction:
         seconds = await publication_lag(transaction)
         is_active = await transaction.scalar(text(RELAY_LOCK_IS_HELD), {"key": RELAY_LOCK})
     if not is_active:
@@ -218,6 +218,6 @@ async def _missing_mail_worker(state: State) -> list[str]:
 
 
 async def _missing_scheduler(state: State) -> list[str]:
-    async with state.database.unit_of_work() as transaction:
+    async with state.database.unit_of_work(is_reading=True) as transaction:
         is_missing = await seconds_since_scheduled(transaction) is None
     return ["No scheduler has asked for jobs in the last minute: nothing is done by the clock."] if is_missing else []

@@ -226,7 +226,7 @@ def build_state(settings: Settings, database: Database, *, redis_url: str) -> St
 
     async def read(actor: Actor, after: LogPosition, wanted: EventFilter, size: PageSize) -> BacklogPage:
         async def read_page() -> BacklogPage:
-            async with database.unit_of_work(is_one_statement=True) as transaction:
+            async with database.unit_of_work(is_one_statement=True, is_reading=True) as transaction:
                 most = size.within(answers.page_bytes)
                 return await read_backlog(transaction, actor, after=after, size=most, wanted=wanted)
 

@@ -285,7 +285,7 @@ async def app(
 async def attached_state(app: FastAPI, settings: Settings, database: Database, redis_url: str) -> AsyncIterator[None]:
     """What the lifespan would give the application, but for what runs in the background."""
     app.state.hive = build_state(settings, database, redis_url=redis_url)
-    async with database.unit_of_work() as session:
+    async with database.unit_of_work(is_reading=True) as session:
         app.state.hive.sockets.connections.follow_from((await read_log(session)).last_seq)
     await forget_callers(app.state.hive.redis)
     yield

@@ -31,6 +31,7 @@ async def get_reader_of_stream(
     # Waited for while nothing is held. After a restart many come back before this process follows the log.
     await until_following(state.sockets)
     # The transaction ends where the stream begins, so a request that is refused for anything leaves the ticket unused.
+    transaction.allow_changes()
     signed_in = await EventTicketService(transaction).redeem(ticket)
     signed_in.require(Scope.EVENTS_READ)
     bind_user(signed_in.actor.id)

@@ -33,7 +33,7 @@ from app.api.documentation import operation_id
 from app.api.limiting import USER
 from app.api.once import Handler, SecretNotKept, answer_once
 from app.api.problems import EVERY_ROUTE, answer_to, responses
-from app.dependencies import TRANSACTION, StrictParameters, state_of
+from app.dependencies import READING_METHODS, TRANSACTION, StrictParameters, state_of
 
 JSON = "application/json"
 # Longer ones aren't kept: they are seldom the same.
@@ -80,7 +80,7 @@ class HiveRoute(APIRoute):
     def _in_transaction(self, handle: Handler) -> Handler:
         async def handle_in_transaction(request: Request) -> Response:
             database = state_of(request).database
-            async with database.unit_of_work() as transaction:
+            async with database.unit_of_work(is_reading=request.method in READING_METHODS) as transaction:
                 request.scope[TRANSACTION] = transaction
                 return await answer_once(request, handle, self.answer_to_keep)
 

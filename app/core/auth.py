@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -67,6 +67,7 @@ class SignedIn:
     """Who the token speaks for, until when by this machine's clock, and of which session it is, or which API token.
 
     `scopes` are those of an API token; a session has none, and is not narrowed. `owner_id` is whose agent it is.
+    `is_to_note` says that the token wasn't noted as used for a while.
     """
 
     actor: Actor
@@ -74,6 +75,7 @@ class SignedIn:
     id: UUID
     scopes: frozenset[str] | None = None
     owner_id: UUID | None = None
+    is_to_note: bool = field(default=False, compare=False)
 
     @property
     def person_id(self) -> UUID:
@@ -140,17 +142,21 @@ _ACTOR_OF_SESSION = keep(
 async def find_api_token(
     transaction: Transaction, by: Select[ApiToken, User, bool, timedelta], **which: object
 ) -> SignedIn | None:
-    """Find whom a valid API token speaks for, and note that it was used."""
-    noted = {"noted_each": NOTES_USE_EACH}
-    row = await transaction.first(by, noted | which)
+    """Find whom a valid API token speaks for."""
+    row = await transaction.first(by, {"noted_each": NOTES_USE_EACH} | which)
     if row is None:
         return None
-    held, user, is_first_use_for_long, lifetime = row
-    if is_first_use_for_long:
-        await transaction.execute(_NOTE_USE, noted | {"used_id": held.id})
+    held, user, is_unnoted, lifetime = row
     # How long it holds is PostgreSQL's word; when that is over is measured by this machine's clock.
     expires_at = NEVER if lifetime is None else datetime.now(UTC) + lifetime
-    return SignedIn(Actor.of(user), expires_at, held.id, frozenset(held.scopes), user.owner_id)
+    scopes = frozenset(held.scopes)
+    return SignedIn(Actor.of(user), expires_at, held.id, scopes, user.owner_id, is_to_note=is_unnoted)
+
+
+async def note_use(transaction: Transaction, signed_in: SignedIn) -> None:
+    """Note that the API token was used, if that wasn't noted for a while."""
+    if signed_in.is_to_note:
+        await transaction.execute(_NOTE_USE, {"noted_each": NOTES_USE_EACH, "used_id": signed_in.id})
 
 
 async def _by_access_token(transaction: Transaction, token: str, *, key: str) -> SignedIn:
@@ -212,7 +218,7 @@ async def prove_change(
     """
     if not changes.names_credentials:
         return None
-    async with database.unit_of_work() as transaction:
+    async with database.unit_of_work(is_reading=True) as transaction:
         user = await transaction.scalar(select(User).where(User.id == actor.id))
     if user is None:
         raise WrongPassword
@@ -236,7 +242,7 @@ async def prove_password(
         WrongPassword: it's another one.
         TooManyAttempts: too many were wrong, here or at sign-in.
     """
-    async with database.unit_of_work() as transaction:
+    async with database.unit_of_work(is_reading=True) as transaction:
         user = await transaction.scalar(select(User).where(User.id == actor.id))
     if user is None:
         raise WrongPassword
@@ -296,7 +302,7 @@ async def _ask_to_tell(database: Database, user: User | None) -> None:
 
 
 async def _find_active(database: Database, key: str) -> User | None:
-    async with database.unit_of_work() as transaction:
+    async with database.unit_of_work(is_reading=True) as transaction:
         matching = select(User).where(User.email_key == key, User.is_active)
         found: User | None = await transaction.scalar(matching)
     return found

@@ -40,6 +40,7 @@ class Use(Enum):
     """What a connection is wanted for."""
 
     CHANGE = auto()
+    # It changes and locks nothing, so it waits for nobody.
     READ = auto()
     # A read that may take long, by what somebody has asked for.
     SEARCH = auto()
@@ -112,22 +113,31 @@ class IdleConnections:
 class ConnectionLimit:
     """At most `most` connections, of which one who finds all taken waits `wait_seconds` for one.
 
-    A turn is the right to use a connection. `most` turns are given at a time, a quarter of them for reads alone:
-    changes that wait for one another's locks, and searches, would else hold up all that only looks. Of the others,
-    searches get as many.
+    A turn is the right to use a connection. `most` turns are given at a time, a quarter of them (at least one, if there
+    are two) for reads alone: changes that wait for one another's locks, and searches, would else hold up all that only
+    looks. Of the others, searches get as many. A process that hardly reads has use for all turns, and does without
+    those (`keeps_turns_for_reads`).
 
     `stands_still` is for a process whose event loop doesn't run between uses, and so doesn't learn that the server hung
     up.
     """
 
-    def __init__(self, options: dict[str, Any], *, most: int, wait_seconds: float, stands_still: bool = False) -> None:
+    def __init__(
+        self,
+        options: dict[str, Any],
+        *,
+        most: int,
+        wait_seconds: float,
+        stands_still: bool = False,
+        keeps_turns_for_reads: bool = True,
+    ) -> None:
         self._options = options
         self._most = most
         self._wait_seconds = wait_seconds
         self._stands_still = stands_still
         self._turns = asyncio.Semaphore(most)
         quarter = max(most // 4, 1)
-        slow = asyncio.Semaphore(most - quarter if most > 1 else most)
+        slow = asyncio.Semaphore(most - quarter if keeps_turns_for_reads and most > 1 else most)
         # In the order in which they are waited for.
         self._turns_of: Mapping[Use, Sequence[asyncio.Semaphore]] = {
             Use.READ: (self._turns,),

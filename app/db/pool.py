@@ -28,10 +28,10 @@ class Connections(Protocol):
     async def fetch_row(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
         """The first row of what the statement answers, which is a transaction by itself."""
 
-    def connection(self) -> AbstractAsyncContextManager[Driver]:
+    def connection(self, use: Use = Use.CHANGE) -> AbstractAsyncContextManager[Driver]:
         """One on which each statement is a transaction by itself."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Driver]:
+    def transaction(self, use: Use = Use.CHANGE) -> AbstractAsyncContextManager[Driver]:
         """A connection with a transaction on it: committed when the block ends, rolled back when it raises."""
 
 
@@ -61,21 +61,21 @@ class DriverPool:
             self._give_back(connection, self._reads)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Driver]:
-        connection = await self._take()
+    async def connection(self, use: Use = Use.CHANGE) -> AsyncIterator[Driver]:
+        connection = await self._take(use)
         try:
             yield connection
         except FAULTS as error:
             raise self._given_up(connection, error) from error.__cause__
         finally:
-            self._give_back(connection)
+            self._give_back(connection, use)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Driver]:
-        async with self.connection() as connection, _transaction_on(connection):
+    async def transaction(self, use: Use = Use.CHANGE) -> AsyncIterator[Driver]:
+        async with self.connection(use) as connection, _transaction_on(connection):
             yield connection
 
-    async def _take(self, use: Use = Use.CHANGE) -> Connection:
+    async def _take(self, use: Use) -> Connection:
         until = None
         while True:
             await self._limit.take_turn(use)
@@ -99,7 +99,7 @@ class DriverPool:
             connection.terminate()
         return None
 
-    def _give_back(self, connection: Connection, use: Use = Use.CHANGE) -> None:
+    def _give_back(self, connection: Connection, use: Use) -> None:
         # Nothing stays with a connection but a transaction, so there is nothing else to take back before its next use.
         if self._limit.is_usable(connection) and not connection.is_in_transaction():
             self._idle.put(connection)
@@ -122,7 +122,7 @@ class DriverPool:
 
 
 class HeldConnection:
-    """A connection that somebody has already, for one thing after the other."""
+    """A connection that somebody has already, for one thing after the other, whatever its use."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -132,14 +132,14 @@ class HeldConnection:
             return await connection.fetchrow(sql, *arguments)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Driver]:
+    async def connection(self, _use: Use = Use.CHANGE) -> AsyncIterator[Driver]:
         try:
             yield self._driver
         except FAULTS as error:
             raise given_up(self._driver, error) from error.__cause__
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Driver]:
+    async def transaction(self, _use: Use = Use.CHANGE) -> AsyncIterator[Driver]:
         async with self.connection() as connection, _transaction_on(connection):
             yield connection
 

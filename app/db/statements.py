@@ -1,6 +1,7 @@
 """SQLAlchemy's statements as SQL for the driver, made once and used for all who ask in the same way."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,10 @@ from sqlalchemy.types import TypeEngine
 DIALECT = dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects have no types.
 Convert = Callable[[Any], Any]
 AnyStatement = TypeVar("AnyStatement", bound=Executable)
+
+
+# Values are never in the text, and names of ours are written small.
+_TOUCHES_ROWS = re.compile(r"\b(INSERT|UPDATE|DELETE|FOR (KEY )?SHARE)\b")
 
 
 class _Given:
@@ -44,12 +49,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL for the driver, what it's used with in the order of their places, and what its rows have."""
+    """SQL for the driver, what it's used with in the order of their places, and what its rows have.
+
+    `is_change` says that it's an INSERT, UPDATE or DELETE, and `touches_rows` that it or a part of it is one, or locks.
+    """
 
     sql: str
     parameters: tuple[Parameter, ...]
     answers: tuple[Answer, ...]
     is_change: bool
+    touches_rows: bool
 
     @classmethod
     def of(cls, statement: Executable) -> "Statement":
@@ -78,7 +87,13 @@ class Statement:
             Parameter(name, constant(compiled, name), _encoder_of(compiled, name))
             for name in compiled.positiontup or ()
         )
-        return cls(compiled.string, parameters, tuple(_answers(statement)), isinstance(statement, UpdateBase))
+        return cls(
+            compiled.string,
+            parameters,
+            tuple(_answers(statement)),
+            is_change=isinstance(statement, UpdateBase),
+            touches_rows=_TOUCHES_ROWS.search(compiled.string) is not None,
+        )
 
     def arguments(self, given: Mapping[str, object]) -> list[Any]:
         return [

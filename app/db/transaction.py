@@ -13,6 +13,7 @@ from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
+from app.db.limit import Use
 from app.db.pool import Driver
 from app.db.statements import Answer, Statement, sql_of
 from app.db.writes import Kind, Table, Verb, Write, table_of, together
@@ -23,6 +24,8 @@ NO_VALUES: dict[str, object] = {}
 ONE_STATEMENT = "A transaction of one statement was about to send a second one."
 ENDED = "The transaction has ended, and can't be used any more."
 NOT_NEW = "The object has a row already, whose changes are written by themselves."
+READS_ALONE = "A transaction that only reads was about to change something, or to lock it."
+HAS_BEGUN = "The transaction has begun with reading, and can't be one for changes any more."
 STILL_CONNECTING = "The first statement of the transaction is still waiting for a connection; send one after the other."
 # Set on `info` by what wrote something that the relay should carry on after the commit.
 WAKES_RELAY = "wakes_relay"
@@ -50,17 +53,20 @@ class Transaction:
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[Driver]],
+        connect: Callable[[Use], Awaitable[Driver]],
         *,
-        connect_for_one: Callable[[], Awaitable[Driver]] | None = None,
+        connect_for_one: Callable[[Use], Awaitable[Driver]] | None = None,
+        is_reading: bool = False,
     ) -> None:
         """`connect` gives a connection with a transaction on it, whose end is somebody else's to see to.
 
-        `connect_for_one` gives one without, and is used when there is to be one statement.
+        `connect_for_one` gives one without, and is used when there is to be one statement. One that `is_reading` is
+        refused changes and locks of rows: it must wait for nobody.
         """
         self.info: dict[Any, Any] = {}
         self._connect = connect
         self._connect_for_one = connect_for_one
+        self._is_reading = is_reading
         # Whether the first statement is all that there will be, which needs no BEGIN; or if it's a change, it is.
         self.is_one_statement = False
         self.is_one_change = False
@@ -74,6 +80,16 @@ class Transaction:
         self._known: dict[tuple[Table, tuple[object, ...]], _Known] = {}
         self._added: list[DeclarativeBase] = []
         self._deleted: list[DeclarativeBase] = []
+
+    def allow_changes(self) -> None:
+        """Be one that changes something, though it was made for reading.
+
+        Raises:
+            RuntimeError: it has begun, on a connection for reads.
+        """
+        if self._connection is not None:
+            raise RuntimeError(HAS_BEGUN)
+        self._is_reading = False
 
     @overload
     async def scalar(self, statement: FirstIs[T], params: Given | None = None, /) -> T | None: ...
@@ -158,6 +174,8 @@ class Transaction:
         if not (self._known or self._added or self._deleted):
             return
         writes = [*self._updates(), *self._insertions(), *self._deletions()]
+        if writes:
+            self._require_changes_allowed()
         if len({write.kind.table for write in writes}) < len(writes):
             for _, alike in groupby(writes, key=lambda write: write.kind):
                 await self._write_alike(list(alike))
@@ -194,6 +212,10 @@ class Transaction:
         if self.is_closed:
             raise RuntimeError(ENDED)
 
+    def _require_changes_allowed(self) -> None:
+        if self._is_reading:
+            raise RuntimeError(READS_ALONE)
+
     def close(self) -> None:
         """Refuse each further use."""
         self.is_closed = True
@@ -201,6 +223,8 @@ class Transaction:
 
     async def _answered(self, sql: Statement, params: Given | None) -> list[asyncpg.Record]:
         await self.flush()
+        if sql.touches_rows:
+            self._require_changes_allowed()
         return await self._sent(sql.sql, sql.arguments(params or NOTHING), for_one=sql.is_change)
 
     async def _sent(self, sql: str, arguments: Sequence[object], *, for_one: bool) -> list[asyncpg.Record]:
@@ -221,7 +245,7 @@ class Transaction:
             self._is_over = connect_for_one is not None
             self._is_connecting = True
             try:
-                self._connection = await (connect_for_one or self._connect)()
+                self._connection = await (connect_for_one or self._connect)(self._use)
             finally:
                 self._is_connecting = False
             # It may have ended meanwhile.
@@ -230,6 +254,10 @@ class Transaction:
                 act, self._on_begin = self._on_begin, None
                 await act()
         return self._connection
+
+    @property
+    def _use(self) -> Use:
+        return Use.READ if self._is_reading else Use.CHANGE
 
     def _updates(self) -> Iterator[Write]:
         for (table, _), known in self._known.items():

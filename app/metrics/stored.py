@@ -44,7 +44,7 @@ class StoredFigures:
 
     async def _read(self) -> Stored | None:
         try:
-            async with self._database.unit_of_work() as transaction:
+            async with self._database.unit_of_work(is_reading=True) as transaction:
                 return await _look(transaction)
         except HiveError as error:
             log.debug("the database tells no figures", reason=error.reason)

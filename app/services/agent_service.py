@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from app.core.auth import SignedIn
 from app.core.errors import Conflict, NotFound
@@ -113,17 +113,31 @@ class AgentService:
         statement = select(User).where(User.owner_id == owner.id, User.is_active)
         return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope_of("agents", owner=owner.id))
 
-    async def access(self, owner: Actor, agent_id: UUID) -> User:
-        """One's own agent, which can't end before the transaction does.
+    async def find(self, owner: Actor, agent_id: UUID) -> User:
+        """One's own agent.
 
         Raises:
             AgentNotFound: it has ended, or is somebody else's.
         """
-        own = select(User).where(User.id == agent_id, User.owner_id == owner.id, User.is_active)
-        agent = await self._transaction.scalar(own.with_for_update(key_share=True))
+        return await self._found(_own(owner, agent_id))
+
+    async def access(self, owner: Actor, agent_id: UUID) -> User:
+        """One's own agent, which can't end before the transaction does.
+
+        Raises:
+            AgentNotFound: as above.
+        """
+        return await self._found(_own(owner, agent_id).with_for_update(key_share=True))
+
+    async def _found(self, own: Select[User]) -> User:
+        agent = await self._transaction.scalar(own)
         if agent is None:
             raise AgentNotFound
         return agent
 
     async def end(self, owner: Actor, agent_id: UUID) -> None:
         await end_accounts(self._transaction, [await self.access(owner, agent_id)], by=owner)
+
+
+def _own(owner: Actor, agent_id: UUID) -> Select[User]:
+    return select(User).where(User.id == agent_id, User.owner_id == owner.id, User.is_active)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import Interval, delete, func, type_coerce
 
-from app.core.auth import TOKEN_BY_ID, SignedIn, find_actor_of_session, find_api_token
+from app.core.auth import TOKEN_BY_ID, SignedIn, find_actor_of_session, find_api_token, note_use
 from app.core.errors import Unauthorized
 from app.core.security import hash_secret, new_secret
 from app.db.purging import purge_some
@@ -75,7 +75,10 @@ class EventTicketService:
         self, session_id: UUID | None, api_token_id: UUID | None, left: timedelta | None
     ) -> SignedIn | None:
         if session_id is None or left is None:
-            return await find_api_token(self._transaction, TOKEN_BY_ID, token_id=api_token_id)
+            by_token = await find_api_token(self._transaction, TOKEN_BY_ID, token_id=api_token_id)
+            if by_token is not None:
+                await note_use(self._transaction, by_token)
+            return by_token
         actor = await find_actor_of_session(self._transaction, session_id)
         if actor is None or left <= timedelta(0):
             return None

@@ -26,5 +26,5 @@ async def is_registration_open(database: Database, settings: Settings) -> bool:
 
 
 async def _has_admin(database: Database) -> bool:
-    async with database.unit_of_work(is_one_statement=True) as transaction:
+    async with database.unit_of_work(is_one_statement=True, is_reading=True) as transaction:
         return bool(await transaction.scalar(_HAS_ADMIN))

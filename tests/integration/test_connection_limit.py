@@ -43,8 +43,16 @@ class Kind(Protocol):
 async def connect() -> AsyncIterator[Connect]:
     async with AsyncExitStack() as stack:
 
-        def connect(url: str, *, pool_size: int, stands_still: bool = False) -> Database:
-            database = Database.connect(url, application="test limit", pool_size=pool_size, stands_still=stands_still)
+        def connect(
+            url: str, *, pool_size: int, stands_still: bool = False, keeps_turns_for_reads: bool = True
+        ) -> Database:
+            database = Database.connect(
+                url,
+                application="test limit",
+                pool_size=pool_size,
+                stands_still=stands_still,
+                keeps_turns_for_reads=keeps_turns_for_reads,
+            )
             stack.push_async_callback(database.close)
             return database
 
@@ -66,13 +74,24 @@ async def by_read(database: Database, sql: str = BACKEND) -> object:
     return row[0] if row else None
 
 
+async def by_reading_transaction(database: Database, sql: str = BACKEND) -> object:
+    async with database.unit_of_work(is_reading=True) as transaction:
+        return await transaction.scalar(text(sql))
+
+
+async def by_reading_statement(database: Database, sql: str = BACKEND) -> object:
+    async with database.unit_of_work(is_one_statement=True, is_reading=True) as transaction:
+        return await transaction.scalar(text(sql))
+
+
 async def by_search(database: Database, sql: str = BACKEND) -> object:
     row = await database.search(sql, [])
     return row[0] if row else None
 
 
 CHANGING_KINDS: list[Kind] = [by_transaction, by_statement]
-KINDS: list[Kind] = [*CHANGING_KINDS, by_read, by_search]
+READING_KINDS: list[Kind] = [by_read, by_reading_transaction, by_reading_statement]
+KINDS: list[Kind] = [*CHANGING_KINDS, *READING_KINDS, by_search]
 
 
 async def connections_to(url: str) -> int:
@@ -115,21 +134,51 @@ async def held(kind: Kind, database: Database) -> AsyncIterator[None]:
     await use
 
 
-async def test_reads_do_not_wait_for_changes_that_wait_for_a_lock(connect: Connect, own_url: str) -> None:
-    database, other = connect(own_url, pool_size=4), connect(own_url, pool_size=1)
+@pytest.mark.parametrize(("pool_size", "changing"), [(2, 1), (3, 2), (4, 3), (8, 6)])
+async def test_reads_do_not_wait_for_changes_that_wait_for_a_lock(
+    connect: Connect, own_url: str, pool_size: int, changing: int
+) -> None:
+    database = connect(own_url, pool_size=pool_size)
+    async with waiting_changes(connect(own_url, pool_size=1), database, own_url, changing):
+        for kind in READING_KINDS:
+            assert await kind(database)
+
+
+@asynccontextmanager
+async def waiting_changes(other: Database, database: Database, url: str, most_at_once: int) -> AsyncIterator[None]:
+    """Changes of the database wait for a lock of the other one, as many as it lets, until the block ends.
+
+    Others wait for their turn. How long they do is nothing of these tests.
+    """
     async with other.unit_of_work() as transaction:
         await transaction.execute(text(TAKE_LOCK))
-        changes = [asyncio.create_task(kind(database, TAKE_LOCK)) for kind in CHANGING_KINDS for _ in range(3)]
+        uses = [kind for kind in CHANGING_KINDS for _ in range(most_at_once)]
+        changes = [asyncio.create_task(kind(database, TAKE_LOCK)) for kind in uses]
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
         async def are_waiting() -> bool:
-            return await run_sql(own_url, waiting) == 3
+            return await run_sql(url, waiting) == most_at_once
 
         await wait_until_async(are_waiting, what="changes that wait for the lock")
+        yield
+    await asyncio.gather(*changes, return_exceptions=True)
 
-        assert await by_read(database)
-        assert not any(change.done() for change in changes)
-    await asyncio.gather(*changes)
+
+async def test_one_connection_serves_reads_and_changes_in_their_order(connect: Connect, own_url: str) -> None:
+    database = connect(own_url, pool_size=1)
+    async with waiting_changes(connect(own_url, pool_size=1), database, own_url, 1):
+        reads = [asyncio.create_task(kind(database)) for kind in READING_KINDS]
+
+    assert len(set(await asyncio.gather(*reads))) == 1
+
+
+@pytest.mark.parametrize("pool_size", [1, 2, 3])
+async def test_a_process_that_keeps_no_turns_for_reads_has_all_for_changes(
+    connect: Connect, own_url: str, pool_size: int
+) -> None:
+    database = connect(own_url, pool_size=pool_size, keeps_turns_for_reads=False)
+    async with waiting_changes(connect(own_url, pool_size=1), database, own_url, pool_size):
+        pass
 
 
 async def test_idle_connections_are_given_back(connect: Connect, own_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

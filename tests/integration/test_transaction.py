@@ -817,3 +817,60 @@ async def test_what_is_changed_in_place_is_written(
     await session.refresh(job)
     assert user.skills == ["watering", "pruning"]
     assert job.arguments == {"message": "after"}
+
+
+CHANGES: dict[str, Callable[[Transaction, User], Awaitable[object]]] = {
+    "statement": lambda transaction, user: transaction.execute(update(User).where(User.id == user.id).values(role="")),
+    "text": lambda transaction, _: transaction.execute(text("DELETE FROM jobs")),
+    "part": lambda transaction, _: transaction.execute(
+        select(update(User).values(role="").returning(User.id).cte("changed"))
+    ),
+    "lock": lambda transaction, user: transaction.get_locked(User, user.id),
+    "shared lock": lambda transaction, _: transaction.execute(select(User.id).with_for_update(read=True)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_transaction_that_only_reads_changes_and_locks_nothing(
+    database: Database, user: User, sent: list[str], change: str
+) -> None:
+    with pytest.raises(RuntimeError, match="only reads"):
+        async with database.unit_of_work(is_reading=True) as transaction:
+            assert await transaction.get(User, user.id)
+            await CHANGES[change](transaction, user)
+
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize("change", ["set", "added", "deleted"])
+async def test_objects_of_a_transaction_that_only_reads_are_not_written(
+    database: Database, session: AsyncSession, user: User, change: str
+) -> None:
+    task = await create_task(session, owner=user)
+    with pytest.raises(RuntimeError, match="only reads"):
+        async with database.unit_of_work(is_reading=True) as transaction:
+            found = await find(transaction, task)
+            match change:
+                case "set":
+                    found.title = "Roses"
+                case "added":
+                    transaction.add(Task(title="Roses", owner_id=user.id))
+                case _:
+                    await transaction.delete(found)
+
+    assert await titles_in(session) == ["Water the orchids"]
+
+
+async def test_a_transaction_that_was_to_read_may_be_let_change_before_it_begins(
+    database: Database, session: AsyncSession, user: User
+) -> None:
+    task = await create_task(session, owner=user)
+    async with database.unit_of_work(is_reading=True) as transaction:
+        transaction.allow_changes()
+        (await transaction.get_locked(Task, task.id)).title = "Roses"
+    assert await titles_in(session) == ["Roses"]
+
+    with pytest.raises(RuntimeError, match="has begun"):
+        async with database.unit_of_work(is_reading=True) as transaction:
+            await find(transaction, task)
+            transaction.allow_changes()

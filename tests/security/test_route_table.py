@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -223,9 +224,11 @@ async def people(session: AsyncSession) -> dict[str, User]:
 async def tokens(session: AsyncSession, settings: Settings, people: dict[str, User]) -> dict[str, str]:
     """What each caller but the anonymous one sends."""
     tokens = {name: token_of(user, settings) for name, user in people.items()}
-    tokens["program"] = await create_token(session, people["owner"])
-    tokens["agent"] = await create_token(session, await create_agent(session, owner=people["owner"]))
-    tokens["scopeless"] = await create_token(session, people["owner"], scopes=())
+    # That a token was used is noted now and then, in a unit of work of its own.
+    now = datetime.now(UTC)
+    tokens["program"] = await create_token(session, people["owner"], last_used_at=now)
+    tokens["agent"] = await create_token(session, await create_agent(session, owner=people["owner"]), last_used_at=now)
+    tokens["scopeless"] = await create_token(session, people["owner"], scopes=(), last_used_at=now)
     return tokens
 
 
@@ -236,8 +239,8 @@ def units(monkeypatch: pytest.MonkeyPatch) -> list[Transaction]:
     unit_of_work = Database.unit_of_work
 
     @asynccontextmanager
-    async def noting(self: Database, *, is_one_statement: bool = False) -> AsyncIterator[Transaction]:
-        async with unit_of_work(self, is_one_statement=is_one_statement) as transaction:
+    async def noting(self: Database, **options: bool) -> AsyncIterator[Transaction]:
+        async with unit_of_work(self, **options) as transaction:
             opened.append(transaction)
             yield transaction
 

@@ -270,7 +270,7 @@ CASES = {
 
 class FakeDatabase:
     @asynccontextmanager
-    async def unit_of_work(self) -> AsyncIterator[None]:
+    async def unit_of_work(self, **_: bool) -> AsyncIterator[None]:
         yield
 
 

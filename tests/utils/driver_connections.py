@@ -7,6 +7,7 @@ from typing import cast
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.limit import Use
 from app.db.pool import Connections, Driver
 
 
@@ -23,7 +24,7 @@ class ConnectionOfTest:
         return row
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+    async def transaction(self, _use: Use = Use.CHANGE) -> AsyncIterator[asyncpg.Connection]:
         driver = await self._driver()
         async with driver.transaction():
             yield cast("asyncpg.Connection", NotingDriver(driver, self.note))
@@ -46,13 +47,13 @@ class NotingConnections:
         self.fetch_row = connections.fetch_row
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Driver]:
-        async with self._connections.connection() as driver:
+    async def connection(self, use: Use = Use.CHANGE) -> AsyncIterator[Driver]:
+        async with self._connections.connection(use) as driver:
             yield cast("Driver", NotingDriver(driver, self._note))
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Driver]:
-        async with self._connections.transaction() as driver:
+    async def transaction(self, use: Use = Use.CHANGE) -> AsyncIterator[Driver]:
+        async with self._connections.transaction(use) as driver:
             yield cast("Driver", NotingDriver(driver, self._note))
 
 

@@ -80,7 +80,7 @@ async def list_agent_tokens(
     response: Response,
 ) -> list[ApiTokenResponse]:
     """The agent's tokens, newest first. Further pages are in the `Link` header."""
-    agent = await agents.access(actor, agent_id)
+    agent = await agents.find(actor, agent_id)
     page = await tokens.list_of(agent.id, query, pager)
     link_next_page(request, response, page)
     return [ApiTokenResponse.model_validate(token) for token in page.items]

@@ -115,6 +115,7 @@ async def confirm(
     Until then nothing else is mailed to the address.
     """
     response.headers["Cache-Control"] = "no-store"
+    transaction.allow_changes()
     await confirm_address(transaction, query.code, key=state.settings.signing_key)
     return ConfirmedResponse()
 
