@@ -17,7 +17,8 @@ from app.workers.carrier import CeleryCarrier
 async def run_relay(settings: Settings, backing: Backing) -> None:
     """Relay until told to stop."""
     configure_logging(settings, "relay")
-    database = Database.connect(backing.database_url, application="relay", pool_size=3)
+    # One holds the lock, and each queue of jobs has one.
+    database = Database.connect(backing.database_url, application="relay", pool_size=3, keeps_turns_for_reads=False)
     redis = connect_redis(backing.redis_url, prefix=settings.redis_prefix)
     carrier = CeleryCarrier(settings, backing.redis_url)
 

@@ -20,7 +20,7 @@ log = structlog.stdlib.get_logger(__name__)
 async def run_scheduler(settings: Settings, backing: Backing) -> None:
     """Ask for the jobs that come by the clock until told to stop. Any number of these may run at once."""
     configure_logging(settings, "scheduler")
-    database = Database.connect(backing.database_url, application="scheduler", pool_size=1)
+    database = Database.connect(backing.database_url, application="scheduler", pool_size=1, keeps_turns_for_reads=False)
     scheduling = asyncio.create_task(_schedule(database))
     cancel_when_told(scheduling)
     try:

@@ -68,7 +68,9 @@ class WorkerProcess:
     def database(self) -> Database:
         if self._database is None:
             url = locate_backing(self.settings).database_url
-            self._database = Database.connect(url, application="worker", pool_size=2, stands_still=True)
+            self._database = Database.connect(
+                url, application="worker", pool_size=2, stands_still=True, keeps_turns_for_reads=False
+            )
         return self._database
 
 
