@@ -42,7 +42,7 @@ def join_backing(settings: Settings) -> Backing:
 
 
 def locate_backing(settings: Settings) -> Backing:
-    """The same addresses, without starting anything."""
+    """Return the addresses of the servers without starting anything."""
     database = settings.database_url
     redis = settings.redis_url
     return Backing(

@@ -35,7 +35,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 class ConfigurationError(Exception):
-    """The settings can't be used; the message is one sentence for whoever starts HIVE."""
+    """The settings can't be used; the message is one sentence for the operator."""
 
 
 class Environment(StrEnum):

@@ -51,7 +51,7 @@ _seldom = Seldom()
 def driver_options(
     url: str, *, application: str, answer_seconds: float | None = ANSWER_SECONDS, most: int | None = None
 ) -> dict[str, Any]:
-    """How each connection is made, whoever makes it. `most` is how many one process may have."""
+    """Return how each connection is made. `most` is how many one process may have."""
     name = f"hive {application}" if most is None else name_of_connections(application, most)
     settings = {**SERVER_SETTINGS, "application_name": name}
     return {"dsn": asyncpg_dsn(url), "server_settings": settings, "timeout": 3, "command_timeout": answer_seconds}

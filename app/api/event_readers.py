@@ -1,4 +1,4 @@
-"""Who reads events, and by what: a token, or a ticket for a stream."""
+"""The readers of events, and what they sign in by: a token, or a ticket for a stream."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated

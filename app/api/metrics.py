@@ -1,4 +1,4 @@
-"""The metrics: for admins with their token, or on a port of their own for whoever can reach it."""
+"""The metrics: for admins with their token, or on a port of their own for everybody who can reach it."""
 
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import PlainTextResponse

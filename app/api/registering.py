@@ -59,7 +59,7 @@ async def get_one_try_of_nobody(
 
 
 async def _key_of_stranger(request: Request, key: str) -> str:
-    """The key as that of whoever comes from this address and names this account.
+    """Return the key as that of a stranger from this address who names this account.
 
     Strangers choose keys that others choose too, and one must neither get nor hinder the answer of another.
     """

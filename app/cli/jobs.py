@@ -42,7 +42,7 @@ def retry_jobs(
     job_ids: Annotated[list[UUID] | None, typer.Argument(help="The ids of dead jobs.")] = None,
     is_all: Annotated[bool, typer.Option("--all", help="All dead jobs.")] = False,  # noqa: FBT002  # typer's flags.
 ) -> None:
-    """Have dead jobs tried again, from their first attempt on."""
+    """Retry dead jobs, from their first attempt on."""
     from app.cli.jobs_command import retry_jobs as retry  # noqa: PLC0415
 
     with one_sentence():

@@ -39,7 +39,7 @@ class InvalidCredentials(Unauthorized):
 
 
 class NotSignedIn(Unauthorized):
-    """The same answer for every fault of a token, so that it tells nothing about what was tried."""
+    """One answer for every fault of a token, so that it tells nothing about what was tried."""
 
     def __init__(self) -> None:
         super().__init__("A valid access token is needed.")
@@ -64,7 +64,7 @@ class InsufficientScope(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Who the token speaks for, until when by this machine's clock, and of which session it is, or which API token.
+    """Whom a token speaks for, until when by this machine's clock, and the session or API token that it is of.
 
     `scopes` are those of an API token; a session has none, and is not narrowed. `owner_id` is whose agent it is.
     `is_to_note` says that the token wasn't noted as used for a while.
@@ -94,10 +94,10 @@ class SignedIn:
 
 
 async def authenticate(transaction: Transaction, token: str, *, key: str) -> SignedIn:
-    """Who the token speaks for. One that was revoked, or whose session or account has ended, is dead at once.
+    """Return whom the token speaks for. One that was revoked, or whose session or account ended, is invalid.
 
     Raises:
-        NotSignedIn: the token is not valid, or no longer.
+        NotSignedIn: the token is not valid, or was revoked.
     """
     if token.startswith(API_TOKEN_PREFIX):
         return await _by_api_token(transaction, token)

@@ -1,4 +1,4 @@
-"""Codes that whoever reads the mail of an address has, and nobody else."""
+"""Codes that only a reader of the address's mail can know."""
 
 import hmac
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ _PASSWORD_IN_URL = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blank out tokens, passwords and secrets, whoever logged them."""
+    """Blank out tokens, passwords and secrets in every line of the log."""
     return {key: _without_secrets(key, value) for key, value in event.items()}
 
 

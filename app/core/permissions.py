@@ -1,4 +1,4 @@
-"""Who may see and do what: the one place that decides it, for REST, sockets and jobs alike."""
+"""Permissions: the one place that decides who may see and do what, for REST, sockets and jobs alike."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class ActorType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Whoever asks: the part of an account that permissions depend on."""
+    """The account that acts: the part of it that permissions depend on."""
 
     id: UUID
     is_admin: bool = False
@@ -118,7 +118,7 @@ def require_permission(actor: Actor, task: Task, permission: Permission) -> None
 
 
 def audience_of(task: Task, *, previous_owner: UUID | None = None) -> Audience:
-    """Who may read an event about the task as it stands, besides admins: of a hand-over, both owners of a draft."""
+    """Return who may read an event about the task as it stands, besides admins: both owners of a draft handed over."""
     if task.status is not TaskStatus.DRAFT:
         return None
     if previous_owner is None or previous_owner == task.owner_id:

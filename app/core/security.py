@@ -127,7 +127,7 @@ def keyed_hash(content: bytes, *, key: str) -> str:
 def hash_secret(secret: str) -> str:
     """What is stored of a secret that HIVE has made.
 
-    A fast hash without salt does: there is nothing to try out in 256 random bits, unlike in a password. Whoever times
-    the look-up by it learns about a hash that they can't steer, and nothing about the secret.
+    A fast hash without salt does: there is nothing to try out in 256 random bits, unlike in a password. Timing the
+    look-up by it tells of a hash that nobody can steer, and nothing of the secret.
     """
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -40,11 +40,11 @@ class SignInMemory:
         return self._changes
 
     def find(self, token: str) -> SignedIn | None:
-        """Who the token speaks for, if that's known and sure."""
+        """Return whom the token speaks for, if that's known and sure."""
         return self.recall(token) if self._clock() < self._trusted_until else None
 
     def recall(self, token: str) -> SignedIn | None:
-        """Who the token spoke for a moment ago: nothing to let somebody in by."""
+        """Return whom the token spoke for a moment ago, which is nothing to let somebody in by."""
         found = self._found.get(hash_secret(token))
         if found is None or found.until <= self._now() or found.deadline <= self._clock():
             return None

@@ -79,10 +79,10 @@ class SignInWatch:
         return self._horizon is None or backend != self._backend or horizon < self._horizon
 
     async def _read(self) -> tuple[int, int, dict[int, UUID]]:
-        """Who was asked, the number that all transactions that are not over have at least, and the changes by those
-        that weren't over at the last look.
+        """The server that was asked, the number that all transactions that are not over have at least, and the changes
+        by those that weren't over at the last look.
 
-        An identity won't do for a position: a number is given before the commit, and whoever has seen a higher one
+        An identity won't do for a position: a number is given before the commit, and a reader who has seen a higher one
         would never see it.
         """
         row = await self._database.read(LOOK, [self._horizon])

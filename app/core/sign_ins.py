@@ -20,10 +20,10 @@ class SignIns:
         self._key = key
 
     async def sign_in(self, token: str) -> SignedIn:
-        """Who the token speaks for. That it holds no longer may be noticed a second late.
+        """Return whom the token speaks for. A revocation may be noticed a second late.
 
         Raises:
-            NotSignedIn: the token is not valid, or no longer.
+            NotSignedIn: the token is not valid, or was revoked.
         """
         signed_in = self.memory.find(token)
         if signed_in is None:
@@ -32,7 +32,7 @@ class SignIns:
         return signed_in
 
     async def look_up(self, token: str) -> SignedIn:
-        """The same, as it is at this moment.
+        """Look up whom the token speaks for at this moment.
 
         Raises:
             NotSignedIn: as above.

@@ -107,7 +107,7 @@ _KEPT: dict[Executable, Statement | None] = {}
 
 
 def keep(statement: AnyStatement) -> AnyStatement:
-    """Have it made into SQL once. For those that a module has for good: they are never forgotten."""
+    """Compile the statement once. For those that a module has for good: they are never forgotten."""
     _KEPT[statement] = None
     return statement
 

@@ -150,7 +150,7 @@ class Transaction:
         return bool(self._known[table, table.key_of(row)].changed(table))
 
     def add(self, row: object, /) -> None:
-        """Have a row made of the object.
+        """Insert the object as a new row.
 
         Raises:
             RuntimeError: it has one, for it was read or written here.
@@ -197,7 +197,7 @@ class Transaction:
         return Savepoint(self, nested, dict(self._known))
 
     def return_to(self, known: "Mapping[tuple[Table, tuple[object, ...]], _Known]") -> None:
-        """Have the objects be what their rows were when this was known.
+        """Give the objects the values that their rows had when this was known.
 
         Others, which were read or written since, are looked after no more: their rows may be gone.
         """
@@ -386,7 +386,7 @@ class _Known:
         return changed if any(name in before for name in changed) else NO_VALUES
 
     def restore(self) -> None:
-        """Have the object be what its row was."""
+        """Give the object the values that its row had."""
         for name, held in self._contents.items():
             # The next change in place must not be one of what is compared with.
             self._before[name] = copy(held)

@@ -63,7 +63,7 @@ class Table:
                 setattr(row, name, make(None))
 
     def read_into(self, row: DeclarativeBase, names: Sequence[str], values: Sequence[Any]) -> None:
-        """Have the row be what the driver has answered."""
+        """Set the values of the object to what the driver has answered."""
         # Past SQLAlchemy's attributes, which would note each value as a change.
         present = row.__dict__
         for name, value in zip(names, values, strict=True):
@@ -172,7 +172,7 @@ class Together:
         return [encode(value) if encode else value for value, encode in values]
 
     def read(self, writes: Sequence[Write], answer: Sequence[Any]) -> None:
-        """Have the rows be what the database has made of them."""
+        """Set the values of the objects to what the database has made of their rows."""
         place = 0
         for write, names in zip(writes, self._answered, strict=True):
             write.kind.table.read_into(write.row, names, answer[place : place + len(names)])

@@ -68,7 +68,7 @@ class Embedded:
 def join(
     data_dir: str | os.PathLike[str], *, postgres: bool = True, valkey: bool = True, durable: bool = True
 ) -> Embedded:
-    """Have the wanted servers up until this process leaves or ends, however it ends. Raises EmbeddedError.
+    """Keep the wanted servers running until this process leaves or ends, however it ends. Raises EmbeddedError.
 
     Blocks until they answer. They are brought back when they die, or their keeper does. `durable=False` gives
     up the safety against a crash of the machine, for servers that are thrown away; the keeper goes by what

@@ -104,7 +104,7 @@ async def _events_in(rows: Sequence[tuple[Any, ...]]) -> list[PublishedEvent]:
 def _page(*, is_admin: bool, is_of_task: bool) -> Select[Any]:
     """The log's state, and the events. It's made once for all who ask in this way: that takes longer than to read them.
 
-    Who asks, and for which task, is given at each use.
+    The reader and the task are given at each use.
     """
     of_task = SYSTEM.id if is_of_task else None
     following = EventFilter(task_id=of_task).apply(select_visible_events(Actor(SYSTEM.id, is_admin=is_admin)))

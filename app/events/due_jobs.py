@@ -124,7 +124,7 @@ async def take_due_jobs(
 
 
 async def put_back(transaction: Transaction, jobs: Sequence[DueJob]) -> None:
-    """Have jobs that could not be sent sent soon, unless somebody else has taken them meanwhile."""
+    """Put back jobs that could not be sent, to be sent soon, unless somebody else has taken them meanwhile."""
     ours = tuple_(Job.id, Job.sends).in_([(job.id, job.sends) for job in jobs])
     await transaction.execute(
         update(Job)

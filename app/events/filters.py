@@ -29,7 +29,7 @@ class EventFilter:
         return event.type in self.types and self.task_id in (None, event.task_id)
 
     def apply(self, statement: Select[Event]) -> Select[Event]:
-        """The same as SQL. A statement that is kept gets the `values` of another filter."""
+        """Return the filter as SQL. A statement that is kept gets the `values` of another filter."""
         types = bindparam("types", list(self.types), ARRAY(Text()))
         statement = statement.where(Event.type == any_(types))
         if self.task_id is None:

@@ -1,6 +1,6 @@
 """One history of the log and the next: noticing that the database was restored, or is a copy.
 
-Events that were told and are not in the database any more have numbers that will be given again. Whoever has read
+Events that were told and are not in the database any more have numbers that will be given again. Readers who have read
 them would take the new ones for old. So where the database isn't what the log was last written in, a new history
 begins: with another epoch, and so far up that no number comes twice.
 """
@@ -105,7 +105,7 @@ async def _has(database: Database, seq: int, event_id: str) -> bool:
 
 
 async def distrust_history(transaction: Transaction) -> None:
-    """Have the next active relay begin a new history, though nothing that it can see tells that it has to."""
+    """Make the next active relay begin a new history, though nothing that it can see tells that it has to."""
     await transaction.execute(update(EventLog).values(origin=SET_BACK))
 
 

@@ -43,7 +43,7 @@ def ask_for_job(
 async def ask_once(
     transaction: Transaction, name: JobName, *, key: str, run_after: datetime | None = None, **arguments: JsonValue
 ) -> bool:
-    """Ask for a job unless one with this key was asked for already, by whomever; whether it's a new one."""
+    """Ask for a job unless one with this key was asked for already. Return whether it's a new one."""
     given = {
         "new_id": uuid7(),
         "new_name": name,

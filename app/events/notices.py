@@ -1,4 +1,4 @@
-"""Who is told of an event in person, and why: the holder, the owner, those whom a text names."""
+"""The people who are notified of an event, and why: the holder, the owner, those whom a text names."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ Notices = Mapping[UUID, NotificationKind]
 
 
 def notices_of(event: EventData, *, actor_id: UUID, owner_id: UUID) -> Notices:
-    """Who is told of a change of the task of `owner_id`. Nobody is told of what they did themselves."""
+    """Return who is notified of a change of the task of `owner_id`. Nobody is told of what they did themselves."""
     found: dict[UUID | None, NotificationKind] = {}
     if isinstance(event, TaskAssigned):
         found = _of_assignment(event, actor_id=actor_id, owner_id=owner_id)

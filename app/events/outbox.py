@@ -24,7 +24,7 @@ async def record(
 
 
 async def record_each(transaction: Transaction, events: Sequence[tuple[EventData, Task]], *, actor: Actor) -> None:
-    """The same for a change of each of many tasks, for whoever may see the task as it stands, in few statements."""
+    """Write an event of each of many tasks, for everybody who may see the task as it stands, in few statements."""
     for event, task in events:
         _add(transaction, event, actor=actor, audience=audience_of(task), task=task)
     await transaction.flush()

@@ -156,7 +156,7 @@ class AccountChanged(EventData):
 
 
 class SignInEnded(EventData):
-    """These sessions or tokens of the user hold no longer, though their account does."""
+    """These sessions or tokens of the user have ended; the account goes on."""
 
     type = EventType.SIGN_IN_ENDED
     user_id: UUID

@@ -47,7 +47,7 @@ def _forwarded_for(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
 def _last_stranger(entries: list[str], trusted: TrustedProxies) -> Address | None:
     """The last address that is no proxy of ours, or the first one if all are; None if that can't be read.
 
-    What stands before it was written by whoever sent the request, and is not looked at.
+    What stands before it was written by the sender of the request, and is not looked at.
     """
     found = None
     for entry in reversed(entries):

@@ -1,6 +1,6 @@
 """Requests that a process has taken from a caller's minute beforehand, so that not each of them has to ask Redis.
 
-A caller who asks slowly is counted one by one. Who asks fast is counted in blocks, each larger than the one before, up
+A slow caller is counted request by request. A fast one is counted in blocks, each larger than the one before, up
 to a hundredth of the limit. See ADR 28.
 """
 

@@ -52,7 +52,7 @@ class RegistrationLimit:
     def turn(self) -> AbstractAsyncContextManager[None]:
         """Wait for one's turn to have a password hashed.
 
-        There is one at a time, so whoever signs in meanwhile waits for one hash of a stranger at most.
+        There is one at a time, so a sign-in waits for one hash of a stranger at most.
 
         Raises:
             TooBusy: too many wait already.

@@ -96,5 +96,5 @@ def caller_of_user(user_id: UUID) -> str:
 
 
 def caller_at(address: str) -> str:
-    """Whoever isn't signed in."""
+    """The callers at an address who aren't signed in."""
     return f"address/{address}"

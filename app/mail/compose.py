@@ -118,7 +118,7 @@ def compose_address_changed(address: str, message_id: str) -> Mail:
 
 
 def compose_confirmation(address: str, link: str, message_id: str) -> Mail:
-    """Ask whoever reads the mail of an address whether they want any. There's no word of anybody in it."""
+    """Ask the reader of an address whether they want mail. It has no words that somebody else wrote."""
     return _plain("confirmation.txt", address, "Confirm your address for HIVE", message_id, link=link)
 
 
@@ -151,7 +151,7 @@ def task_link(settings: Settings, task_id: UUID | None) -> str | None:
 
 
 def message_id_of(settings: Settings, told_id: UUID, *, about: str = "notification") -> str:
-    """The same for the same notification, so that a mail that is sent twice can be told to be one."""
+    """Return the Message-ID of a notification's mail, so that one that is sent twice can be recognized."""
     domain = settings.mail_sender.domain if settings.mail_sender else "hive.invalid"
     return f"<{about}.{told_id}@{domain}>"
 

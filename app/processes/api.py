@@ -144,7 +144,7 @@ def connection_table(settings: Settings) -> ConnectionTable:
 
 
 def _set_aside_what_stays() -> None:
-    """Have the collector of garbage never look at again what is there after the start.
+    """Keep the garbage collector from looking again at what is there after the start.
 
     These are some 200,000 objects. To look through them all takes a tenth of a second, in which nothing else happens.
     """

@@ -79,7 +79,7 @@ class Supervisor:
         self._waiting.append((probe, action))
 
     def start_the_rest(self) -> None:
-        """Have the parts that wait for others wait no longer."""
+        """Start the parts that wait for others."""
         for run in self._runs:
             run.wait_no_longer()
 

@@ -159,7 +159,7 @@ def _rare(most: int) -> Statement:
 
 
 def _way_to_ask(actor: Actor, query: TaskListQuery, position: Position | None) -> object:
-    """The same for all who can be answered by the same statement."""
+    """Equal for all requests that one statement can answer."""
     place = position and (position.key is None, "after")
     return actor.is_admin, place, query.sort, fixed_limit(query), _kinds_of_filters(query)
 

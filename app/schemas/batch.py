@@ -88,7 +88,7 @@ class ItemDone(Sent):
 
 
 class ItemRefused(Sent):
-    """The same of an item that was refused."""
+    """What became of an item that was refused."""
 
     status: int
     problem: Annotated[dict[str, Any], WithJsonSchema({"allOf": [{"$ref": "#/components/schemas/Problem"}]})]

@@ -143,7 +143,7 @@ class TaskSort(StrEnum):
 
 
 class TaskFilter(Strict):
-    """Which tasks. `me` is whoever asks, `none` nobody."""
+    """Which tasks. `me` is the caller, `none` nobody."""
 
     status: Annotated[tuple[TaskStatus, ...], EACH_ONCE] = ()
     priority: Priorities = ()

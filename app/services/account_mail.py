@@ -1,4 +1,4 @@
-"""Mail about an account itself, which goes to whoever has its address and not to a notified person."""
+"""Mail about an account itself, which goes to its address and needs no notification."""
 
 from uuid import UUID
 

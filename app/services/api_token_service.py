@@ -99,7 +99,7 @@ class ApiTokenService:
         return found
 
     async def revoke(self, actor: Actor, user_id: UUID, token_id: UUID) -> None:
-        """The token holds no longer, and sockets and streams that were opened with it close."""
+        """Revoke the token. Sockets and streams that were opened with it close."""
         own = delete(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id)
         # Of two who revoke it at once, one does.
         if await self._transaction.scalar(own.returning(ApiToken.id)) is None:

@@ -62,9 +62,9 @@ _END_HOLDS = keep(
 
 
 class AssignmentService:
-    """Who holds a task: assigning, handing over, giving back. Besides `ClaimService` nobody else changes the holder.
+    """Assigning, handing over and giving back tasks. Besides `ClaimService` nobody else changes the holder.
 
-    Whoever is to hold a task is locked before the task, so that their account can't end in between, and so that all
+    The next holder of a task is locked before the task, so that their account can't end in between, and so that all
     who need both locks take them in the same order.
     """
 
@@ -73,7 +73,7 @@ class AssignmentService:
         self._precondition = precondition
 
     async def assign(self, actor: Actor, task_id: UUID, user_id: UUID) -> Task:
-        """Give the task to a user, from whoever held it; again to the same one changes nothing."""
+        """Assign the task to a user, in place of its holder; again to the same one changes nothing."""
         is_active = await lock_active_user(self._transaction, user_id)
         task = await self._access(actor, task_id, Permission.TASK_ASSIGN)
         if not is_active:

@@ -70,7 +70,7 @@ class BlockerService:
         self._precondition = precondition
 
     async def add(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> Task:
-        """Have the task wait for another one that the actor sees; again changes nothing.
+        """Make the task wait for another one that the actor sees; again changes nothing.
 
         One that is in progress goes on, and waits if it has to be started again.
 
@@ -97,7 +97,7 @@ class BlockerService:
         return task
 
     async def remove(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> Task:
-        """Have the task no longer wait for another one, which its owner may have lost sight of meanwhile."""
+        """Remove a blocker of the task, which its owner may not see any more."""
         task = await access_for_change(self._transaction, actor, task_id, Permission.TASK_EDIT, self._precondition)
         dependency = await self._find(task_id, blocker_id)
         if dependency is None:

@@ -95,7 +95,7 @@ def _take_as(is_admin: bool) -> ReturningUpdate[Task]:  # noqa: FBT001  # What t
 
 
 def ask_for_expiry(transaction: Transaction, task: Task) -> None:
-    """Have the lease looked at when it ends. Once for each time of holding: if it was renewed, the job waits on."""
+    """Ask for a job that looks at the lease when it ends. One for each time of holding: after a renewal it waits."""
     arguments: dict[str, JsonValue] = {"task_id": str(task.id), "token": task.lease_token}
     ask_for_job(transaction, JobName.EXPIRE_LEASE, run_after=task.lease_expires_at, **arguments)
 

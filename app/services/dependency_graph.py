@@ -24,7 +24,7 @@ class TooManyDependencies(Conflict):
 async def lock_graph(transaction: Transaction) -> None:
     """Until the transaction ends nobody else adds a dependency, so that no two close a cycle together.
 
-    It's the last lock that a transaction takes: whoever has it waits for nobody.
+    It's the last lock that a transaction takes, so its holder waits for nobody.
     """
     await transaction.execute(select(func.pg_advisory_xact_lock(GRAPH_LOCK)))
 

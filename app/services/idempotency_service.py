@@ -83,7 +83,7 @@ class OneTry:
         await self._savepoint.undo()
 
     async def keep(self, answer: KeptAnswer) -> None:
-        """Have the answer stand or fall with the effect."""
+        """Keep the answer in the transaction of its effect."""
         await self._savepoint.release()
         values = asdict(self._identity) | asdict(answer) | {"body_hash": self._body_hash}
         await self._transaction.execute(_KEEP, {f"kept_{name}": value for name, value in values.items()})
@@ -127,7 +127,7 @@ class IdempotencyService:
     async def begin(self, identity: RequestIdentity, body_hash: str) -> OneTry:
         """Begin the request.
 
-        The lock lasts as long as the transaction, so whoever has it next finds what this one has kept.
+        The lock lasts as long as the transaction, so the next one to have it finds what this one has kept.
 
         Raises:
             Replayed: it was done before.

@@ -34,7 +34,7 @@ class JobAdmin:
         return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope)
 
     async def retry_some(self, job_ids: Sequence[UUID] | None) -> Sequence[UUID]:
-        """Have some dead jobs (of these, or of all) tried again from their first attempt on; which they were."""
+        """Retry some dead jobs (of these, or of all) from their first attempt on. Return their ids."""
         dead = select(Job.id).where(Job.state == JobState.DEAD)
         if job_ids is not None:
             dead = dead.where(Job.id.in_(job_ids))

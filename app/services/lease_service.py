@@ -30,7 +30,7 @@ class LeaseService:
         """Hold the task for longer: for `lease_seconds` from now on, or as long as it was held for before.
 
         Raises:
-            LeaseLost: the actor doesn't hold it, or no longer.
+            LeaseLost: the actor doesn't hold it, or lost it.
             NoLease: they hold it without an end, and say none.
         """
         task = await access_task(self._transaction, actor, task_id, Permission.TASK_VIEW, lock=True)

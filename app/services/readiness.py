@@ -50,7 +50,7 @@ async def visible_among(transaction: Transaction, actor: Actor, task_ids: Iterab
 
 
 def name_for_readers(blocker: Task, task: Task) -> UUID | None:
-    """The blocker's id for an event of the task; None unless whoever reads the event may see the blocker."""
+    """Return the blocker's id for an event of the task; None unless all readers of the event may see the blocker."""
     is_hidden = blocker.status is TaskStatus.DRAFT
     is_for_its_owner = task.status is TaskStatus.DRAFT and task.owner_id == blocker.owner_id
     return blocker.id if is_for_its_owner or not is_hidden else None

@@ -26,7 +26,7 @@ NEWEST_FIRST = Order(key=UserSession.created_at, id=UserSession.id, descending=T
 
 
 class InvalidRefreshToken(Unauthorized):
-    """The same answer whether it's unknown, too old, used before, or of a session that has ended."""
+    """One answer whether it's unknown, too old, used before, or of a session that has ended."""
 
     def __init__(self) -> None:
         super().__init__("The refresh token is not valid; sign in again.", code="invalid_refresh_token")

@@ -1,4 +1,4 @@
-"""Telling every process that sessions or tokens hold no longer, so that it closes what was opened with them."""
+"""Telling every process that sessions or tokens have ended, so that it closes what was opened with them."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -13,7 +13,7 @@ TOLD_AT_ONCE = 500
 
 
 def forget_after_commit(transaction: Transaction, ids: Iterable[UUID]) -> None:
-    """Have this process, which answers for the end, know of it before it answers."""
+    """Make this process forget the sign-ins before it answers."""
     transaction.info.setdefault(ENDED_SIGN_INS, set()).update(ids)
 
 

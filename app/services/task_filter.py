@@ -68,7 +68,7 @@ def rare_searches(q: str) -> list[str]:
 
 @cache
 def count_up_to(most: int) -> Select[int]:
-    """How many tasks have the rarest word, whoever may see them; counted up to one more than `most`."""
+    """Count the tasks that have the rarest word, visible or not, up to one more than `most`."""
     return select(func.count()).select_from(_some_with_rarest_word(most))
 
 

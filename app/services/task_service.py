@@ -106,7 +106,7 @@ class TaskService:
         await self._transaction.delete(task)
 
     async def change_status(self, actor: Actor, task_id: UUID, wanted: TaskStatus) -> Task:
-        """Take one step by the table. Who starts a task holds it; who gives it back no longer does."""
+        """Take one step by the table. Starting a task makes the actor its holder; giving it back ends that."""
         steps = WorkflowSteps(self._transaction)
         step = await steps.prepare(actor, task_id, wanted)
         task = await self._access(actor, task_id, Permission.TASK_CHANGE_STATUS)

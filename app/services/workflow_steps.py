@@ -104,7 +104,7 @@ class WorkflowSteps:
 
 
 def _holder_after(actor: Actor, holder: UUID | None, wanted: TaskStatus, active: AbstractSet[UUID]) -> UUID | None:
-    """Who holds a task that `holder` has now once it has become `wanted`.
+    """Return the holder of a task of `holder` once its status is `wanted`.
 
     Starting it takes it, giving it back leaves it, and a completed one keeps its holder's name. Reopened, it's theirs
     again, or the actor's if that account has ended.

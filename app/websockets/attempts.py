@@ -25,7 +25,7 @@ async def try_until_had(
 ) -> T | None:
     """What the attempt gives, tried at once and with each of these events; None when the time is over.
 
-    Nothing is held between two attempts. Whoever has gone, or is signed in no longer, is waited for no longer.
+    Nothing is held between two attempts. It ends when the client has gone or its sign-in has ended.
     """
     if not seconds:
         return await attempt()

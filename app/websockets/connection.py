@@ -41,7 +41,7 @@ class CloseCode:
 class Connection:
     """A signed-in reader. Only a socket counts as being online.
 
-    Whoever has something to say hands it over and goes on; the reader's own task alone waits for the network. While
+    Senders hand their messages over and go on; the reader's own task alone waits for the network. While
     that task has nothing to do and the reader's `line` takes something, it's written at once. All else is queued.
     A reader that wants what it missed is not live until it has read that from the log.
 
@@ -138,7 +138,7 @@ class Connection:
             self._tell_end()
 
     def when_ended(self, tell: Callable[[], None]) -> None:
-        """Have this called once at the end, or now if it has ended already."""
+        """Call this once at the end, or now if it has ended already."""
         self._tell_end = tell
         if self.is_ended:
             tell()

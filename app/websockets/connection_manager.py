@@ -70,15 +70,15 @@ class ConnectionManager:
         await self._is_following.wait()
 
     def users(self) -> frozenset[UUID]:
-        """Who has a socket here."""
+        """Return the users who have a socket here."""
         return frozenset(connection.actor.id for connection in self if connection.kind is ReaderKind.SOCKET)
 
     def actors(self) -> Mapping[UUID, ActorType]:
-        """The same, each with what they are."""
+        """Return the users who have a socket here, each with their type."""
         return {each.actor.id: each.actor.type for each in self if each.kind is ReaderKind.SOCKET}
 
     def add(self, connection: Connection) -> None:
-        """Have the reader given events. If its account has ended while it signed in, it's closed at once."""
+        """Add a reader of events. If its account has ended while it signed in, it's closed at once."""
         self._by_user.setdefault(connection.actor.id, {})[connection.id] = connection
         self._by_kind.setdefault(_Kind.of(connection), set()).add(connection)
         # Its end may have been told after its token was looked up.

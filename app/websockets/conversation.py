@@ -57,7 +57,7 @@ class SocketServer:
 
 @dataclass(frozen=True, slots=True)
 class _Guest:
-    """Who has signed in, and what they want to be told from where on. Without the token, which nobody needs again."""
+    """The user who has signed in, and what they want to be told from where on. The token isn't needed again."""
 
     signed_in: SignedIn
     wanted: EventFilter

@@ -1,4 +1,4 @@
-"""Who is online: whoever has a socket in any process.
+"""Presence: a user with a socket in any process is online.
 
 Each process keeps its users in one sorted set in Redis, each with the time at which the entry runs out, and renews
 them. It looks at the set now and then, and tells its own sockets what has changed. A process that was killed renews

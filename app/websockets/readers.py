@@ -35,7 +35,7 @@ async def read_page(
 ) -> BacklogPage:
     """The page that follows `after`. If it's empty, wait for the next event, but no longer than `wait` seconds.
 
-    No connection to the database is held meanwhile. Whoever has gone is waited for no longer.
+    No connection to the database is held meanwhile. It ends when the client has gone.
 
     Raises:
         Resync: the log can't be read on from there.

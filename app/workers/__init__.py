@@ -1,6 +1,6 @@
 """Background jobs.
 
-For whoever meets Celery for the first time: Celery runs functions ("tasks") in other processes ("workers"). Somebody
+For readers new to Celery: it runs functions ("tasks") in other processes ("workers"). Somebody
 puts a message with a task's name and arguments into a queue in Redis (the "broker"); a worker takes it out, runs the
 function, and then confirms the message.
 

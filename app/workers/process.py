@@ -102,7 +102,7 @@ def _keep_advice_out_of_the_log(**_: object) -> None:
 
 @signals.worker_before_create_process.connect
 def _share_what_is_loaded(**_: object) -> None:
-    """Have the collector of garbage leave alone what is there, for it writes to each object that it looks at.
+    """Keep the garbage collector from what is there, for it writes to each object that it looks at.
 
     What neither side writes to, a pool process shares with its parent: most of the code.
     """

@@ -1,4 +1,4 @@
-"""How a worker ends: what its processes are at is finished first, whoever else gets the signal.
+"""How a worker ends: what its processes are at is finished first, also when they get the signal themselves.
 
 Celery's pool processes die of SIGTERM, which reaches them too when a service manager or a terminal signals the whole
 group; their jobs would come a second time. Here they heed no such signal. Their parent tells them through their pipes

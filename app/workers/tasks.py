@@ -55,7 +55,7 @@ def job(name: JobName) -> Callable[[JobBody], Any]:
 
 
 def job_outside(name: JobName) -> Callable[[JobBody], Any]:
-    """The same for an async function `(**arguments)` whose effect is outside of the database."""
+    """Make a Celery task of an async function `(**arguments)` whose effect is outside of the database."""
 
     def decorate(body: JobBody) -> Any:
         async def work(job_id: UUID, arguments: dict[str, Any]) -> None:

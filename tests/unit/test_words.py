@@ -1,13 +1,11 @@
 """Forms that make prose hard to read, and that nobody uses in the field, stay out of docs and docstrings.
 
-The docs are free of them. The docstrings of `app/` and docs/architecture.md are not yet: for each form there is an
-allowance, the number of those that were there when it was last lowered. So nobody has to rewrite all of them at once,
-and no change brings new ones. Lower the number when you have mended some.
+They were common once, and they come back easily.
 """
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 # Code, and headings, which may well be half a question.
 NO_PROSE = re.compile(r"^```(?s:.*?)^```$|^ {4}.*$|^#.*$", re.MULTILINE)
-ALLOWED_IN_DOCUMENTS: Mapping[str, int] = {"architecture.md": 2}
 
 FORMS = {
     "whoever": re.compile(r"\b[Ww]ho(?:m|so|mso)?ever\b"),
@@ -28,7 +25,6 @@ FORMS_OF_DOCSTRINGS = FORMS | {
     "the same": re.compile(r"\AThe same\b"),
     "have": re.compile(r"\AHave\b"),
 }
-ALLOWED_IN_DOCSTRINGS: Mapping[str, int] = {"whoever": 31, "who": 20, "holds no longer": 11, "the same": 12, "have": 27}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -37,16 +33,16 @@ def test_documents_are_free_of_hard_forms(document: Path) -> None:
 
     found = [_around(match) for form in FORMS.values() for match in form.finditer(prose)]
 
-    assert len(found) <= ALLOWED_IN_DOCUMENTS.get(document.name, 0), found
+    assert found == []
 
 
 @pytest.mark.parametrize("form", FORMS_OF_DOCSTRINGS)
-def test_hard_forms_in_docstrings_become_fewer(form: str) -> None:
+def test_docstrings_are_free_of_hard_forms(form: str) -> None:
     pattern = FORMS_OF_DOCSTRINGS[form]
 
     found = [f"{place}: {_around(match)}" for place, text in DOCSTRINGS for match in pattern.finditer(text)]
 
-    assert len(found) <= ALLOWED_IN_DOCSTRINGS[form], "\n".join(found)
+    assert found == []
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ async def list_agent_tokens(
 async def revoke_agent_token(
     agent_id: UUID, token_id: UUID, actor: CurrentUser, agents: AgentServiceDep, tokens: ApiTokenServiceDep
 ) -> TokenRevokedResponse:
-    """Have a token of the agent hold no longer."""
+    """Revoke a token of the agent."""
     agent = await agents.access(actor, agent_id)
     await tokens.revoke(actor, agent.id, token_id)
     return TokenRevokedResponse()

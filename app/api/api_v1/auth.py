@@ -93,7 +93,7 @@ async def token(
 async def refresh(body: Refresh, state: StateDep, response: Response) -> TokenResponse:
     """Trade a refresh token for new tokens. Each is good once; a second time ends its session.
 
-    Who did not get the answer may ask again within ten seconds, and gets the same refresh token.
+    A client that did not get the answer may ask again within ten seconds, and gets the same refresh token.
     """
     held = await refresh_session(state.database, body.refresh_token, key=state.settings.signing_key)
     return _tokens_of(held, state.settings, response)
@@ -101,7 +101,7 @@ async def refresh(body: Refresh, state: StateDep, response: Response) -> TokenRe
 
 @router.post("/logout", responses=responses(401, 403))
 async def logout(signed_in: CurrentUserSignIn, sessions: SessionServiceDep) -> SignedOutResponse:
-    """End the session: its tokens hold no longer, and its sockets and streams close."""
+    """End the session: its tokens become invalid, and its sockets and streams close."""
     await sessions.end(signed_in.actor, signed_in.id)
     return SignedOutResponse()
 

@@ -32,7 +32,7 @@ async def list_blockers(
 
 @router.put("/{blocker_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION, response_model=TaskResponse)
 async def add_blocker(task_id: UUID, blocker_id: UUID, actor: WriterOfTasks, blockers: BlockerWriterDep) -> Response:
-    """Have the task wait for another one: it can't start before that is completed."""
+    """Make the task wait for another one: it can't start before that is completed."""
     return change_answer(await blockers.add(actor, task_id, blocker_id), actor)
 
 
@@ -40,5 +40,5 @@ async def add_blocker(task_id: UUID, blocker_id: UUID, actor: WriterOfTasks, blo
     "/{blocker_id:uuid}", responses=responses(401, 403, 404, 409) | WRITE_VERSION, response_model=TaskResponse
 )
 async def remove_blocker(task_id: UUID, blocker_id: UUID, actor: WriterOfTasks, blockers: BlockerWriterDep) -> Response:
-    """Have the task no longer wait for another one."""
+    """Remove a blocker of the task."""
     return change_answer(await blockers.remove(actor, task_id, blocker_id), actor)

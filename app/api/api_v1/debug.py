@@ -35,6 +35,6 @@ DEFAULT_REQUEST = TestJobRequest()
 async def run_test_celery_task(
     _admin: CurrentAdmin, transaction: TransactionDep, body: Annotated[TestJobRequest, Body()] = DEFAULT_REQUEST
 ) -> TestJobResponse:
-    """Have a worker print a message. The answer is the id of the Celery task."""
+    """Ask a worker to print a message. The answer is the id of the Celery task."""
     job = ask_for_job(transaction, JobName.TEST, message=body.message)
     return TestJobResponse(task_id=job.id)

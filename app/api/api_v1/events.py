@@ -62,7 +62,7 @@ async def stream_events(
     _seat: ReaderSeat,
     last_event_id: Annotated[Seq | None, Header()] = None,
 ) -> StreamingResponse:
-    """The same, live, as server-sent events. `Last-Event-ID` says where to go on."""
+    """The events as they happen, as server-sent events. `Last-Event-ID` says where to go on."""
     after = _position(query.after if last_event_id is None else last_event_id, query)
     wanted = EventFilter.of(query.types, query.task_id)
     # While an error can still be answered: the stream begins after its headers are out.

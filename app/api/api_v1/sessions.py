@@ -37,7 +37,7 @@ async def end_other_sessions(signed_in: CurrentUserSignIn, sessions: SessionServ
 
 @router.delete("/{session_id:uuid}", responses=responses(401, 403, 404))
 async def end_session(session_id: UUID, actor: CurrentUser, sessions: SessionServiceDep) -> SessionEndedResponse:
-    """End a session: its tokens hold no longer, and its sockets and streams close."""
+    """End a session: its tokens become invalid, and its sockets and streams close."""
     await sessions.end(actor, session_id)
     return SessionEndedResponse()
 

@@ -73,7 +73,7 @@ async def list_tasks(
 ) -> Response:
     """The tasks that one may see. Further pages are in the `Link` header.
 
-    `Hive-Seq` is the position in the log that the answer is true for: whoever reads the events after it misses none.
+    `Hive-Seq` is the position in the log that the answer is true for: reading the events after it misses none.
     `Hive-Epoch` names the history that the position belongs to.
     """
     return tasks_answer(await tasks.list(actor, query), request.scope)

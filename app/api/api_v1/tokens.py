@@ -48,7 +48,7 @@ async def get_token(token_id: UUID, actor: CurrentUser, tokens: ApiTokenServiceD
 
 @router.delete("/{token_id:uuid}", responses=responses(401, 403, 404))
 async def revoke_token(token_id: UUID, actor: CurrentUser, tokens: ApiTokenServiceDep) -> TokenRevokedResponse:
-    """Have a token hold no longer."""
+    """Revoke a token."""
     await tokens.revoke(actor, actor.id, token_id)
     return TokenRevokedResponse()
 
