@@ -111,7 +111,7 @@ async def _attempt(database: Database, job_id: UUID, *, hold: timedelta | None =
 
 @contextmanager
 def _named_in_logs(job_id: UUID, job: Begun) -> Iterator[None]:
-    """Have each line of the log say which job it is about, and from which request it came; so do the rows of what
+    """Bind the job and the request that it came from to each line of the log, and to the rows of what
     follows.
     """
     said = {"job": job.name, "job_id": str(job_id), "request_id": job.request_id}
