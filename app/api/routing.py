@@ -25,13 +25,11 @@ from fastapi.utils import is_body_allowed_for_status_code
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from starlette.convertors import UUIDConvertor
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.documentation import operation_id
 from app.api.limiting import USER
-from app.api.once import Handler, SecretNotKept, answer_once
+from app.api.once import Handler, SecretNotKept, answer_once, body_of
 from app.api.problems import EVERY_ROUTE, answer_to, responses
 from app.dependencies import READING_METHODS, TRANSACTION, StrictParameters, state_of
 
@@ -93,7 +91,7 @@ class HiveRoute(APIRoute):
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self.plan is not None
         request = Request(scope, receive, send)
-        content = await _body_of(request) if self.plan.body else b""
+        content = await body_of(request) if self.plan.body else b""
         try:
             _refuse_much_of_stranger(scope, content)
             self.plan.bind(request, content)
@@ -109,14 +107,6 @@ class SecretRoute(HiveRoute):
 
     def answer_to_keep(self, request: Request, response: Response) -> Response:
         return response if response.status_code >= 400 else answer_to(request, SecretNotKept())
-
-
-async def _body_of(request: Request) -> bytes:
-    try:
-        return await request.body()
-    except ClientDisconnect:
-        # As FastAPI has it. Nobody reads the answer, but it's counted, and it's no fault of ours.
-        raise HTTPException(400) from None
 
 
 def _refuse_much_of_stranger(scope: Scope, content: bytes) -> None:

@@ -116,7 +116,7 @@ async def replay_if_kept(database: Database, identity: RequestIdentity, body_has
         Replayed: it was.
         KeyReused: it was done with another body.
     """
-    async with database.unit_of_work(is_one_statement=True) as transaction:
+    async with database.unit_of_work(is_one_statement=True, is_reading=True) as transaction:
         await IdempotencyService(transaction).replay_if_kept(identity, body_hash)
 
 
