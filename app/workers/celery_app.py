@@ -10,6 +10,7 @@ from app.config import Settings, load_settings
 from app.core.redis import redis_key
 from app.core.tcp import TCP_PROBES
 from app.events.due_jobs import QueueName
+from app.workers.acknowledging import forget_what_cannot_be_acknowledged
 
 
 def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def _configuration_from_environment() -> dict[str, Any]:
 
 # In this order: what can't work is refused before anything is started.
 OF_A_WORKER = ["app.workers.pools", "app.workers.tasks", "app.workers.process", "app.workers.stopping"]
+forget_what_cannot_be_acknowledged()
 celery_app = Celery("hive", include=OF_A_WORKER)
 # Given as a function, it's called when Celery first needs it: importing this module reads no settings.
 celery_app.add_defaults(_configuration_from_environment)
