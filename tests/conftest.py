@@ -1,6 +1,6 @@
 """The fixtures: what a test gets by naming it as a parameter.
 
-For whoever meets pytest fixtures for the first time: a fixture is a function that makes a thing and, after its `yield`,
+For readers new to pytest: a fixture is a function that makes a thing and, after its `yield`,
 clears it away. Its scope says how long one thing serves: `session` ones are made once per test process, the others for
 each test.
 
@@ -50,7 +50,7 @@ from app.db.limit import ConnectionLimit
 from app.db.pool import Connections, DriverPool
 from app.events.published import read_log
 from app.main import build_state
-from app.models import User
+from app.models import EventLog, User
 from app.reads import dashboard_reads
 from app.workers import tasks as worker_tasks
 from tests.builders.users import create_user
@@ -253,6 +253,12 @@ async def session(sessions: async_sessionmaker[AsyncSession]) -> AsyncIterator[A
 def serving(database: Database) -> Serving:
     """Services, each of whose calls is a transaction on the database of this test."""
     return Serving(database)
+
+
+@pytest.fixture
+async def log_head(session: AsyncSession) -> int:
+    """The number of the log's last event. What is before it may have been purged."""
+    return await session.scalar(select(EventLog.last_seq)) or 0
 
 
 @pytest.fixture

@@ -43,8 +43,8 @@ async def _wait(turns: Turns, name: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "name"),
     [
-        ("GET", "/events?after=0", "replays"),
-        ("GET", "/events?after=0&wait=1", "replays"),
+        ("GET", "/events?after={head}", "replays"),
+        ("GET", "/events?after={head}&wait=1", "replays"),
         ("POST", "/events/ticket", "tickets"),
         ("POST", "/events/ticket", "look_ups"),
         ("POST", "/tasks/claim-next", "claims"),
@@ -55,10 +55,12 @@ async def test_a_user_whose_queue_is_full_is_told_so_and_nobody_else(
     signed_in: httpx2.AsyncClient,
     signed_in_other: httpx2.AsyncClient,
     user: User,
+    log_head: int,
     method: str,
     path: str,
     name: str,
 ) -> None:
+    path = path.format(head=log_head)
     whose = caller_of_user(user.id) if name == "look_ups" else str(user.id)
     async with queue_full_of(getattr(app.state.hive.limits, name), whose):
         refused = await signed_in.request(method, path)
@@ -71,12 +73,14 @@ async def test_a_user_whose_queue_is_full_is_told_so_and_nobody_else(
 
 
 async def test_a_socket_whose_turn_does_not_come_is_told_to_come_back(
-    app: FastAPI, settings: Settings, user: User, other_user: User
+    app: FastAPI, settings: Settings, user: User, other_user: User, log_head: int
 ) -> None:
     async with queue_full_of(app.state.hive.limits.replays, str(user.id)):
-        async with FakeNetwork(query=f"token={token_of(user, settings)}&since=0").talk_to(app) as network:
+        async with FakeNetwork(query=f"token={token_of(user, settings)}&since={log_head}").talk_to(app) as network:
             assert await network.closing_code() == 1013
-        async with FakeNetwork(query=f"token={token_of(other_user, settings)}&since=0").talk_to(app) as network:
+        async with FakeNetwork(query=f"token={token_of(other_user, settings)}&since={log_head}").talk_to(
+            app
+        ) as network:
             network.say('{"type": "ping", "data": 1}')
             assert await network.text() == '{"type": "pong", "data": 1}'
 
