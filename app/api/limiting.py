@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from uuid import UUID
 
 from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +11,7 @@ from app.api.problems import problem_response
 from app.core.errors import HiveError
 from app.core.security import InvalidToken, read_token
 from app.limits.allowance import Allowance
+from app.limits.known_tokens import KnownCaller
 from app.limits.pace import TooFast
 from app.limits.requests import TooManyRequests, caller_at, caller_of_user
 from app.state import State
@@ -22,8 +22,8 @@ from app.wire.http_protocol import IS_GONE
 NOT_COUNTED = frozenset({"/health", "/api/v1/health"})
 SOCKETS = ("/ws", "/api/v1/ws")
 READS = frozenset({"GET", "HEAD"})
-# What `CallerPace` notes in the scope: the user that the token speaks for, or None.
-USER = "hive_user"
+# What `CallerPace` notes in the scope: the `KnownCaller` that the token speaks for, or None.
+CALLER = "hive_caller"
 _TOO_FAST = "hive_too_fast"
 
 
@@ -39,8 +39,8 @@ class CallerPace:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (state := _state_of(scope)) is not None:
-            user_id = scope[USER] = _user_of(scope, state)
-            pace = state.limits.pace_of_addresses if user_id is None else state.limits.pace_of_users
+            scope[CALLER] = find_caller(_token_of(scope), state)
+            pace = state.limits.pace_of_users if scope[CALLER] else state.limits.pace_of_addresses
             try:
                 await pace.keep(caller_of(scope, state))
             except TooFast as error:
@@ -103,21 +103,25 @@ def is_limited(path: str) -> bool:
 
 def caller_of(scope: Scope, state: State) -> str:
     """The name by which a request's caller is counted: the user, or else the address."""
-    user_id: UUID | None = scope[USER]
-    return caller_at(state.limits.client_of(scope)) if user_id is None else caller_of_user(user_id)
+    caller: KnownCaller | None = scope[CALLER]
+    return caller_of_user(caller.user_id) if caller else caller_at(state.limits.client_of(scope))
 
 
-def _user_of(scope: Scope, state: State) -> UUID | None:
-    """The user that a valid token speaks for. Whether they may sign in at all is no matter here."""
-    token = _token_of(scope)
+def find_caller(token: str, state: State) -> KnownCaller | None:
+    """The caller that a valid token speaks for, as far as that's known without a look-up.
+
+    Whether they may sign in at all is no matter here.
+    """
     if signed_in := state.sign_ins.memory.recall(token):
-        return signed_in.actor.id
-    if user_id := state.limits.known_tokens.user_of(token):
-        return user_id
+        return KnownCaller(signed_in.actor.id, signed_in.person_id)
+    if caller := state.limits.known_tokens.find(token):
+        return caller
     try:
-        return read_token(token, key=state.settings.jwt_key).user_id
+        user_id = read_token(token, key=state.settings.jwt_key).user_id
     except InvalidToken:
         return None
+    # Agents have no sessions.
+    return KnownCaller(user_id, user_id)
 
 
 def _token_of(scope: Scope) -> str:

@@ -1,18 +1,17 @@
 """A transaction: SQLAlchemy's words, sent by the driver. See ADR 54."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from copy import copy
 from itertools import groupby
-from operator import is_
 from typing import Any, TypeAlias, TypeVar, overload
 
 import asyncpg
 from asyncpg.transaction import Transaction as DriverTransaction
-from sqlalchemy import ColumnElement, Executable, select
+from sqlalchemy import Executable, select
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
+from app.db.known import NO_VALUES, Known
 from app.db.limit import Use
 from app.db.pool import Driver
 from app.db.statements import Answer, Statement, sql_of
@@ -20,7 +19,6 @@ from app.db.writes import Kind, Table, Verb, Write, table_of, together
 
 Given = Mapping[str, object]
 NOTHING: Given = {}
-NO_VALUES: dict[str, object] = {}
 ONE_STATEMENT = "A transaction of one statement was about to send a second one."
 ENDED = "The transaction has ended, and can't be used any more."
 NOT_NEW = "The object has a row already, whose changes are written by themselves."
@@ -33,6 +31,8 @@ WAKES_RELAY = "wakes_relay"
 ENDED_SIGN_INS = "ended_sign_ins"
 T = TypeVar("T")
 Row = TypeVar("Row", bound=DeclarativeBase)
+RowKey: TypeAlias = tuple[Table, tuple[object, ...]]
+KnownRows: TypeAlias = Mapping[RowKey, Known]
 # A statement whose rows have such a first value.
 FirstIs: TypeAlias = TypedReturnsRows[T, *tuple[Any, ...]]
 
@@ -77,7 +77,7 @@ class Transaction:
         # Whether what there is has been that one statement, and then whether it stands, whatever comes after it.
         self._is_over = False
         self.is_committed = False
-        self._known: dict[tuple[Table, tuple[object, ...]], _Known] = {}
+        self._known: dict[RowKey, Known] = {}
         self._added: list[DeclarativeBase] = []
         self._deleted: list[DeclarativeBase] = []
 
@@ -196,7 +196,7 @@ class Transaction:
         await nested.start()
         return Savepoint(self, nested, dict(self._known))
 
-    def return_to(self, known: "Mapping[tuple[Table, tuple[object, ...]], _Known]") -> None:
+    def return_to(self, known: KnownRows) -> None:
         """Give the objects the values that their rows had when this was known.
 
         Others, which were read or written since, are looked after no more: their rows may be gone.
@@ -302,7 +302,7 @@ class Transaction:
             if write.kind.verb is Verb.DELETE:
                 self._known.pop(key, None)
             else:
-                self._known[key] = _Known(write.row, write.kind.table)
+                self._known[key] = Known(write.row, write.kind.table)
 
     def _values(self, sql: Statement, row: asyncpg.Record) -> tuple[Any, ...]:
         return tuple(self._value(answer, row) for answer in sql.answers) if sql.answers else tuple(row)
@@ -322,7 +322,7 @@ class Transaction:
         known = self._known.get(key)
         row = known.row if known else table.model()
         table.read_into(row, table.columns_read, values)
-        self._known[key] = _Known(row, table)
+        self._known[key] = Known(row, table)
         return row
 
 
@@ -333,7 +333,7 @@ class Savepoint:
         self,
         transaction: Transaction,
         nested: DriverTransaction,
-        known: "Mapping[tuple[Table, tuple[object, ...]], _Known]",
+        known: KnownRows,
     ) -> None:
         """`known` are the objects when it begins, and what their rows are."""
         self._transaction = transaction
@@ -356,50 +356,6 @@ class Savepoint:
             await self._nested.commit()
 
 
-class _Known:
-    """An object, and what its row is."""
-
-    __slots__ = ("_before", "_contents", "row")
-
-    def __init__(self, row: DeclarativeBase, table: Table) -> None:
-        """The object is what its row is."""
-        self.row = row
-        self._before = before = dict(row.__dict__)
-        # Of what can be changed in place, what it held.
-        self._contents = {name: copy(before[name]) for name in table.collections if before.get(name) is not None}
-
-    def changed(self, table: Table) -> dict[str, object]:
-        """The values that were set since, by the names of their columns."""
-        present, before = self.row.__dict__, self._before
-        # Not `==`: an expression has no truth, and values that were neither set nor read anew are the same objects.
-        is_same = len(present) == len(before) and all(map(is_, present.values(), before.values()))
-        # What is the same object is a list or a mapping yet.
-        if is_same and all(present[name] == held for name, held in self._contents.items()):
-            return NO_VALUES
-        before = before | self._contents
-        changed = {
-            name: present[name]
-            for name in table.columns
-            if name in present and (name not in before or is_other(present[name], before[name]))
-        }
-        # What isn't read is made of what is, and its value before isn't known. It changes with others alone.
-        return changed if any(name in before for name in changed) else NO_VALUES
-
-    def restore(self) -> None:
-        """Give the object the values that its row had."""
-        for name, held in self._contents.items():
-            # The next change in place must not be one of what is compared with.
-            self._before[name] = copy(held)
-        present = self.row.__dict__
-        present.clear()
-        present.update(self._before)
-
-
 def _require_rows(writes: Sequence[Write], *, found: bool) -> None:
     if not found:
         raise RuntimeError(f"One of these rows is gone: {[write.row for write in writes]}")
-
-
-def is_other(value: object, before: object) -> bool:
-    # What an expression makes is known to the database alone.
-    return value is not before and (isinstance(value, ColumnElement) or value != before)

@@ -4,6 +4,7 @@ Requests are counted before the database is asked, and an API token doesn't say 
 counts for its address: each invented token would bring an allowance of its own otherwise.
 """
 
+from typing import NamedTuple
 from uuid import UUID
 
 from app.core.security import hash_secret
@@ -11,23 +12,22 @@ from app.core.security import hash_secret
 MOST_TOKENS = 10_000
 
 
+class KnownCaller(NamedTuple):
+    """The account that a token speaks for, and the person: the account itself, or of an agent its owner."""
+
+    user_id: UUID
+    person_id: UUID
+
+
 class KnownTokens:
     def __init__(self) -> None:
-        self._users: dict[str, tuple[UUID, UUID]] = {}
+        self._callers: dict[str, KnownCaller] = {}
 
-    def remember(self, token: str, user_id: UUID, *, person_id: UUID) -> None:
-        """It was valid just now. `person_id` is the account, or of an agent its owner.
+    def remember(self, token: str, caller: KnownCaller) -> None:
+        """It was valid just now. Past the bound the one that was remembered first is forgotten."""
+        self._callers[hash_secret(token)] = caller
+        if len(self._callers) > MOST_TOKENS:
+            del self._callers[next(iter(self._callers))]
 
-        Past the bound the one that was remembered first is forgotten.
-        """
-        self._users[hash_secret(token)] = user_id, person_id
-        if len(self._users) > MOST_TOKENS:
-            del self._users[next(iter(self._users))]
-
-    def user_of(self, token: str) -> UUID | None:
-        found = self._users.get(hash_secret(token))
-        return None if found is None else found[0]
-
-    def person_of(self, token: str) -> UUID | None:
-        found = self._users.get(hash_secret(token))
-        return None if found is None else found[1]
+    def find(self, token: str) -> KnownCaller | None:
+        return self._callers.get(hash_secret(token))

@@ -1,4 +1,4 @@
-"""Plain requests and others: the same answers, rows and events, whoever has prepared them."""
+"""Plain requests and others: the same answers, rows and events, whichever way they were prepared."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from app.api.routing import HiveRoute, Plan
+from app.api.plans import Plan
+from app.api.routing import HiveRoute
 from app.models import Scope, Task, TaskStatus, User
 from app.schemas.task import TaskResponse
 from tests.builders.tasks import create_task
@@ -173,7 +174,7 @@ async def test_much_of_a_stranger_is_not_validated_before_the_token(
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("It was validated.")
 
-    monkeypatch.setattr("app.api.routing._valid", fail)
+    monkeypatch.setattr("app.api.plans._valid", fail)
     headers = {"Authorization": token} if token else {}
     large = {"mode": "each", "items": [{"op": "create", "body": {"title": "Roses"}}] * 100}
 

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from app.core.redis import connect_redis
 from app.limits.address import LOCAL, client_of
 from app.limits.allowance import Allowance
-from app.limits.known_tokens import MOST_TOKENS, KnownTokens
+from app.limits.known_tokens import MOST_TOKENS, KnownCaller, KnownTokens
 from app.limits.leases import LEASE_SECONDS, MOST_LEASES, Lease, Leases
 from app.limits.memory import RecentHits
 from app.limits.requests import RequestLimit
@@ -293,14 +293,14 @@ def test_what_is_left_of_a_window(window: SlidingWindow, is_granted: bool, told:
 
 
 def test_a_token_that_was_seen_at_work_counts_for_its_user() -> None:
-    tokens, user, owner = KnownTokens(), uuid4(), uuid4()
+    tokens, caller = KnownTokens(), KnownCaller(uuid4(), uuid4())
 
-    assert (tokens.user_of("hive_unseen"), tokens.person_of("hive_unseen")) == (None, None)
-    tokens.remember("hive_seen", user, person_id=owner)
-    assert (tokens.user_of("hive_seen"), tokens.person_of("hive_seen")) == (user, owner)
+    assert tokens.find("hive_unseen") is None
+    tokens.remember("hive_seen", caller)
+    assert tokens.find("hive_seen") == caller
     for number in range(MOST_TOKENS):
-        tokens.remember(f"hive_{number}", user, person_id=owner)
-    assert tokens.user_of("hive_seen") is None
+        tokens.remember(f"hive_{number}", caller)
+    assert tokens.find("hive_seen") is None
 
 
 POLICY = RateLimitItemPerMinute(1_200)
