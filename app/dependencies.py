@@ -94,7 +94,7 @@ async def get_sign_in(state: StateDep, token: BearerToken) -> SignedIn:
     return await state.sign_ins.sign_in(token)
 
 
-# Whoever it is, with whatever token. An endpoint takes one of those below, which say who may call it.
+# A caller with any valid token. An endpoint takes one of those below, which say who may call it.
 CurrentSignIn = Annotated[SignedIn, Depends(get_sign_in)]
 
 

@@ -29,7 +29,7 @@ LEEWAY = timedelta(seconds=60)
 # OWASP's parameters for argon2id: about 20 ms and 19 MiB a hash.
 _passwords = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19456, parallelism=1),))
 # One thread: hashing releases the GIL and would otherwise take the cores from the requests.
-# About three seconds' worth; whoever came later would wait for longer than it's worth.
+# About three seconds' worth; a later one would wait for longer than it's worth.
 MOST_HASHES_WAITING = 128
 _hashes_waiting = 0
 _hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="argon2")

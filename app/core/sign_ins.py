@@ -5,7 +5,7 @@ from app.core.errors import HiveError
 from app.core.logging import bind_user
 from app.core.sign_in_memory import SignInMemory
 from app.database import Database
-from app.limits.known_tokens import KnownTokens
+from app.limits.known_tokens import KnownCaller, KnownTokens
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class SignIns:
         if signed_in.is_to_note:
             await self._note_use(signed_in)
         if token.startswith(API_TOKEN_PREFIX):
-            self._known_tokens.remember(token, signed_in.actor.id, person_id=signed_in.person_id)
+            self._known_tokens.remember(token, KnownCaller(signed_in.actor.id, signed_in.person_id))
         self.memory.remember(token, signed_in, changes=changes)
         bind_user(signed_in.actor.id)
         return signed_in
@@ -53,5 +53,5 @@ class SignIns:
             async with self._database.unit_of_work(is_one_statement=True) as transaction:
                 await note_use(transaction, signed_in)
         except HiveError as error:
-            # A database that takes no change now is no reason to keep out whoever wants to read.
+            # A database that takes no change now is no reason to keep readers out.
             log.warning("the use of an API token was not noted", reason=error.reason)

@@ -32,7 +32,7 @@ RELAY_LOCK = 4_183_002
 BATCH = 500
 # Further jobs wait in their rows, where no broker loses them and none waits twice.
 MOST_QUEUED_JOBS = 500
-# Longer than a process is away when it reconnects; whoever needs older events reads them from PostgreSQL.
+# Longer than a process is away when it reconnects; older events are read from PostgreSQL.
 STREAM_LENGTH = 10_000
 POLL_SECONDS = 0.5
 STANDBY_SECONDS = 1.0

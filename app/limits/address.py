@@ -5,7 +5,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
-# Whoever comes by a socket in the file system has no address.
+# A client at a socket in the file system has no address.
 LOCAL = "local"
 
 Address = IPv4Address | IPv6Address

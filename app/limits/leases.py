@@ -48,7 +48,7 @@ class Lease:
         """For how many to ask now that it's used up, or over."""
         age = self.age
         if age > LEASE_SECONDS:
-            # Whoever makes pauses would lose the rest of a block in each.
+            # A caller who makes pauses would lose the rest of a block in each.
             return 1
         if age < SHORT_SECONDS:
             return min(self.size * 2, self.largest)

@@ -72,7 +72,7 @@ class Reach:
 
     async def ask(self, question: Callable[[], Awaitable[T]], *, patience: float = PATIENCE_SECONDS) -> T:
         """Raises `RedisAway` when there is no answer within `patience` seconds."""
-        # Whoever waits here waits for this process, which is no fault of Redis.
+        # What is waited for here is this process, which is no fault of Redis.
         async with self._lanes:
             self._set_out(patience)
             try:

@@ -33,7 +33,7 @@ _HEADLINES_WITHOUT_TASK = {
     NotificationKind.HANDED_OVER: "All tasks of an account were handed over to you",
 }
 
-# Nobody's words stand in a subject, which mail programs show to whoever looks over a shoulder: neither a title nor a
+# Nobody's words stand in a subject, which mail programs show to anybody looking over a shoulder: neither a title nor a
 # name, both of which a stranger may have chosen.
 _SUBJECTS = {
     NotificationKind.ASSIGNED: "You were given a task",

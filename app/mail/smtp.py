@@ -113,7 +113,7 @@ async def _address(client: SMTP, *, sender: str, recipient: str) -> None:
     try:
         await client.mail(sender)
     except SMTP_FAILURES as error:
-        # Whoever runs HIVE can mend that, and the mail is still wanted.
+        # The operator can mend that, and the mail is still wanted.
         raise MailDelayed(f"The mail server takes nothing from the address in MAIL_FROM: {_remark(error)}") from error
     try:
         await client.rcpt(recipient)

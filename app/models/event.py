@@ -75,7 +75,7 @@ class Event(Identified, Base):
     # Who may read it besides admins: null means everybody who is signed in.
     audience: Mapped[list[UUID] | None]
     data: Mapped[dict[str, Any]]
-    # The request that it came from, for whoever follows one through the logs.
+    # The request that it came from, to follow one through the logs.
     request_id: Mapped[str | None] = mapped_column(default=current_request_id)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

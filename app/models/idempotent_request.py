@@ -18,7 +18,7 @@ class IdempotentRequest(Base):
     method: Mapped[str] = mapped_column(primary_key=True)
     path: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
-    # Under the server's key: a body may have a password in it, which a plain hash would give away to whoever guesses.
+    # Under the server's key: a body may have a password in it, which a plain hash would give away to a guess.
     body_hash: Mapped[str]
     status: Mapped[int]
     headers: Mapped[dict[str, Any]]

@@ -74,7 +74,7 @@ class Job(Identified, Base):
 
     name: Mapped[str]
     arguments: Mapped[dict[str, Any]]
-    # A number of `Lane`. Whoever asks for a job says it; an old process during an upgrade does not.
+    # A number of `Lane`. It is said when the job is asked for; an old process during an upgrade does not.
     lane: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
     # A second job of the same key is not made, such as that of the same minute by another scheduler.
     unique_key: Mapped[str | None]
@@ -87,7 +87,7 @@ class Job(Identified, Base):
     # For a job whose effect is outside of the database: until then nobody else begins it.
     held_until: Mapped[datetime | None]
     last_error: Mapped[str | None]
-    # The request that it came from, for whoever follows one through the logs.
+    # The request that it came from, to follow one through the logs.
     request_id: Mapped[str | None] = mapped_column(default=current_request_id)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     done_at: Mapped[datetime | None]

@@ -24,7 +24,7 @@ class User(Identified, Timestamped, Base):
     __tablename__ = "users"
 
     owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
-    # Null for agents and for emptied accounts. Whoever asks for them has a person, so they are not optional here.
+    # Null for agents and for emptied accounts. They are asked for of people alone, so they are not optional here.
     email: Mapped[str] = mapped_column(nullable=True)
     # What the address is looked up by, and unique by. It follows from the address; nobody else sets it.
     email_key: Mapped[str] = mapped_column(nullable=True)

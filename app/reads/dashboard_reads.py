@@ -54,7 +54,7 @@ class DashboardReads:
     async def _count(self) -> _Counts:
         if not self._is_costly:
             return await self._read()
-        # Once for all who ask meanwhile, and also if whoever asked first goes away.
+        # Once for all who ask meanwhile, and also if the first one goes away.
         if self._counting is None or self._counting.done():
             self._counting = asyncio.create_task(self._read())
         return await asyncio.shield(self._counting)

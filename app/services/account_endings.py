@@ -35,7 +35,7 @@ async def require_other_admin(transaction: Transaction, user: User) -> None:
 async def end_account_and_agents(transaction: Transaction, user: User, *, by: Actor) -> None:
     """End an account, which is locked, and those of its agents."""
     own = select(User).where(User.owner_id == user.id, User.is_active).order_by(*LOCK_ORDER)
-    # All accounts are locked before any task, as whoever changes a holder does it.
+    # All accounts are locked before any task, as everything that changes a holder does.
     agents = await transaction.scalars(own.with_for_update(key_share=True))
     await end_accounts(transaction, [*agents, user], by=by)
 
@@ -62,10 +62,10 @@ async def end_accounts(transaction: Transaction, accounts: Sequence[User], *, by
 
 async def _end_sign_ins(transaction: Transaction, account: User) -> None:
     for held in (UserSession, ApiToken):
-        # In one order, as whoever ends several of their own does it.
+        # In one order, as when somebody ends several of their own.
         own = select(held.id).where(held.user_id == account.id).order_by(held.id).with_for_update()
         await transaction.execute(delete(held).where(held.id.in_(own)))
     forget_after_commit(transaction, [account.id])
-    # Each process ends what is open of the event's actor, so that is the account, whoever has ended it.
+    # Each process ends what is open of the event's actor, so that is the account, also when an operator has ended it.
     event = AccountDeactivated(user_id=account.id)
     await outbox.record(transaction, event, actor=Actor.of(account), audience=[])

@@ -20,7 +20,7 @@ from app.services.pages import Order, Page, Pager, scope_of
 from app.services.sign_in_endings import tell_of_ended_sign_ins
 from app.services.sign_in_locks import lock_account_and_sign_in
 
-# One that has run out is shown for so long, so that whoever looks why a program is refused finds it.
+# One that has run out is shown for so long, so that its owner can find out why a program is refused.
 KEEP_EXPIRED = timedelta(days=30)
 # With those that ran out lately.
 MOST_TOKENS = 100

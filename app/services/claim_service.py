@@ -70,7 +70,7 @@ def has_expired_lease() -> ColumnElement[bool]:
 @cache
 def _take_as(is_admin: bool) -> ReturningUpdate[Task]:  # noqa: FBT001  # What the cache goes by.
     versions = bindparam("versions", type_=ARRAY(BigInteger()))
-    # With its version, for whoever has changed it since the statement began may have had it wait for others:
+    # With its version, for a change since the statement began may have made it wait for others:
     # PostgreSQL looks again at the row that it waited for, and not at the rows of its blockers.
     seen = (
         select_visible_tasks(Actor(SYSTEM.id, is_admin=is_admin))

@@ -138,7 +138,7 @@ class UserService:
             await lock_admins(self._transaction)
         user = await self._lock(actor)
         if user.is_admin and not actor.is_admin:
-            # Whoever promotes somebody locks the admins first, and may be waiting for this account with that lock.
+            # A promotion locks the admins first, and may be waiting for this account with that lock.
             raise PromotedMeanwhile
         await require_other_admin(self._transaction, user)
         await end_account_and_agents(self._transaction, user, by=actor)

@@ -56,7 +56,7 @@ class WorkflowSteps:
             TaskNotFound: there is none, or none that the actor may know of.
             UserNotFound: the actor is to hold it, and their account has ended meanwhile.
         """
-        # Seen first without a lock, for whoever is to hold the task is locked before the task.
+        # Seen first without a lock, for the next holder is locked before the task.
         seen = await access_task(self._transaction, actor, task_id, Permission.TASK_VIEW)
         previous = seen.assignee_id
         workers = {previous or actor.id, actor.id} if wanted is TaskStatus.IN_PROGRESS else frozenset()

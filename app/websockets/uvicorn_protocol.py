@@ -128,7 +128,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
     async def receive(self) -> ASGIReceiveEvent:
         # In place of uvicorn's own, which would read on before the backlog is parsed.
         message = await self.queue.get()
-        # Whoever has said who they are may say more when that is known to be true.
+        # A client that has signed in may say more when that is known to be true.
         if self._is_signed_in or message["type"] != "websocket.receive":
             self._read_next_message()
         return message

@@ -36,7 +36,7 @@ DIRECT_BYTES = 4 * KIB
 HEAD_PIECE_BYTES = 1 * KIB
 BODY_PIECE_BYTES = 8 * KIB
 FRAMES_PIECE_BYTES = 512
-# What waits is worked off for so long in one turn of the event loop, whomever it is from.
+# What waits is worked off for so long in one turn of the event loop, of all connections together.
 TURN_SECONDS = 0.002
 
 # On a socket, after the handshake.

@@ -40,7 +40,7 @@ def configuration(settings: Settings, redis_url: str) -> dict[str, Any]:
         "result_expires": 3600,
         "redis_socket_timeout": 3,
         "redis_socket_connect_timeout": 2,
-        # Pickle would let whoever can write to Redis run code in the worker.
+        # Pickle would let anybody who can write to Redis run code in the worker.
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],

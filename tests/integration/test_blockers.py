@@ -18,7 +18,7 @@ from tests.utils.test_utils import events_of, problem
 
 
 async def block(session: AsyncSession, task: Task, *blockers: Task) -> None:
-    """Have the task wait for the others."""
+    """Make the task wait for the others."""
     session.add_all(TaskBlocker(task_id=task.id, blocker_id=each.id, created_by=task.owner_id) for each in blockers)
     await session.commit()
 

@@ -102,7 +102,7 @@ class Oracle:
 
 
 class System:
-    """The same tasks in HIVE, all of one owner."""
+    """The tasks of the graph in HIVE, all of one owner."""
 
     def __init__(self, serving: Serving, session: AsyncSession, owner: User, tasks: list[UUID]) -> None:
         self._serving = serving

@@ -1,4 +1,4 @@
-"""The `detail` of a 422 says the first fault, so that whoever shows nothing else shows what is wrong."""
+"""The `detail` of a 422 says the first fault, so that a client which shows nothing else shows what is wrong."""
 
 import json
 from collections.abc import AsyncIterator

@@ -177,7 +177,7 @@ async def test_an_agent_can_own_a_task(
 async def test_owner_fields_and_status_change_together(
     signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, other_user: User, change: Change
 ) -> None:
-    """Who hands a task over takes the step as well, though they own it no longer then."""
+    """The owner who hands a task over takes the step as well, though it's not theirs any more then."""
     task = await create_task(session, owner=user, status=TaskStatus.DRAFT)
 
     answer = await change(signed_in, task, {"title": "Roses", "status": "available"} | to(other_user))

@@ -68,7 +68,7 @@ REQUESTS = (
 
 
 def values(name: str) -> Iterator[str]:
-    """The same ones for a header each time."""
+    """Texts for a header, the same in each run."""
     generator = random.Random(name)
     yield ""
     for _ in range(VALUES_OF_EACH):

@@ -80,7 +80,7 @@ async def write(database: Database, actor: Actor, *messages: str) -> None:
 
 
 async def say(database: Database, redis: PrefixedRedis, actor: Actor, *messages: str) -> None:
-    """Have events told and published."""
+    """Write events and publish them."""
     await write(database, actor, *messages)
     await number_events(database, limit=100)
     await publish_events(database, redis, limit=100)
@@ -253,7 +253,7 @@ async def test_a_restored_backup_begins_a_new_history(
 async def test_an_old_copy_of_the_disk_is_known_by_its_stream(
     database: Database, redis: PrefixedRedis, actor: Actor
 ) -> None:
-    """The same server and table, so only the stream tells that there was more."""
+    """Server and table are as before, so only the stream tells that there was more."""
     await renew_if_restored(database, redis)
     await say(database, redis, actor, "kept", "lost")
     await forget_after(database, 1)

@@ -1,4 +1,4 @@
-"""Who gets no mail, and how much the others get: addresses that nobody confirmed, and a budget for each day."""
+"""Mail to addresses that nobody confirmed, which is none, and the budget of the others for each day."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -39,7 +39,7 @@ async def status_with(client: httpx2.AsyncClient, tokens: dict[str, str]) -> int
 
 
 async def keep_up_in_order(session: AsyncSession, user: User) -> None:
-    """Have the sessions be refreshed in the order in which they were made, for the clock stands still in a test."""
+    """Refresh the sessions in the order in which they were made, for the clock stands still in a test."""
     ids = await session.scalars(select(UserSession.id).where(UserSession.user_id == user.id).order_by(UserSession.id))
     for hours, session_id in enumerate(reversed(ids.all()), start=1):
         aged = update(UserSession).where(UserSession.id == session_id)

@@ -1,4 +1,4 @@
-"""Who may make an account for themselves, by `REGISTRATION` and by what is there."""
+"""Whether strangers may make accounts, by `REGISTRATION` and by what is there."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""`q`: which texts are found by what people type, whoever wrote the texts, and what a search without words means."""
+"""`q`: which texts are found by what people type, in any language, and what a search without words means."""
 
 import unicodedata
 from datetime import UTC, datetime, timedelta

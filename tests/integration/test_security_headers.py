@@ -1,4 +1,4 @@
-"""What every answer tells browsers, whoever asks and whatever becomes of it."""
+"""What every answer tells browsers, whatever was asked and becomes of it."""
 
 import base64
 import hashlib

@@ -79,7 +79,7 @@ async def ended(session: AsyncSession) -> list[UUID]:
 
 
 async def age(session: AsyncSession, held: Held, **by: float) -> None:
-    """Have everything of the session happened that much earlier."""
+    """Move everything of the session that much into the past."""
     earlier = timedelta(**by)
     await session.execute(
         update(UserSession)

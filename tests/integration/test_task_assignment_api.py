@@ -1,4 +1,4 @@
-"""Who holds a task, over HTTP: assigning, claiming, giving back, and the races for it."""
+"""The holder of a task, over HTTP: assigning, claiming, giving back, and the races for it."""
 
 import asyncio
 from uuid import uuid4

@@ -614,7 +614,7 @@ async def test_a_statement_that_leaves_out_what_is_made_here_is_refused(database
 
 @pytest.fixture
 async def narrow(database_url: str) -> AsyncIterator[Database]:
-    """A database with one connection, which whoever comes next gets only when it was given back."""
+    """A database with one connection, which the next transaction gets only when it was given back."""
     narrow = Database.connect(database_url, application="test transaction", pool_size=1)
     yield narrow
     await narrow.close()

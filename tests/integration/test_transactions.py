@@ -40,7 +40,7 @@ WRITTEN = ("tasks", "users", "jobs", "events")
 
 @asynccontextmanager
 async def at_each_commit(engine: AsyncEngine, failure: str) -> AsyncIterator[None]:
-    """Have this happen when a transaction is committed that wrote anything."""
+    """Call this when a transaction is committed that wrote anything."""
     async with engine.begin() as connection:
         await connection.execute(
             text(f"CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {failure}; END$$")

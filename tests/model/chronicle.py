@@ -36,7 +36,7 @@ def check_history(history: Sequence[Event], task: Json) -> None:
 
 
 def _by_assignment(event: Event) -> set[str]:
-    """Who is given a draft has it published and started in one."""
+    """A draft that is assigned is published and started in one."""
     return {IN_PROGRESS} if event.type == "task.assigned" and event.data["old_status"] == "draft" else set()
 
 

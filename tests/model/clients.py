@@ -26,7 +26,7 @@ class Clients:
         self._tokens = tokens
 
     def send(self, caller: Caller, request: Request) -> httpx2.Response:
-        """The answer. If the same request is running still, whoever broke it off asks until it's done."""
+        """The answer. If the same request is running still, the client that broke it off asks until it's done."""
 
         def ask() -> httpx2.Response | None:
             given = self._http.send(self._of(caller, request))

@@ -66,7 +66,7 @@ PLACES = [*["here"] * 3, "there", *["anywhere"] * 2]
 
 @dataclass(frozen=True)
 class Happening:
-    """What happens next. Who asks, and what they go by, is said in relation to the task as it is then."""
+    """What happens next. The caller, and what they go by, are said in relation to the task as it is then."""
 
     what: What
     who: Caller | str

@@ -55,7 +55,7 @@ class Names:
         return value
 
     def event(self, envelope: Json) -> Event:
-        """An event as REST has it. Who else may read it isn't told."""
+        """An event as REST has it. Its audience isn't told."""
         said = self.in_words(envelope)
         task, actor = said["task"], said["actor"]
         return Event(task["id"], task["version"], said["type"], actor["id"], actor["type"], None, said["data"])

@@ -14,7 +14,7 @@ def is_name_of_task(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever sends requests: a person or an agent, by a token with some scopes, or by a session that has all."""
+    """A sender of requests: a person or an agent, by a token with some scopes, or by a session that has all."""
 
     person: str
     scopes: frozenset[str]

@@ -148,7 +148,7 @@ class World:
         return {"message": "Task deleted"}
 
     def assign(self, caller: Caller, name: str, person: str, people: Iterable[str], seen: Seen) -> Json:
-        """From whoever holds it to another; to the same one it changes nothing."""
+        """Hand the task from its holder to another; to the same one it changes nothing."""
         task = self._access(caller, name, "task:assign", seen)
         before, old = task.holder, task.status
         if person not in people:
@@ -163,7 +163,7 @@ class World:
         return task.as_seen_by(caller.person)
 
     def block(self, caller: Caller, name: str, blocker: str, seen: Seen) -> Json:
-        """Have a task wait for another one that the caller sees. No two wait for each other, however far around."""
+        """Make a task wait for another one that the caller sees. No two wait for each other, however far around."""
         for each in sorted({name, blocker}):
             self._access(caller, each, *(("task:edit", seen) if each == name else ("task:view", Seen())))
         task, other = self.tasks[name], self.tasks[blocker]
@@ -192,7 +192,7 @@ class World:
     # What its holder does, or its owner.
 
     def step(self, caller: Caller, name: str, wanted: str, seen: Seen) -> Json:
-        """Who starts a task holds it, until it's given back. A reopened one is its last holder's again."""
+        """Starting a task makes the caller its holder. A reopened one is its last holder's again."""
         task = self._access(caller, name, "task:change_status", seen)
         old, before = task.status, task.holder
         self._require_step(caller, task, wanted)
@@ -271,7 +271,7 @@ class World:
         return HOLDER if task.holder == caller.person else ANYBODY
 
     def _access(self, caller: Caller, name: str, right: str, seen: Seen) -> Task:
-        """Whoever has lost the task is told so first, for otherwise they would learn only that they may not."""
+        """A caller who has lost the task is told so first, for otherwise they would learn only that they may not."""
         task = self.find(caller, name)
         self._require_lease(caller, task, seen)
         self._require_right(caller, task, right)

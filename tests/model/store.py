@@ -31,7 +31,7 @@ class Store:
         self._names.add(name, row["id"])
 
     def tasks(self) -> dict[str, Json]:
-        """All of them, with their blockers and whoever has held them; `held_by` has those who hold it now."""
+        """All of them, with their blockers and all who have held them; `held_by` has those who hold it now."""
         rows = self._rows("SELECT *, lease_expires_at <= clock_timestamp() AS is_overdue FROM tasks WHERE id = ANY($1)")
         holds = self._rows("SELECT * FROM user_task_associations WHERE task_id = ANY($1) ORDER BY id")
         blockers = self._rows("SELECT * FROM task_blockers WHERE task_id = ANY($1)")

@@ -1,4 +1,4 @@
-"""What the benchmark is at, for whoever waits for it."""
+"""What the benchmark is at, for somebody who waits for it."""
 
 import sys
 import time

@@ -1,6 +1,6 @@
 """The rows of a benchmark, made by SQL alone and in the shape in which the API makes them.
 
-A task's number tells all of it, so that whoever measures knows which task has which id, owner and status without
+A task's number tells all of it, so that a measurement knows which task has which id, owner and status without
 asking: a tenth are drafts, which nobody but their owner sees, and of the others some are available, some are being
 worked on and some are done.
 """

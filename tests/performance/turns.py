@@ -28,7 +28,7 @@ Measure = Callable[[int], Awaitable[Rate]]
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The same requests each turn, to one process."""
+    """Requests that are equal in each turn, to one process."""
 
     server: Listening
     requests: Sequence[Request]

@@ -20,7 +20,7 @@ def pss_kib(pid: int) -> int:
 
 
 def rss_kib(pid: int) -> int:
-    """The same, with the whole of what it shares."""
+    """What it holds of the machine's memory, with the whole of what it shares with others."""
     return _memory_kib(pid, "Rss:")
 
 

@@ -1,4 +1,4 @@
-"""Who is online when servers die: whoever has a socket at another one, and nobody for long who has none."""
+"""Presence when servers die: users with a socket at another one stay online, and nobody else for long."""
 
 from time import monotonic
 

@@ -69,7 +69,7 @@ async def test_users_and_limits_of_one_system_are_not_those_of_another() -> None
 
 
 async def complete_a_task(system: ChaosSystem) -> tuple[str, list[dict[str, Any]]]:
-    """Have a task completed until its job is done; its id, and the events that a socket got meanwhile."""
+    """Complete a task and wait for its job. Return its id, and the events that a socket got meanwhile."""
     owner, holder = await system.user("Owner"), await system.user("Holder")
     events: list[dict[str, Any]] = []
     async with opened(system, owner) as socket, system.client(owner) as owners, system.client(holder) as holders:

@@ -1,4 +1,4 @@
-"""An ordinary stop with a job in progress: whoever gets the signals, the job is finished, and done once."""
+"""An ordinary stop with a job in progress: whichever processes get the signals, the job is finished, and done once."""
 
 import asyncio
 import os

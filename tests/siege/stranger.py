@@ -255,7 +255,7 @@ def _at_once(run: Callable[[], None], count: int) -> None:
 
 
 def endless(piece: bytes, *, at_once: int = 64 * 1024) -> Callable[[], Iterator[bytes]]:
-    """The same again and again, some of it with each call of the system."""
+    """One text again and again, some of it with each call of the system."""
     return lambda: itertools.repeat(piece * max(at_once // len(piece), 1))
 
 

@@ -177,7 +177,7 @@ async def test_attacks_of_a_kind_harm_nobody_else(kind: str, only: frozenset[str
 
 
 async def _furnish(system: ChaosSystem) -> None:
-    """Have 1,000 tasks of 10 KB, and the pools of the API filled once."""
+    """Make 1,000 tasks of 10 KB, and fill the pools of the API once."""
     task = {"title": "Water the orchids", "status": "available", "description": "water the greenhouse " * 480}
     batch = {"mode": "atomic", "items": [{"op": "create", "body": task}] * 100}
     async with system.client(await system.user("Grace")) as client:

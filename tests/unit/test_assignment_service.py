@@ -1,4 +1,4 @@
-"""Who holds a task, and the history of it: assigning, handing over, claiming, giving back, reopening."""
+"""The holder of a task, and the history of it: assigning, handing over, claiming, giving back, reopening."""
 
 from collections.abc import Sequence
 from uuid import uuid4
@@ -25,7 +25,7 @@ AVAILABLE, IN_PROGRESS, COMPLETED = TaskStatus.AVAILABLE, TaskStatus.IN_PROGRESS
 
 
 async def holds_of(session: AsyncSession, task: Task) -> Sequence[UserTaskAssociation]:
-    """Who held the task, in the order in which they began to."""
+    """The holders of the task, in the order in which they began to hold it."""
     # Within the transaction of a test all times are the same; the ids rise.
     statement = (
         select(UserTaskAssociation)

@@ -1,4 +1,4 @@
-"""Trying until something is had, or whoever wants it is gone."""
+"""Trying until something is had, or the client is gone."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

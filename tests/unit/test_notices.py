@@ -1,4 +1,4 @@
-"""Who is told of an event in person, and why."""
+"""The people who are notified of an event, and why."""
 
 from uuid import UUID, uuid4
 

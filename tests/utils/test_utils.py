@@ -79,7 +79,7 @@ async def wait_for_lock_waiter(session: AsyncSession) -> int:
 
 
 async def wait_for_free_lock(database: Database, lock: int) -> None:
-    """Wait until an advisory lock can be had. Who leaves it doesn't wait until the server has seen that."""
+    """Wait until an advisory lock can be had. Its last holder didn't wait until the server had seen that it left."""
 
     async def is_free() -> bool:
         async with database.exclusively(lock) as ours:
@@ -110,7 +110,7 @@ async def nothing_queued(_queue: QueueName) -> int:
 class FakeNetwork:
     """The network behind one socket: what its client sends, and what arrives there.
 
-    While `is_reading` is cleared the client reads nothing, and whoever sends to it waits.
+    While `is_reading` is cleared the client reads nothing, and its senders wait.
     """
 
     def __init__(self, path: str = "/ws", *, query: str = "", origin: str | None = None) -> None:
@@ -133,7 +133,7 @@ class FakeNetwork:
 
     @asynccontextmanager
     async def talk_to(self, app: ASGIApp) -> AsyncIterator[Self]:
-        """Have the application serve the socket; afterwards its client is gone."""
+        """Let the application serve the socket; afterwards its client is gone."""
         serving = asyncio.create_task(self._served_by(app))
         try:
             yield self

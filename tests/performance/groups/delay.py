@@ -89,7 +89,7 @@ async def delays_of_hive(system: BenchedSystem, apis: Sequence[Listening], socke
 async def delays_of_ceiling(
     system: BenchedSystem, bare: Listening, sockets: int, texts: Sequence[str], changes: Changes
 ) -> Delays:
-    """The same texts by a commit, an entry in a stream and a bare server that waits for it."""
+    """Texts that come by a commit, an entry in a stream and a bare server that waits for it."""
     begun: list[float] = []
 
     async def happening() -> None:
