@@ -45,7 +45,7 @@ from app.config import Settings
 from app.core.logging import configure_logging
 from app.core.redis import connect_redis
 from app.core.security import issue_token
-from app.database import Database, driver_options
+from app.database import Database
 from app.db.limit import ConnectionLimit
 from app.db.pool import Connections, DriverPool
 from app.events.published import read_log
@@ -60,7 +60,7 @@ from tests.utils.mail_server import MailServer
 from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.routes import routes
 from tests.utils.serving import Serving
-from tests.utils.stores import Stores, new_stores
+from tests.utils.stores import Stores, new_stores, patient_options
 from tests.utils.test_utils import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -222,8 +222,7 @@ async def driver_connections(connection: AsyncConnection | None, database_url: s
     if connection is not None:
         yield ConnectionOfTest(connection)
         return
-    options = driver_options(database_url, application="tests")
-    pool = DriverPool(ConnectionLimit(options, most=30, wait_seconds=PATIENCE))
+    pool = DriverPool(ConnectionLimit(patient_options(database_url), most=30, wait_seconds=PATIENCE))
     yield pool
     await pool.close()
 
@@ -231,7 +230,7 @@ async def driver_connections(connection: AsyncConnection | None, database_url: s
 @pytest.fixture
 def database(driver_connections: Connections) -> Database:
     """The application's way to the database of this test."""
-    return Database(driver_connections)
+    return Database(driver_connections, search_seconds=PATIENCE)
 
 
 @pytest.fixture

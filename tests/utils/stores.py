@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from asyncpg.exceptions import DeadlockDetectedError, ForeignKeyViolationError
 from pydantic import SecretStr
@@ -80,9 +81,16 @@ async def new_stores(servers: str, data_dir: Path, *, redis_number: int) -> Asyn
         await engine.dispose()
 
 
+def patient_options(database_url: str) -> dict[str, Any]:
+    """How tests connect. On a busy machine locks are held and statements take longer than HIVE waits in production."""
+    options = driver_options(database_url, application="tests", answer_seconds=PATIENCE)
+    options["server_settings"] |= {"statement_timeout": f"{PATIENCE:.0f}s", "lock_timeout": f"{PATIENCE:.0f}s"}
+    return options | {"timeout": PATIENCE}
+
+
 def create_engine(database_url: str, *, pool_size: int = 30) -> AsyncEngine:
     """SQLAlchemy's own way to the database, to make rows and to look at them."""
-    options = driver_options(database_url, application="tests")
+    options = patient_options(database_url)
     return create_async_engine(
         "postgresql+asyncpg://",
         async_creator=partial(open_connection, options),
