@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+from cachetools import FIFOCache
+
 from app.core.auth import NOTES_USE_EACH, SignedIn
 from app.core.security import hash_secret
 
@@ -30,7 +32,7 @@ class SignInMemory:
     def __init__(self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._now = now
-        self._found: dict[str, _Remembered] = {}
+        self._found: FIFOCache[str, _Remembered] = FIFOCache(MOST_REMEMBERED)
         self._trusted_until = 0.0
         self._changes = 0
 
@@ -57,14 +59,13 @@ class SignInMemory:
         expires_at, now = signed_in.expires_at.timestamp(), self._now()
         lifetime = min(expires_at - now, REMEMBERED_SECONDS)
         self._found[hash_secret(token)] = _Remembered(signed_in, now + lifetime, self._clock() + lifetime)
-        if len(self._found) > MOST_REMEMBERED:
-            del self._found[next(iter(self._found))]
 
     def forget(self, subjects: Iterable[UUID]) -> None:
         """Forget the tokens of these sessions, API tokens and accounts."""
         if about := frozenset(subjects):
             self._changes += 1
-            self._found = {name: found for name, found in self._found.items() if not found.is_about(about)}
+            for name in [name for name in self._found if self._found[name].is_about(about)]:
+                del self._found[name]
 
     def forget_all(self) -> None:
         self._changes += 1

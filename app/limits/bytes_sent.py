@@ -8,6 +8,7 @@ from functools import partial
 from math import ceil
 from uuid import UUID
 
+from cachetools import LRUCache
 from limits import RateLimitItemPerDay
 
 from app.core.errors import HiveError
@@ -53,7 +54,7 @@ class ByteLimit:
         self._per_day = per_day
         self._limit = RateLimitItemPerDay(per_day // UNIT, namespace="bytes") if per_day else None
         self._at_once = max(min(per_day // UNIT // LARGEST_SHARE, MOST_UNITS_AT_ONCE), 1)
-        self._purses: dict[UUID, _Purse] = {}
+        self._purses: LRUCache[UUID, _Purse] = LRUCache(MOST_PEOPLE)
         self._alone = _DaysAlone(per_day // UNIT, clock)
 
     @property
@@ -106,12 +107,9 @@ class ByteLimit:
         return 0 if is_granted else Allowance.of(limit, window, is_granted=False).seconds
 
     def _purse_of(self, person_id: UUID) -> _Purse:
-        purse = self._purses.get(person_id)
-        if purse is None:
-            purse = self._purses[person_id] = _Purse()
-            if len(self._purses) > MOST_PEOPLE:
-                del self._purses[next(iter(self._purses))]
-        return purse
+        if person_id not in self._purses:
+            self._purses[person_id] = _Purse()
+        return self._purses[person_id]
 
 
 @dataclass(slots=True)
@@ -127,7 +125,7 @@ class _DaysAlone:
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
         self._most = most
         self._clock = clock
-        self._days: dict[UUID, _Days] = {}
+        self._days: LRUCache[UUID, _Days] = LRUCache(MOST_PEOPLE)
 
     def hit(self, person_id: UUID, amount: int) -> int:
         """Seconds until there may be room; 0 if there was, and it's taken."""
@@ -139,10 +137,8 @@ class _DaysAlone:
         return 0
 
     def _of(self, person_id: UUID, number: int) -> _Days:
-        known = self._days.pop(person_id, None) or _Days(number)
+        known = self._days.get(person_id) or _Days(number)
         if known.number != number:
             known = _Days(number, before=known.units if known.number == number - 1 else 0)
         self._days[person_id] = known
-        if len(self._days) > MOST_PEOPLE:
-            del self._days[next(iter(self._days))]
         return known

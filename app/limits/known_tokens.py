@@ -7,6 +7,8 @@ counts for its address: each invented token would bring an allowance of its own 
 from typing import NamedTuple
 from uuid import UUID
 
+from cachetools import FIFOCache
+
 from app.core.security import hash_secret
 
 MOST_TOKENS = 10_000
@@ -21,13 +23,11 @@ class KnownCaller(NamedTuple):
 
 class KnownTokens:
     def __init__(self) -> None:
-        self._callers: dict[str, KnownCaller] = {}
+        self._callers: FIFOCache[str, KnownCaller] = FIFOCache(MOST_TOKENS)
 
     def remember(self, token: str, caller: KnownCaller) -> None:
-        """It was valid just now. Past the bound the one that was remembered first is forgotten."""
+        """It was valid just now. Past the bound the one for which that was said longest ago is forgotten."""
         self._callers[hash_secret(token)] = caller
-        if len(self._callers) > MOST_TOKENS:
-            del self._callers[next(iter(self._callers))]
 
     def find(self, token: str) -> KnownCaller | None:
         return self._callers.get(hash_secret(token))

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cachetools import LRUCache
+
 from app.limits.allowance import Allowance
 
 LARGEST_SHARE = 100
@@ -64,17 +66,14 @@ class Lease:
 
 
 class Leases:
-    """Of the callers of one process, as many as there is room for; past that the oldest begins anew."""
+    """Of the callers of one process, as many as there is room for; past that the least recently seen begins anew."""
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._largest = max(limit // LARGEST_SHARE, 1)
         self._clock = clock
-        self._of: dict[str, Lease] = {}
+        self._of: LRUCache[str, Lease] = LRUCache(MOST_LEASES)
 
     def of(self, caller: str) -> Lease:
-        lease = self._of.get(caller)
-        if lease is None:
-            lease = self._of[caller] = Lease(self._largest, self._clock, begun_at=self._clock() - LEASE_SECONDS)
-            if len(self._of) > MOST_LEASES:
-                del self._of[next(iter(self._of))]
-        return lease
+        if caller not in self._of:
+            self._of[caller] = Lease(self._largest, self._clock, begun_at=self._clock() - LEASE_SECONDS)
+        return self._of[caller]

@@ -7,6 +7,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from cachetools import LRUCache
+
 from app.core.errors import HiveError
 from app.limits.budget import TokenBucket
 
@@ -35,7 +37,7 @@ class Pace:
     For addresses it bounds what is not counted, such as `/health`, and refusals, which cost about as much as an answer.
     For users it bounds how soon a minute's requests can be used up, for which all others would wait.
 
-    Of more callers than there is room for, the oldest begins anew.
+    Of more callers than there is room for, the least recently seen begins anew.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Pace:
         self._rate = float(per_second)
         self._at_once = per_second * seconds_at_once
         self._clock = clock
-        self._buckets: dict[str, TokenBucket] = {}
+        self._buckets: LRUCache[str, TokenBucket] = LRUCache(MOST_CALLERS)
 
     @classmethod
     def of_users(cls, per_minute: int) -> "Pace":
@@ -70,9 +72,6 @@ class Pace:
             await asyncio.sleep(seconds)
 
     def _bucket_of(self, caller: str, now: float) -> TokenBucket:
-        bucket = self._buckets.get(caller)
-        if bucket is None:
-            bucket = self._buckets[caller] = TokenBucket(self._rate, self._at_once, now)
-            if len(self._buckets) > MOST_CALLERS:
-                del self._buckets[next(iter(self._buckets))]
-        return bucket
+        if caller not in self._buckets:
+            self._buckets[caller] = TokenBucket(self._rate, self._at_once, now)
+        return self._buckets[caller]

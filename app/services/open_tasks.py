@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from cachetools import LRUCache
+
 from app.core.errors import Conflict
 from app.database import Database
 
@@ -52,7 +54,7 @@ class OpenTasks:
         self._most = most
         self._per_minute = per_minute
         self._clock = clock
-        self._rooms: dict[UUID, _Room] = {}
+        self._rooms: LRUCache[UUID, _Room] = LRUCache(MOST_ACCOUNTS)
 
     async def require_room(self, owner_id: UUID, *, tasks: int = 1) -> None:
         """Take room for so many new tasks.
@@ -88,9 +90,6 @@ class OpenTasks:
         return min(max(left / self._per_minute / 2, 1.0), MOST_MINUTES)
 
     def _room_of(self, owner_id: UUID) -> _Room:
-        room = self._rooms.get(owner_id)
-        if room is None:
-            room = self._rooms[owner_id] = _Room()
-            if len(self._rooms) > MOST_ACCOUNTS:
-                del self._rooms[next(iter(self._rooms))]
-        return room
+        if owner_id not in self._rooms:
+            self._rooms[owner_id] = _Room()
+        return self._rooms[owner_id]

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from cachetools import FIFOCache
+
 from app.core.permissions import Actor, ActorType
 from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
@@ -44,7 +46,7 @@ class ConnectionManager:
         self._gone = {kind: Tally() for kind in ReaderKind}
         self._ended: deque[UUID] = deque(maxlen=REMEMBERED_ENDS)
         # Whether those are admins whose rights have changed lately.
-        self._rights: dict[UUID, bool] = {}
+        self._rights: FIFOCache[UUID, bool] = FIFOCache(REMEMBERED_ENDS)
         self._position = 0
         self._is_following = asyncio.Event()
 
@@ -169,10 +171,7 @@ class ConnectionManager:
         """End what has other rights than the account has now; its client comes again, and is looked up anew."""
         user_id = changed.user_id
         self._ended = deque((each for each in self._ended if each != user_id), maxlen=REMEMBERED_ENDS)
-        self._rights.pop(user_id, None)
         self._rights[user_id] = changed.is_admin
-        if len(self._rights) > REMEMBERED_ENDS:
-            del self._rights[next(iter(self._rights))]
         for connection in list(self._by_user.get(user_id, {}).values()):
             if connection.actor.is_admin != changed.is_admin:
                 connection.end(CloseCode.TRY_AGAIN_LATER)

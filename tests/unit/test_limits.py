@@ -381,6 +381,16 @@ def test_there_are_only_so_many_leases() -> None:
     assert leases.of(f"caller {MOST_LEASES - 1}") is leases.of(f"caller {MOST_LEASES - 1}")
 
 
+def test_a_busy_caller_keeps_their_lease_however_many_come() -> None:
+    leases = Leases(1_200, lambda: 0.0)
+    busy = leases.of("busy")
+
+    for number in range(2 * MOST_LEASES):
+        leases.of(f"caller {number}")
+        if number % 1_000 == 0:
+            assert leases.of("busy") is busy
+
+
 @pytest.mark.usefixtures("clean_redis")
 async def test_blocks_are_counted_to_the_last_request(redis_url: str) -> None:
     """By two processes, whose callers ask at once."""

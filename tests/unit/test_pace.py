@@ -74,7 +74,7 @@ async def test_zero_is_any_number(waited: list[float]) -> None:
     assert waited == []
 
 
-async def test_of_many_callers_the_oldest_begins_anew(waited: list[float]) -> None:
+async def test_of_many_callers_the_least_recent_begins_anew(waited: list[float]) -> None:
     pace = Pace(1, clock=Clock())
     for _ in range(6):
         await pace.keep(ADA)
@@ -88,6 +88,20 @@ async def test_of_many_callers_the_oldest_begins_anew(waited: list[float]) -> No
     await pace.keep(ADA)
 
     assert waited == []
+
+
+async def test_a_busy_caller_does_not_begin_anew_however_many_come(waited: list[float]) -> None:
+    pace = Pace(1, clock=Clock())
+    await pace.keep(ADA)
+    for number in range(MOST_CALLERS - 1):
+        await pace.keep(f"caller {number}")
+    await pace.keep(ADA)
+    assert waited == []
+
+    await pace.keep("one more")
+    await pace.keep(ADA)
+
+    assert waited == [1.0]
 
 
 @pytest.mark.parametrize(("per_minute", "at_once"), [(5, 100), (1200, 100), (12_000, 1_000)])
