@@ -134,6 +134,10 @@ def test_memory_has_room_for_so_many_names_and_no_more(monkeypatch: pytest.Monke
 
     assert len(recent) == 3
     assert recent.count(FIVE, "stranger 9") == 1
+    # Who goes on trying is not forgotten for names that somebody makes up.
+    recent.hit(FIVE, "stranger 7")
+    recent.hit(FIVE, "stranger 10")
+    assert recent.count(FIVE, "stranger 7") == 2
 
 
 def test_what_is_given_back_makes_room() -> None:
