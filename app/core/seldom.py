@@ -3,8 +3,11 @@
 import time
 from collections.abc import Callable
 
+from cachetools import LRUCache
+
 SECONDS_BETWEEN = 30.0
 MOST_TOPICS = 100
+NEVER = float("-inf")
 
 
 class Seldom:
@@ -12,16 +15,15 @@ class Seldom:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said: dict[str, float] = {}
-        self._left_out: dict[str, int] = {}
+        # When it was said, and how often it was left out since.
+        self._topics: LRUCache[str, tuple[float, int]] = LRUCache(MOST_TOPICS)
 
     def times(self, topic: str) -> int | None:
         """How often it was left out since it was last said; None when it's to be left out again."""
         now = self._clock()
-        if now < self._said.get(topic, float("-inf")) + SECONDS_BETWEEN:
-            self._left_out[topic] = self._left_out.get(topic, 0) + 1
+        said_at, left_out = self._topics.get(topic, (NEVER, 0))
+        if now < said_at + SECONDS_BETWEEN:
+            self._topics[topic] = said_at, left_out + 1
             return None
-        if len(self._said) >= MOST_TOPICS:
-            self._said.clear()
-        self._said[topic] = now
-        return self._left_out.pop(topic, 0)
+        self._topics[topic] = now, 0
+        return left_out
