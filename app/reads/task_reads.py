@@ -1,10 +1,11 @@
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache, lru_cache
 from uuid import UUID
 
 from asyncpg import Record
+from cachetools import LRUCache, cached
 
 from app.core.permissions import Actor, TaskNotFound
 from app.database import Database
@@ -27,9 +28,12 @@ from app.services.task_filter import (
 )
 from app.services.task_lists import scope_of_tasks
 
+# So many tasks are gone through in a few milliseconds. Words that fewer than one in a hundred of them have are looked
+# up in the index.
+FIRST = 5_000
 # So many tasks are looked up by their ids in less time than PostgreSQL needs to go through a million.
 FEW = 50_000
-# More ways to ask than anybody has; past that the oldest is made anew.
+# More ways to ask than anybody has; past that the one that was used least recently is made anew.
 MOST_STATEMENTS = 500
 # The values that are in the statement itself. All others are given at each use.
 FIXED = frozenset({(), None, True, False, "me", "none"})
@@ -76,12 +80,10 @@ class TaskReads:
         self._cursors = cursors
         self._searches = searches
         self._answers = answers
-        self._statements: dict[object, Statement] = {}
 
     async def get(self, actor: Actor, task_id: UUID) -> FoundTask:
         """Raises `TaskNotFound` for one that the actor may not know of, too."""
-        statement = self._statements.get(actor.is_admin) or self._keep(actor.is_admin, one_task(actor))
-        row = await self._read(statement, {"task_id": task_id, "viewer_id": actor.id})
+        row = await self._read(one_task(actor), {"task_id": task_id, "viewer_id": actor.id})
         if row is None:
             raise TaskNotFound
         return FoundTask(*row)
@@ -92,7 +94,7 @@ class TaskReads:
         scope = scope_of_tasks(actor, query)
         position = self._cursors.decode(query.cursor, scope=scope) if query.cursor else None
         if query.q is None:
-            row = await self._read(self._page(_Way.LISTED, actor, query, position), self._given(actor, query, position))
+            row = await self._read(_page(_Way.LISTED, actor, query, position), self._given(actor, query, position))
         else:
             async with self._searches.of(str(actor.id)):
                 row = await self._search(query.q, actor, query, position, self._given(actor, query, position))
@@ -110,7 +112,7 @@ class TaskReads:
         self, q: str, actor: Actor, query: TaskListQuery, position: Position | None, given: Mapping[str, object]
     ) -> Record | None:
         """The page of the tasks that have the words. How it's looked for depends on how many have them."""
-        row = await self._searched(self._page(_Way.FIRST, actor, query, position), given)
+        row = await self._searched(_page(_Way.FIRST, actor, query, position, first=FIRST), given)
         *_, is_whole = row or (False,)
         if is_whole:
             return row
@@ -119,33 +121,19 @@ class TaskReads:
             count, ids = await self._searched(_rare(FEW), given) or (0, None)
             if count <= FEW:
                 way = _Way.GIVEN if count <= MOST_IDS else _Way.RARE
-                return await self._searched(self._page(way, actor, query, position), {**given, IDS: ids or []})
-        return await self._searched(self._page(_Way.LISTED, actor, query, position), given)
+                return await self._searched(_page(way, actor, query, position), {**given, IDS: ids or []})
+        return await self._searched(_page(_Way.LISTED, actor, query, position), given)
 
     def _given(self, actor: Actor, query: TaskListQuery, position: Position | None) -> Mapping[str, object]:
         after = {"after_key": position.key, "after_id": position.id} if position else {}
         most = {"limit": query.limit, "most_bytes": self._answers.page_bytes}
         return {"viewer_id": actor.id, **most, **after, **filter_values(query)}
 
-    def _page(self, way: "_Way", actor: Actor, query: TaskListQuery, position: Position | None) -> Statement:
-        name = _way_to_ask(actor, query, position), way
-        if known := self._statements.get(name):
-            return known
-        if way is _Way.FIRST:
-            return self._keep(name, page_of_first_tasks(actor, query, position))
-        return self._keep(name, page_of_tasks(actor, query, position, rare=_RARE_BY.get(way)))
-
     async def _searched(self, statement: Statement, given: Mapping[str, object]) -> Record | None:
         return await self._database.search(statement.sql, statement.arguments(given))
 
     async def _read(self, statement: Statement, given: Mapping[str, object]) -> Record | None:
         return await self._database.read(statement.sql, statement.arguments(given))
-
-    def _keep(self, way: object, statement: Statement) -> Statement:
-        if len(self._statements) >= MOST_STATEMENTS:
-            del self._statements[next(iter(self._statements))]
-        self._statements[way] = statement
-        return statement
 
 
 @cache
@@ -158,10 +146,12 @@ def _rare(most: int) -> Statement:
     return Statement.of(ids_up_to(most))
 
 
-def _way_to_ask(actor: Actor, query: TaskListQuery, position: Position | None) -> object:
+def _way_to_ask(
+    way: _Way, actor: Actor, query: TaskListQuery, position: Position | None, *, first: int = 0
+) -> Hashable:
     """Equal for all requests that one statement can answer."""
     place = position and (position.key is None, "after")
-    return actor.is_admin, place, query.sort, fixed_limit(query), _kinds_of_filters(query)
+    return way, first, actor.is_admin, place, query.sort, fixed_limit(query), _kinds_of_filters(query)
 
 
 @lru_cache(maxsize=1024)
@@ -173,3 +163,11 @@ def _kind_of(value: object) -> object:
     if value in FIXED:
         return value
     return len(value) if isinstance(value, tuple) else GIVEN
+
+
+@cached(LRUCache(MOST_STATEMENTS), key=_way_to_ask)
+def _page(way: _Way, actor: Actor, query: TaskListQuery, position: Position | None, *, first: int = 0) -> Statement:
+    """A page of a list. `first` is how many tasks are gone through where only the first ones are."""
+    if way is _Way.FIRST:
+        return page_of_first_tasks(actor, query, position, first=first)
+    return page_of_tasks(actor, query, position, rare=_RARE_BY.get(way))

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
+from cachetools import cached
 from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, func, literal_column, select, true
 from sqlalchemy.orm import aliased
 
@@ -18,14 +20,12 @@ from app.services.pages import Position
 from app.services.task_filter import filter_tasks, has_words, is_one_of
 from app.services.task_lists import ORDERS
 
-# So many tasks are gone through in a few milliseconds. Words that fewer than one in a hundred of them have are looked
-# up in the index.
-FIRST = 5_000
 # What a task can be large by. PostgreSQL knows it without reading the text.
 _SIZE = func.octet_length(Task.description)
 USUAL_LIMITS = frozenset({20, 50, 100, 200})
 
 
+@cached({}, key=attrgetter("is_admin"))
 def one_task(actor: Actor) -> Statement:
     visible = select_visible_tasks(actor).where(Task.id == bindparam("task_id"))
     task = visible.with_only_columns(*columns_of(TaskResponse, Task, _computed(actor))).subquery("task")
@@ -40,8 +40,8 @@ def page_of_tasks(
     return Statement.of(_page(listed, actor, query, position))
 
 
-def page_of_first_tasks(actor: Actor, query: TaskListQuery, position: Position | None) -> Statement:
-    """The page, if the first `FIRST` tasks after the position have all of it, as they do if the words are frequent.
+def page_of_first_tasks(actor: Actor, query: TaskListQuery, position: Position | None, *, first: int) -> Statement:
+    """The page, if the `first` tasks after the position have all of it, as they do if the words are frequent.
 
     The last column says whether it has.
     """
@@ -50,14 +50,14 @@ def page_of_first_tasks(actor: Actor, query: TaskListQuery, position: Position |
     tasks = filter_tasks(select_visible_tasks(actor), unsearched, actor).order_by(*order.columns())
     if position:
         tasks = tasks.where(order.after(position))
-    tasks = tasks.with_only_columns(Task.id, order.key, Task.words).limit(literal_column(str(FIRST)))
-    first = aliased(Task, tasks.subquery("first"), adapt_on_names=True)
-    its_order = replace(order, key=getattr(first, order.key.key), id=first.id)
-    found = select(first.id).where(has_words(first.words)).order_by(*its_order.columns())
+    tasks = tasks.with_only_columns(Task.id, order.key, Task.words).limit(literal_column(str(first)))
+    looked_at = aliased(Task, tasks.subquery("first"), adapt_on_names=True)
+    its_order = replace(order, key=getattr(looked_at, order.key.key), id=looked_at.id)
+    found = select(looked_at.id).where(has_words(looked_at.words)).order_by(*its_order.columns())
     listed = select(Task).where(is_one_of(found.limit(_limit_of(query) + literal_column("1"))))
     page = _page(listed, actor, query, position)
     # Where another page follows there is nothing to count, and nothing is counted.
-    are_all = select(func.count() < literal_column(str(FIRST))).select_from(tasks.order_by(None).subquery("all"))
+    are_all = select(func.count() < literal_column(str(first))).select_from(tasks.order_by(None).subquery("all"))
     is_whole = case((page.selected_columns.id.is_not(None), true()), else_=are_all.scalar_subquery())
     return Statement.of(page.add_columns(is_whole))
 

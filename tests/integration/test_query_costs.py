@@ -227,7 +227,7 @@ async def test_rare_words_are_found_in_their_index(
     query: str,
 ) -> None:
     # Without the look at the first tasks, which are all that this database has.
-    monkeypatch.setattr("app.reads.task_statements.FIRST", 0)
+    monkeypatch.setattr("app.reads.task_reads.FIRST", 0)
     assert (await signed_in.get(f"/tasks?{query}")).status_code == 200
 
     sent = list(statements)

@@ -371,7 +371,7 @@ async def test_tasks_are_found_alike_however_they_are_looked_for(
     ids: int,
 ) -> None:
     """In all orders, from page to page, with a filter; and by who claims the next task."""
-    monkeypatch.setattr("app.reads.task_statements.FIRST", first)
+    monkeypatch.setattr("app.reads.task_reads.FIRST", first)
     monkeypatch.setattr("app.reads.task_reads.FEW", few)
     monkeypatch.setattr("app.reads.task_reads.MOST_IDS", ids)
     monkeypatch.setattr("app.services.claim_service.FEW", few)
