@@ -47,10 +47,10 @@ siege: $(READY) ## Attack a running system as strangers would, and print what it
 
 bench: $(READY) ## Measure HIVE beside its ceilings (ONLY=reads,jobs SIZE=small); with URL=, time a running server's calls
 	@$(if $(ONLY),:,$(BIN)/python tests/performance/basic_api_benchmark.py $(if $(URL),--url $(URL)))
-	@$(if $(URL),:,exec $(BIN)/python tests/performance/system_benchmark.py $(if $(ONLY),--only $(ONLY)) $(if $(SIZE),--size $(SIZE)))
+	@$(if $(URL),:,exec $(BIN)/python -m bench.system_benchmark $(if $(ONLY),--only $(ONLY)) $(if $(SIZE),--size $(SIZE)))
 
 bench-compare: $(READY) ## Set two results of the benchmark side by side: the last two, or A=… B=…
-	@exec $(BIN)/python tests/performance/report/comparison.py $(if $(A),--a $(A)) $(if $(B),--b $(B))
+	@exec $(BIN)/python -m bench.report.comparison $(if $(A),--a $(A)) $(if $(B),--b $(B))
 
 lint: $(READY) ## Check style and layers
 	@$(BIN)/ruff check .

@@ -20,8 +20,8 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from bench.own_system import own_system
 from tests.conftest import RunningSystem
-from tests.performance.own_system import own_system
 from tests.utils.test_utils import PATIENCE
 
 MEDIAN_LIMIT_MS = 500.0

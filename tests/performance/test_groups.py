@@ -10,22 +10,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.config import Settings
 from app.core.security import hash_password
 from app.models import Event, Task
+from bench.ceilings.writes import TASKS_OF_A_CLIENT, pgbench
+from bench.extent import SHORT
+from bench.groups.delay import Changes, delays_of_ceiling, delays_of_hive
+from bench.groups.events import idle, replay
+from bench.groups.reads import page_address, require_same_answers
+from bench.groups.writes import CHANGES, Change
+from bench.load.plan import Load, get
+from bench.load.programs import put_under
+from bench.own_system import BenchedSystem, Person
+from bench.people import PASSWORD, sign_in
+from bench.processes import Listening, bare_events, listening
+from bench.rows import Rows, is_draft, person_id, task_id
+from bench.stage import Site
+from bench.vital_signs import cpu_seconds, processes_of, pss_kib, rss_kib
 from tests.builders.users import create_user
 from tests.conftest import RunningSystem, token_of
-from tests.performance.ceilings.writes import TASKS_OF_A_CLIENT, pgbench
-from tests.performance.extent import SHORT
-from tests.performance.groups.delay import Changes, delays_of_ceiling, delays_of_hive
-from tests.performance.groups.events import idle, replay
-from tests.performance.groups.reads import page_address, require_same_answers
-from tests.performance.groups.writes import CHANGES, Change
-from tests.performance.load.plan import Load, get
-from tests.performance.load.programs import put_under
-from tests.performance.own_system import BenchedSystem, Person
-from tests.performance.people import PASSWORD, sign_in
-from tests.performance.processes import Listening, bare_events, listening
-from tests.performance.rows import Rows, is_draft, person_id, task_id
-from tests.performance.stage import Site
-from tests.performance.vital_signs import cpu_seconds, processes_of, pss_kib, rss_kib
 from tests.utils.processes import free_port
 
 TASKS = 1_000
@@ -73,7 +73,7 @@ async def test_rows_are_as_their_numbers_say(session: AsyncSession, site: Site) 
 @pytest.mark.committed
 async def test_the_ceiling_of_reads_answers_what_hive_does(site: Site, hive_environment: dict[str, str]) -> None:
     port = free_port()
-    command = ["tests.performance.ceilings.bare_api", str(port), site.database_url]
+    command = ["bench.ceilings.bare_api", str(port), site.database_url]
     async with listening(hive_environment, command, port) as bare:
         await require_same_answers(site, bare, 0)
 

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import pytest
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
-from tests.performance.load.generator import shares
-from tests.performance.load.plan import Load, Request, Sockets, get, send
-from tests.performance.load.programs import put_under
-from tests.performance.load.reading import arrivals_of
+from bench.load.generator import shares
+from bench.load.plan import Load, Request, Sockets, get, send
+from bench.load.programs import put_under
+from bench.load.reading import arrivals_of
 from tests.utils.test_utils import PATIENCE
 
 Answer = Callable[[bytes], bytes]

@@ -6,11 +6,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.performance.report.chart import BAD, GOOD, chart_of
-from tests.performance.report.comparison import comparison_of
-from tests.performance.report.figures import Better, Figure, GoalOf
-from tests.performance.report.results import Results, last_two
-from tests.performance.report.table import short, table_of
+from bench.report.chart import BAD, GOOD, chart_of
+from bench.report.comparison import comparison_of
+from bench.report.figures import Better, Figure, GoalOf
+from bench.report.results import Results, last_two
+from bench.report.table import short, table_of
 
 RATE = Figure("reads", "task by id", "/s", 500.0, Better.MORE, "bare <Starlette>", 1000.0, 0.45, p50_ms=1.5, p99_ms=3.0)
 MISSED = Figure("delay", "commit to socket", "ms", 15.1, Better.LESS, "bare", 3.0, 15.0, GoalOf.VALUE)

@@ -1,4 +1,4 @@
-from tests.performance.turns import Measure, Rate, in_turns
+from bench.turns import Measure, Rate, in_turns
 
 
 async def test_each_has_its_turn_and_is_judged_by_its_best_one() -> None:

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from app.embedded.folder import Folder
-from tests.performance.vital_signs import cpu_seconds, rss_kib, with_descendants
+from bench.vital_signs import cpu_seconds, rss_kib, with_descendants
 from tests.reliability.havoc import running
 from tests.reliability.load import Load
 from tests.reliability.log import check_log, check_readers, read_log, until_all_have

@@ -70,7 +70,7 @@ def test_plain_english_is_let_through(text: str) -> None:
 
 
 def _docstrings() -> Iterator[tuple[str, str]]:
-    for path in sorted(path for room in ("app", "tests") for path in (ROOT / room).rglob("*.py")):
+    for path in sorted(path for room in ("app", "bench", "tests") for path in (ROOT / room).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 yield str(path.relative_to(ROOT)), ast.get_docstring(node) or ""
