@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.events.types import EVENT_TYPES, EventData
-from app.schemas.event import Envelope
+from app.schemas.event import ChangedTask, Envelope
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -12,6 +12,7 @@ def event_schemas() -> dict[str, Any]:
     """`Envelope` is any of them. Those that are known are told apart by `type`."""
     envelope = Envelope.model_json_schema(mode="serialization", ref_template=REFERENCE)
     schemas: dict[str, Any] = envelope.pop("$defs")
+    schemas[ChangedTask.__name__] = ChangedTask.model_json_schema(mode="serialization")
     mapping = {}
     for event in EVENT_TYPES:
         data = event.model_json_schema(mode="serialization", ref_template=REFERENCE)
@@ -37,9 +38,8 @@ def _schema_of(event: type[EventData], envelope: dict[str, Any]) -> dict[str, An
         "type": {"type": "string", "const": event.type.value},
         "data": {"$ref": REFERENCE.format(model=event.__name__)},
     }
-    if event.type.startswith("task."):
-        # What happens to a task names it.
-        told["task"] = {"$ref": REFERENCE.format(model="EventTask")}
+    if event.type.raises_version:
+        told["task"] = {"$ref": REFERENCE.format(model=ChangedTask.__name__)}
     return {**envelope, "title": _name_of(event), "properties": envelope["properties"] | told}
 
 

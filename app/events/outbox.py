@@ -16,8 +16,8 @@ async def record(
 ) -> None:
     """Write the event and ask for the jobs that follow from it. Both stand or fall with the transaction.
 
-    `audience` is who may read it besides admins (None: everybody who is signed in). The task has to have the version
-    that the event tells of.
+    `audience` is who may read it besides admins (None: everybody who is signed in). The task of an event that raises
+    its version has to have that version already.
     """
     _add(transaction, event, actor=actor, audience=audience, task=task)
     await transaction.flush()
@@ -37,7 +37,7 @@ def _add(transaction: Transaction, event: EventData, *, actor: Actor, audience: 
         actor_id=actor.id,
         actor_type=actor.type,
         task_id=task.id if task else None,
-        task_version=task.version if task else None,
+        task_version=task.version if task and event.type.raises_version else None,
         audience=None if audience is None else list(audience),
         data=event.model_dump(mode="json"),
     )

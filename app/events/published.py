@@ -62,7 +62,8 @@ class PublishedEvent:
         id_, seq, type_, actor_id, actor_type, task_id, task_version, audience, created_at = values
         place = "null" if seq is None else seq
         time = created_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-        task = "null" if task_id is None else f'{{"id":"{task_id}","version":{task_version}}}'
+        version = "null" if task_version is None else task_version
+        task = "null" if task_id is None else f'{{"id":"{task_id}","version":{version}}}'
         text = (
             f'{{"id":"{id_}","seq":{place},"type":"{type_}","timestamp":"{time}",'
             f'"actor":{{"id":"{actor_id}","type":"{actor_type}"}},"task":{task},"data":{data}}}'

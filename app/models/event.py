@@ -42,6 +42,11 @@ class EventType(StrEnum):
     def is_internal(self) -> bool:
         return self in INTERNAL_TYPES
 
+    @property
+    def raises_version(self) -> bool:
+        """Whether it's a change of its task, which has the next version by it."""
+        return self in CHANGES_OF_TASKS
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """The schema names what readers can meet."""
@@ -53,8 +58,25 @@ class EventType(StrEnum):
 INTERNAL_TYPES = frozenset(
     {EventType.ACCOUNT_DEACTIVATED, EventType.ACCOUNT_CHANGED, EventType.SIGN_IN_ENDED, EventType.LOG_RENEWED}
 )
+# Each has the version of its task after the change. An event that is about a task and doesn't change it has none.
+CHANGES_OF_TASKS = frozenset(
+    {
+        EventType.TASK_CREATED,
+        EventType.TASK_UPDATED,
+        EventType.TASK_DELETED,
+        EventType.TASK_ASSIGNED,
+        EventType.TASK_UNASSIGNED,
+        EventType.TASK_STATUS_CHANGED,
+        EventType.TASK_LEASE_EXPIRED,
+        EventType.TASK_BLOCKED,
+        EventType.TASK_UNBLOCKED,
+        EventType.TASK_READY,
+    }
+)
 # For its audience alone: an admin may see every task, and nobody else's notifications.
 PERSONAL_TYPES = frozenset({EventType.NOTIFICATION_CREATED, EventType.NOTIFICATION_READ})
+
+_CHANGES = ", ".join(f"'{each}'" for each in sorted(CHANGES_OF_TASKS))
 
 
 class Event(Identified, Base):
@@ -64,7 +86,7 @@ class Event(Identified, Base):
 
     # The order of writing. Two changes of one task are in the right order here, for the second waited
     # for the first one's lock; it's not the order of becoming visible, which is why there is a `seq`.
-    position: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
+    position: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
     # Given by the relay at publication: rising, without gaps.
     seq: Mapped[int | None] = mapped_column(unique=True)
     type: Mapped[str]
@@ -81,8 +103,14 @@ class Event(Identified, Base):
 
     __table_args__ = (
         one_of("type", EventType),
-        CheckConstraint("(task_id IS NULL) = (task_version IS NULL)", name="task_with_version"),
+        CheckConstraint(
+            f"(task_version IS NOT NULL) = (type IN ({_CHANGES})) AND (task_version IS NULL OR task_id IS NOT NULL)",
+            name="version_of_change",
+        ),
+        # Two changes of a task can't have one version. What changes none has no version, and is as often there as told.
         Index("uq_events_task_id_task_version", "task_id", "task_version", unique=True),
+        # The history of a task.
+        Index(None, "task_id", "position", postgresql_where=text("task_id IS NOT NULL")),
         Index("ix_events_unpublished", "position", postgresql_where=text("seq IS NULL")),
     )
 

@@ -26,7 +26,15 @@ class EventActor(Sent):
 
 
 class EventTask(Sent):
+    """The task that an event is about. `version` is null if the event is no change of it."""
+
     id: UUID
+    version: int | None
+
+
+class ChangedTask(EventTask):
+    """The task, and its version after the change."""
+
     version: int
 
 
@@ -43,9 +51,7 @@ class Envelope(Sent):
 
     @classmethod
     def of(cls, event: Event) -> "Envelope":
-        task = None
-        if event.task_id is not None and event.task_version is not None:
-            task = EventTask(id=event.task_id, version=event.task_version)
+        task = None if event.task_id is None else EventTask(id=event.task_id, version=event.task_version)
         return cls(
             id=event.id,
             seq=event.seq,

@@ -27,6 +27,8 @@ from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_c
 from app.services.readiness import WaitingTasks
 from app.services.workflow_steps import WorkflowSteps
 
+# Not by versions, which not each event of a task has. Those of changes are in this order too.
+NEWEST_FIRST = Order(key=Event.position, id=Event.id, descending=True)
 EDITABLE = {"title", "description", "category", "priority", "impact_points", "due_at", "owner_id"}
 
 
@@ -117,9 +119,8 @@ class TaskService:
         """The task's events that the actor may read, newest first."""
         await access_task(self._transaction, actor, task_id, Permission.TASK_VIEW)
         statement = select_visible_events(actor).where(Event.task_id == task_id)
-        order = Order(key=Event.task_version, id=Event.id, descending=True)
-        scope = scope_of("history", actor=actor.id, task=task_id)
-        return await pager.fetch(statement, order, query, scope=scope, size=size_of(Event.data))
+        scope = scope_of("history by position", actor=actor.id, task=task_id)
+        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope, size=size_of(Event.data))
 
     async def _access(self, actor: Actor, task_id: UUID, permission: Permission) -> Task:
         return await access_for_change(self._transaction, actor, task_id, permission, self._precondition)

@@ -32,7 +32,8 @@ BARE_WRITE = "INSERT INTO benchmark_bare (event) VALUES ($1) RETURNING extract(e
 COPIES = """
     INSERT INTO events (id, type, actor_id, actor_type, task_id, task_version, audience, data)
     SELECT gen_random_uuid(), type, actor_id, actor_type, gen_random_uuid(), task_version, audience, data
-    FROM (SELECT * FROM events WHERE type = 'task.updated' ORDER BY position DESC LIMIT 1), generate_series(1, $1)
+    FROM (SELECT * FROM events WHERE type = 'task.updated' AND seq > 0 ORDER BY seq DESC LIMIT 1),
+        generate_series(1, $1)
 """
 NUMBERED = "SELECT NOT EXISTS (SELECT FROM events WHERE seq IS NULL)"
 

@@ -271,6 +271,31 @@ async def test_the_directory_finds_its_index(
     assert "Sort" not in plan
 
 
+async def test_pages_of_a_long_history_find_their_index(
+    signed_in: httpx2.AsyncClient, session: AsyncSession, user: User, statements: list[Statement]
+) -> None:
+    task = await create_task(session, owner=user)
+    await session.execute(
+        text(
+            "INSERT INTO events (id, type, actor_id, task_id, task_version, data)"
+            " SELECT gen_random_uuid(), 'task.ready', :user, CASE WHEN n % 2 = 0 THEN CAST(:task AS uuid)"
+            " ELSE gen_random_uuid() END, n, '{}' FROM generate_series(1, 5000) n"
+        ),
+        {"user": user.id, "task": task.id},
+    )
+    await session.commit()
+    await session.execute(text("ANALYZE events"))
+    first = await signed_in.get(f"/tasks/{task.id}/history")
+    plan_of_first = await plan_of(session, statements)
+    second = await signed_in.get(first.links["next"]["url"].removeprefix("/api/v1"))
+    plan_of_second = await plan_of(session, statements)
+
+    assert [event["task"]["version"] for event in first.json() + second.json()] == list(range(5000, 4800, -2))
+    for plan in (plan_of_first, plan_of_second):
+        assert "ix_events_task_id_position" in plan, plan
+        assert "Seq Scan on events" not in plan
+
+
 @pytest.fixture
 async def long_log(session: AsyncSession) -> None:
     """Some thousands of published events, of a history that has no number in common with that of the test process."""

@@ -63,7 +63,7 @@ class Event:
     """`readers` are those who may read it besides admins; None is everybody."""
 
     task: str
-    version: int
+    version: int | None
     type: str
     actor: str
     actor_type: str

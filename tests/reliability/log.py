@@ -53,7 +53,7 @@ def check_log(log: Sequence[Row]) -> None:
     assert [row["seq"] for row in log] == list(range(1, len(log) + 1))
     versions: dict[UUID, list[int]] = defaultdict(list)
     for row in log:
-        if row["task_id"]:
+        if row["task_version"]:
             versions[row["task_id"]].append(row["task_version"])
     assert [found for found in versions.values() if found != list(range(1, len(found) + 1))] == []
 

@@ -22,6 +22,7 @@ from app.models import (
     Event,
     EventLog,
     EventTicket,
+    EventType,
     IdempotentRequest,
     Job,
     JobName,
@@ -116,8 +117,10 @@ async def test_impact_points_are_never_negative(session: AsyncSession, user: Use
         ("UPDATE jobs SET state = 'lost'", "ck_jobs_state_known"),
         ("UPDATE jobs SET state = 'done'", "ck_jobs_done_at_when_done"),
         ("UPDATE jobs SET done_at = now()", "ck_jobs_done_at_when_done"),
-        ("UPDATE events SET task_version = NULL", "ck_events_task_with_version"),
-        ("UPDATE events SET task_id = NULL", "ck_events_task_with_version"),
+        ("UPDATE events SET task_version = NULL", "ck_events_version_of_change"),
+        ("UPDATE events SET task_id = NULL", "ck_events_version_of_change"),
+        ("UPDATE events SET task_id = NULL, task_version = NULL", "ck_events_version_of_change"),
+        ("UPDATE events SET type = 'chat.message'", "ck_events_version_of_change"),
         ("INSERT INTO event_log (id) VALUES (2)", "ck_event_log_one_row"),
         ("INSERT INTO event_log (id) VALUES (1)", "pk_event_log"),
     ],
@@ -191,6 +194,20 @@ async def test_each_version_of_a_task_has_one_event(session: AsyncSession, user:
 
     async with refused_by(session, "uq_events_task_id_task_version"):
         session.add(Event(type="task.deleted", actor_id=user.id, task_id=task_id, task_version=2, data={}))
+
+
+@pytest.mark.parametrize("kind", EventType)
+async def test_events_have_a_version_if_they_change_their_task(
+    session: AsyncSession, user: User, kind: EventType
+) -> None:
+    def event(version: int | None) -> Event:
+        return Event(type=kind, actor_id=user.id, task_id=uuid4(), task_version=version, data={})
+
+    session.add(event(1 if kind.raises_version else None))
+    await session.commit()
+
+    async with refused_by(session, "ck_events_version_of_change"):
+        session.add(event(None if kind.raises_version else 1))
 
 
 async def test_each_number_of_the_log_is_given_once(session: AsyncSession, user: User) -> None:

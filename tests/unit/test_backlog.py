@@ -30,6 +30,7 @@ def event_of(seq: int | None, **columns: object) -> Event:
     [
         {},
         {"task_id": uuid4(), "task_version": 3, "type": EventType.TASK_UPDATED},
+        {"task_id": uuid4()},
         {"actor_type": "agent", "audience": [uuid4()]},
         {"created_at": datetime(2026, 11, 28, 10, 0, tzinfo=UTC)},
         {"created_at": datetime(2026, 11, 28, 10, 0, 0, 120_000, tzinfo=UTC)},

@@ -56,8 +56,8 @@ def problem(answer: httpx2.Response, status: int) -> dict[str, Any]:
 
 
 async def events_of(session: AsyncSession, task: Task) -> Sequence[Event]:
-    """The events of a task in the order of its versions."""
-    return (await session.scalars(select(Event).where(Event.task_id == task.id).order_by(Event.task_version))).all()
+    """The events of a task in the order in which they were written, which is that of its versions."""
+    return (await session.scalars(select(Event).where(Event.task_id == task.id).order_by(Event.position))).all()
 
 
 async def wait_for_lock_waiter(session: AsyncSession) -> int:
