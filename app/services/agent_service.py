@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, bindparam, func, select
 
 from app.core.auth import SignedIn
 from app.core.errors import Conflict, NotFound
@@ -14,14 +14,17 @@ from app.schemas.fields import PageQuery
 from app.services.account_emptying import KEEP
 from app.services.account_endings import end_accounts
 from app.services.api_token_service import ApiTokenService, NewToken
-from app.services.pages import Order, Page, Pager, scope_of
+from app.services.pages import Listing, Order, Page, Pager, scope_of
 from app.services.sign_in_locks import lock_account_and_sign_in
 
 # What one account may have open or ask for is limited, and agents are accounts.
 MOST_AGENTS = 50
 # With those that have ended and are not emptied yet: their rows stay for good.
 MOST_WITH_ENDED = 500
-NEWEST_FIRST = Order(key=User.created_at, id=User.id, descending=True)
+_AGENTS = Listing(
+    select(User).where(User.owner_id == bindparam("owner_id"), User.is_active),
+    Order(key=User.created_at, id=User.id, descending=True),
+)
 
 
 class AgentNotFound(NotFound):
@@ -110,8 +113,7 @@ class AgentService:
 
     async def list_own(self, owner: Actor, query: PageQuery, pager: Pager) -> Page[User]:
         """Newest first."""
-        statement = select(User).where(User.owner_id == owner.id, User.is_active)
-        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope_of("agents", owner=owner.id))
+        return await pager.fetch(_AGENTS, {"owner_id": owner.id}, query, scope=scope_of("agents", owner=owner.id))
 
     async def find(self, owner: Actor, agent_id: UUID) -> User:
         """One's own agent.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 
 from app.core.auth import API_TOKEN_PREFIX, SignedIn
 from app.core.errors import Conflict, NotFound
@@ -16,7 +16,7 @@ from app.db.transaction import Transaction
 from app.models import ApiToken, User
 from app.schemas.api_token import ApiTokenCreate
 from app.schemas.fields import PageQuery
-from app.services.pages import Order, Page, Pager, scope_of
+from app.services.pages import Listing, Order, Page, Pager, scope_of
 from app.services.sign_in_endings import tell_of_ended_sign_ins
 from app.services.sign_in_locks import lock_account_and_sign_in
 
@@ -24,7 +24,10 @@ from app.services.sign_in_locks import lock_account_and_sign_in
 KEEP_EXPIRED = timedelta(days=30)
 # With those that ran out lately.
 MOST_TOKENS = 100
-NEWEST_FIRST = Order(key=ApiToken.created_at, id=ApiToken.id, descending=True)
+_TOKENS = Listing(
+    select(ApiToken).where(ApiToken.user_id == bindparam("user_id")),
+    Order(key=ApiToken.created_at, id=ApiToken.id, descending=True),
+)
 
 
 class TokenNotFound(NotFound):
@@ -87,8 +90,7 @@ class ApiTokenService:
 
     async def list_of(self, user_id: UUID, query: PageQuery, pager: Pager) -> Page[ApiToken]:
         """Newest first; those that ran out lately too."""
-        statement = select(ApiToken).where(ApiToken.user_id == user_id)
-        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope_of("api_tokens", user=user_id))
+        return await pager.fetch(_TOKENS, {"user_id": user_id}, query, scope=scope_of("api_tokens", user=user_id))
 
     async def get(self, user_id: UUID, token_id: UUID) -> ApiToken:
         found = await self._transaction.scalar(

@@ -1,7 +1,9 @@
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from cachetools import cached
+from sqlalchemy import Select, bindparam, func, select
 
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor, Permission, access_task, audience_of, select_visible_tasks
@@ -11,7 +13,7 @@ from app.events.types import TaskBlocked
 from app.models import Task, TaskBlocker, TaskStatus, is_blocked
 from app.schemas.fields import PageQuery
 from app.services.dependency_graph import find_cycle, lock_graph
-from app.services.pages import Order, Page, Pager, scope_of
+from app.services.pages import Listing, Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition, access_for_change
 from app.services.readiness import name_for_readers, tell_ready, tell_unblocked, visible_among
 from app.services.workflow import TRANSITIONS
@@ -113,13 +115,9 @@ class BlockerService:
     async def list_visible(self, actor: Actor, task_id: UUID, query: PageQuery, pager: Pager) -> Page[Task]:
         """The blockers that the actor may see, completed ones too, in the order in which they were made."""
         await access_task(self._transaction, actor, task_id, Permission.TASK_VIEW)
-        statement = (
-            select_visible_tasks(actor)
-            .join(TaskBlocker, TaskBlocker.blocker_id == Task.id)
-            .where(TaskBlocker.task_id == task_id)
-        )
-        order = Order(key=Task.created_at, id=Task.id)
-        return await pager.fetch(statement, order, query, scope=scope_of("blockers", actor=actor.id, task=task_id))
+        given = {"task_id": task_id, "viewer_id": actor.id}
+        scope = scope_of("blockers", actor=actor.id, task=task_id)
+        return await pager.fetch(_visible_blockers(actor), given, query, scope=scope)
 
     async def _find(self, task_id: UUID, blocker_id: UUID) -> TaskBlocker | None:
         is_the_one = (TaskBlocker.task_id == task_id, TaskBlocker.blocker_id == blocker_id)
@@ -153,3 +151,9 @@ class BlockerService:
 
     async def _is_blocked(self, task_id: UUID) -> bool:
         return await self._transaction.scalar(select(Task.id).where(Task.id == task_id, is_blocked())) is not None
+
+
+@cached({}, key=attrgetter("is_admin"))
+def _visible_blockers(actor: Actor) -> Listing[Task]:
+    blockers = select_visible_tasks(actor).join(TaskBlocker, TaskBlocker.blocker_id == Task.id)
+    return Listing(blockers.where(TaskBlocker.task_id == bindparam("task_id")), Order(key=Task.created_at, id=Task.id))

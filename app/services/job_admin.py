@@ -1,18 +1,19 @@
 """Looking after jobs: what waits, what failed, and what to do about it."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
+from functools import cache
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ARRAY, Text, any_, bindparam, delete, func, select, update
 
 from app.db.purging import found_once
 from app.db.transaction import WAKES_RELAY, Transaction
 from app.models import Job, JobState
 from app.schemas.job import JobListQuery
-from app.services.pages import Order, Page, Pager, scope_of
+from app.services.pages import Listing, Order, Page, Pager, scope_of
 
-NEWEST_FIRST = Order(key=Job.created_at, id=Job.id, descending=True)
 AT_ONCE = 5_000
 FINISHED = (JobState.DONE, JobState.DEAD)
 
@@ -25,13 +26,9 @@ class JobAdmin:
 
     async def list_jobs(self, query: JobListQuery, pager: Pager) -> Page[Job]:
         """Newest first."""
-        statement = select(Job)
-        if query.state:
-            statement = statement.where(Job.state.in_(query.state))
-        if query.name:
-            statement = statement.where(Job.name.in_(query.name))
-        scope = scope_of("jobs", state=sorted(query.state), name=sorted(query.name))
-        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope)
+        asked = {"state": sorted(query.state), "name": sorted(query.name)}
+        listing = _jobs(frozenset(name for name, values in asked.items() if values))
+        return await pager.fetch(listing, asked, query, scope=scope_of("jobs", **asked))
 
     async def retry_some(self, job_ids: Sequence[UUID] | None) -> Sequence[UUID]:
         """Retry some dead jobs (of these, or of all) from their first attempt on. Return their ids."""
@@ -55,3 +52,13 @@ class JobAdmin:
         old = select(Job.id).where(Job.state == state, Job.created_at <= func.now() - older_than).limit(AT_ONCE)
         is_old = Job.id.in_(select(found_once(old)))
         return len(await self._transaction.scalars(delete(Job).where(is_old).returning(Job.id)))
+
+
+@cache
+def _jobs(filters: AbstractSet[str]) -> Listing[Job]:
+    jobs = select(Job)
+    if "state" in filters:
+        jobs = jobs.where(Job.state == any_(bindparam("state", type_=ARRAY(Text()))))
+    if "name" in filters:
+        jobs = jobs.where(Job.name == any_(bindparam("name", type_=ARRAY(Text()))))
+    return Listing(jobs, Order(key=Job.created_at, id=Job.id, descending=True))

@@ -1,7 +1,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
 
 from app.core.errors import NotFound
 from app.core.permissions import Actor
@@ -12,11 +12,13 @@ from app.events.jobs import ask_for_job
 from app.events.types import NotificationRead
 from app.models import JobName, Notification
 from app.schemas.notification import NotificationListQuery
-from app.services.pages import Order, Page, Pager, scope_of
+from app.services.pages import Listing, Order, Page, Pager, scope_of
 
 # An event has to stay a small message, and a transaction a short one.
 READ_AT_ONCE = 500
 NEWEST_FIRST = Order(key=Notification.created_at, id=Notification.id, descending=True)
+_OWN = Listing(select(Notification).where(Notification.user_id == bindparam("user_id")), NEWEST_FIRST)
+_UNREAD = Listing(_OWN.rows.where(Notification.read_at.is_(None)), NEWEST_FIRST)
 
 
 # What nobody looks at for so long is nobody's concern.
@@ -39,11 +41,8 @@ class NotificationService:
 
     async def list_own(self, actor: Actor, query: NotificationListQuery, pager: Pager) -> Page[Notification]:
         """Newest first."""
-        statement = select(Notification).where(Notification.user_id == actor.id)
-        if query.unread:
-            statement = statement.where(Notification.read_at.is_(None))
         scope = scope_of("notifications", actor=actor.id, unread=query.unread)
-        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope)
+        return await pager.fetch(_UNREAD if query.unread else _OWN, {"user_id": actor.id}, query, scope=scope)
 
     async def mark_read(self, actor: Actor, notification_id: UUID) -> Notification:
         """Once read it stays read, with the time of the first time."""

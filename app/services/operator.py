@@ -1,10 +1,12 @@
 """Operators, who look after the accounts of others, and the audit log of what they did."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ARRAY, Text, any_, bindparam, select
 
 from app.core import security_log
 from app.core.errors import Forbidden
@@ -12,9 +14,7 @@ from app.core.permissions import SYSTEM, Actor
 from app.db.transaction import Transaction
 from app.models import AuditAction, AuditEntry
 from app.schemas.admin import AuditQuery
-from app.services.pages import Order, Page, Pager, scope_of
-
-NEWEST_FIRST = Order(key=AuditEntry.created_at, id=AuditEntry.id, descending=True)
+from app.services.pages import Listing, Order, Page, Pager, scope_of
 
 
 class AdminsOnly(Forbidden):
@@ -67,12 +67,18 @@ class AuditLog:
 
     async def list_entries(self, query: AuditQuery, pager: Pager) -> Page[AuditEntry]:
         """Newest first."""
-        statement = select(AuditEntry)
-        if query.action:
-            statement = statement.where(AuditEntry.action.in_(query.action))
-        if query.subject:
-            statement = statement.where(AuditEntry.subject_id == query.subject)
-        if query.actor:
-            statement = statement.where(AuditEntry.actor_id == query.actor)
         asked = {"action": sorted(query.action), "subject": query.subject, "actor": query.actor}
-        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope_of("audit", **asked))
+        listing = _entries(frozenset(name for name, value in asked.items() if value))
+        return await pager.fetch(listing, asked, query, scope=scope_of("audit", **asked))
+
+
+@cache
+def _entries(filters: AbstractSet[str]) -> Listing[AuditEntry]:
+    entries = select(AuditEntry)
+    if "action" in filters:
+        entries = entries.where(AuditEntry.action == any_(bindparam("action", type_=ARRAY(Text()))))
+    if "subject" in filters:
+        entries = entries.where(AuditEntry.subject_id == bindparam("subject"))
+    if "actor" in filters:
+        entries = entries.where(AuditEntry.actor_id == bindparam("actor"))
+    return Listing(entries, Order(key=AuditEntry.created_at, id=AuditEntry.id, descending=True))

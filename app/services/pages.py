@@ -6,20 +6,22 @@ added meanwhile therefore repeat nothing and leave nothing out.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate, islice
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from cachetools import cached
 from itsdangerous import BadData, URLSafeSerializer
 from itsdangerous.encoding import base64_encode
-from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, tuple_
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, or_, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.errors import MalformedInput
-from app.db.transaction import Transaction
+from app.db.statements import keep
+from app.db.transaction import Given, Transaction
 from app.limits.answers import MAX_PAGE_BYTES
 from app.schemas.fields import PageQuery
 
@@ -125,6 +127,18 @@ class Order:
         return or_(row > reached, self.key.is_(None)) if self.nullable else row > reached
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Listing(Generic[Item]):
+    """A list for all who ask for it: whatever a request brings has a name in `rows`. Its pages are made once.
+
+    Where rows can be large, `size` is that of one, and a page has no more of them than `MAX_PAGE_BYTES`.
+    """
+
+    rows: Select[Item]
+    order: Order
+    size: ColumnElement[int] | None = None
+
+
 class Pager:
     """Cuts lists into pages."""
 
@@ -132,32 +146,41 @@ class Pager:
         self._transaction = transaction
         self._cursors = cursors
 
-    async def fetch(
-        self,
-        statement: Select[Item],
-        order: Order,
-        query: PageQuery,
-        *,
-        scope: str,
-        size: ColumnElement[int] | None = None,
-    ) -> Page[Item]:
-        """The page of the list that the query asks for. `scope` names the list (see `scope_of`).
-
-        Where rows can be large, `size` is that of one, and the page has no more of them than `MAX_PAGE_BYTES`.
-        """
-        if query.cursor:
-            statement = statement.where(order.after(self._cursors.decode(query.cursor, scope=scope)))
+    async def fetch(self, listing: Listing[Item], given: Given, query: PageQuery, *, scope: str) -> Page[Item]:
+        """The page of the list that the query asks for. `scope` names the list (see `scope_of`)."""
+        position = self._cursors.decode(query.cursor, scope=scope) if query.cursor else None
+        if position:
+            given = {**given, "after_key": position.key, "after_id": position.id}
+        limit = query.limit if listing.size is None else await self._fitting(listing, position, given, query.limit)
         # One row more than asked for tells whether there is a next page.
-        statement = statement.order_by(*order.columns())
-        limit = query.limit if size is None else await self._fitting(statement, size, query.limit)
-        rows = await self._transaction.scalars(statement.limit(limit + 1))
+        rows = await self._transaction.scalars(_page(listing, position), {**given, "limit": limit + 1})
         if len(rows) <= limit:
             return Page(rows, None)
         items = rows[:limit]
-        return Page(items, self._cursors.encode(order.position_of(items[-1]), scope=scope))
+        return Page(items, self._cursors.encode(listing.order.position_of(items[-1]), scope=scope))
 
-    async def _fitting(self, statement: Select[Item], size: ColumnElement[int], limit: int) -> int:
+    async def _fitting(self, listing: Listing[Item], position: Position | None, given: Given, limit: int) -> int:
         """How many of the first rows fit into a page, at least one."""
-        sizes = await self._transaction.scalars(statement.with_only_columns(size).limit(limit))
+        sizes = await self._transaction.scalars(_sizes(listing, position), {**given, "limit": limit})
         before = accumulate(sizes, initial=0)
         return max(1, sum(1 for total in islice(before, limit) if total < MAX_PAGE_BYTES))
+
+
+def _kind_of(listing: Listing[Any], position: Position | None) -> Hashable:
+    return listing, position and (position.key is None, "after")
+
+
+@cached({}, key=_kind_of)
+def _page(listing: Listing[Item], position: Position | None) -> Select[Item]:
+    return keep(_rows_after(listing, position))
+
+
+@cached({}, key=_kind_of)
+def _sizes(listing: Listing[Any], position: Position | None) -> Select[int]:
+    assert listing.size is not None
+    return keep(_rows_after(listing, position).with_only_columns(listing.size))
+
+
+def _rows_after(listing: Listing[Item], position: Position | None) -> Select[Item]:
+    rows = listing.rows.where(listing.order.after(position)) if position else listing.rows
+    return rows.order_by(*listing.order.columns()).limit(bindparam("limit", 0, Integer()))

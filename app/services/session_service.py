@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, bindparam, delete, func, select
 
 from app.core.auth import InvalidCredentials
 from app.core.errors import NotFound, Unauthorized
@@ -14,7 +14,7 @@ from app.db.purging import purge_some
 from app.db.transaction import Transaction
 from app.models import User, UserSession
 from app.schemas.fields import PageQuery
-from app.services.pages import Order, Page, Pager, scope_of
+from app.services.pages import Listing, Order, Page, Pager, scope_of
 from app.services.sign_in_endings import tell_of_ended_sign_ins
 
 # From the last refresh on.
@@ -22,7 +22,11 @@ LIFETIME = timedelta(days=30)
 # How long the token before the last one is answered again, for the answer may have been lost.
 GRACE = timedelta(seconds=10)
 MOST_OF_USER_AGENT = 200
-NEWEST_FIRST = Order(key=UserSession.created_at, id=UserSession.id, descending=True)
+_IS_ALIVE = UserSession.expires_at > func.now()
+_SESSIONS = Listing(
+    select(UserSession).where(UserSession.user_id == bindparam("user_id"), _IS_ALIVE),
+    Order(key=UserSession.created_at, id=UserSession.id, descending=True),
+)
 
 
 class InvalidRefreshToken(Unauthorized):
@@ -106,8 +110,7 @@ class SessionService:
 
     async def list_own(self, actor: Actor, query: PageQuery, pager: Pager) -> Page[UserSession]:
         """Newest first."""
-        statement = select(UserSession).where(UserSession.user_id == actor.id, _is_alive())
-        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope_of("sessions", actor=actor.id))
+        return await pager.fetch(_SESSIONS, {"user_id": actor.id}, query, scope=scope_of("sessions", actor=actor.id))
 
     async def end(self, actor: Actor, session_id: UUID) -> None:
         """End one of one's own sessions; its access tokens, sockets and streams end with it."""
@@ -138,7 +141,7 @@ class SessionService:
         statement = (
             select(UserSession, is_in_grace)
             .join(User, User.id == UserSession.user_id)
-            .where(UserSession.family_hash == token.family_hash, _is_alive(), User.is_active)
+            .where(UserSession.family_hash == token.family_hash, _IS_ALIVE, User.is_active)
             .with_for_update(of=UserSession)
         )
         found = await self._transaction.first(statement)
@@ -170,10 +173,6 @@ async def refresh_session(database: Database, text: str, *, key: str) -> HeldSes
     if held is None:
         raise InvalidRefreshToken
     return held
-
-
-def _is_alive() -> ColumnElement[bool]:
-    return UserSession.expires_at > func.now()
 
 
 def _printable(text: str) -> str:

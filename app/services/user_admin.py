@@ -1,11 +1,13 @@
 """What an operator may do to accounts: see them, put them out and let them in again, make and unmake admins."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from uuid import UUID
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Text, bindparam, func, or_, select
 
 from app.core.errors import Conflict
 from app.core.passwords import refuse_own_names
@@ -19,11 +21,12 @@ from app.services.account_endings import end_account_and_agents, require_other_a
 from app.services.account_locks import lock_admins, lock_with_owner
 from app.services.assignment_service import UserNotFound
 from app.services.operator import AdminsOnly, AuditLog, Operator
-from app.services.pages import Order, Page, Pager, scope_of
+from app.services.pages import Listing, Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition
 from app.services.sign_outs import end_sign_ins
 
-NEWEST_FIRST = Order(key=User.created_at, id=User.id, descending=True)
+# What stands for other letters in a LIKE, unless a slash comes before it.
+_LIKE_SIGNS = re.compile(r"[/%_]")
 
 
 class NotAPerson(Conflict):
@@ -83,16 +86,10 @@ class UserAdmin:
 
     async def list_accounts(self, query: AccountQuery, pager: Pager) -> Page[User]:
         """Newest first; those that have ended too."""
-        statement = select(User)
-        if query.q:
-            contains = [column.icontains(query.q, autoescape=True) for column in (User.display_name, User.email)]
-            statement = statement.where(or_(*contains))
-        if query.active is not None:
-            statement = statement.where(User.is_active.is_(query.active))
-        if query.admin is not None:
-            statement = statement.where(User.is_admin.is_(query.admin))
+        listing = _accounts(is_search=bool(query.q), active=query.active, admin=query.admin)
+        given = {"q": _LIKE_SIGNS.sub(r"/\g<0>", query.q or "")}
         scope = scope_of("accounts", q=query.q, active=query.active, admin=query.admin)
-        return await pager.fetch(statement, NEWEST_FIRST, query, scope=scope)
+        return await pager.fetch(listing, given, query, scope=scope)
 
     async def get(self, user_id: UUID) -> User:
         user = await self._transaction.get(User, user_id)
@@ -233,6 +230,20 @@ class UserAdmin:
             times = [time for time in (known.last_seen_at, used_at) if time]
             seen[user_id] = Seen(max(times, default=None), known.sessions)
         return seen
+
+
+@cache
+def _accounts(*, is_search: bool, active: bool | None, admin: bool | None) -> Listing[User]:
+    accounts = select(User)
+    if is_search:
+        searched = bindparam("q", type_=Text())
+        contains = [column.icontains(searched, escape="/") for column in (User.display_name, User.email)]
+        accounts = accounts.where(or_(*contains))
+    if active is not None:
+        accounts = accounts.where(User.is_active.is_(active))
+    if admin is not None:
+        accounts = accounts.where(User.is_admin.is_(admin))
+    return Listing(accounts, Order(key=User.created_at, id=User.id, descending=True))
 
 
 def _shown(user: User, seen: Seen) -> AdminUserResponse:
