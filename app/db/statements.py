@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import JSON, Column, Executable, Select, UpdateBase, inspect
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
@@ -103,21 +104,22 @@ class Statement:
         ]
 
 
-_KEPT: dict[Executable, Statement | None] = {}
+_KEPT: WeakSet[Executable] = WeakSet()
+_MADE: WeakKeyDictionary[Executable, Statement] = WeakKeyDictionary()
 
 
 def keep(statement: AnyStatement) -> AnyStatement:
-    """Compile the statement once. For those that a module has for good: they are never forgotten."""
-    _KEPT[statement] = None
+    """Compile the statement once. For those that a module has for long: it's kept for as long as they are."""
+    _KEPT.add(statement)
     return statement
 
 
 def sql_of(statement: Executable) -> Statement:
     """As it's kept, or for this once."""
-    if statement not in _KEPT:
-        return Statement.for_once(statement)
-    made = _KEPT[statement] = _KEPT[statement] or Statement.of(statement)
-    return made
+    made = _MADE.get(statement)
+    if made is None and statement in _KEPT:
+        made = _MADE[statement] = Statement.of(statement)
+    return made or Statement.for_once(statement)
 
 
 @cache

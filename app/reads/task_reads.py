@@ -1,7 +1,7 @@
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import cache, lru_cache
+from functools import cache
 from uuid import UUID
 
 from asyncpg import Record
@@ -9,11 +9,11 @@ from cachetools import LRUCache, cached
 
 from app.core.permissions import Actor, TaskNotFound
 from app.database import Database
-from app.db.statements import GIVEN, Statement
+from app.db.statements import Statement
 from app.limits.answers import AnswersInFlight
 from app.limits.turns import Turns
 from app.reads.task_statements import fixed_limit, one_task, page_of_first_tasks, page_of_tasks
-from app.schemas.task import TaskFilter, TaskListQuery
+from app.schemas.task import TaskListQuery
 from app.services.due_times import SELECT_TIME_ZONE, names_day, settle_filter
 from app.services.pages import CursorCodec, Position
 from app.services.task_filter import (
@@ -24,6 +24,7 @@ from app.services.task_filter import (
     has_rarest_word,
     ids_up_to,
     is_given,
+    kinds_of_filters,
     rare_searches,
 )
 from app.services.task_lists import scope_of_tasks
@@ -35,8 +36,6 @@ FIRST = 5_000
 FEW = 50_000
 # More ways to ask than anybody has; past that the one that was used least recently is made anew.
 MOST_STATEMENTS = 500
-# The values that are in the statement itself. All others are given at each use.
-FIXED = frozenset({(), None, True, False, "me", "none"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +150,7 @@ def _way_to_ask(
 ) -> Hashable:
     """Equal for all requests that one statement can answer."""
     place = position and (position.key is None, "after")
-    return way, first, actor.is_admin, place, query.sort, fixed_limit(query), _kinds_of_filters(query)
-
-
-@lru_cache(maxsize=1024)
-def _kinds_of_filters(query: TaskListQuery) -> tuple[object, ...]:
-    return tuple(_kind_of(getattr(query, name)) for name in TaskFilter.model_fields)
-
-
-def _kind_of(value: object) -> object:
-    if value in FIXED:
-        return value
-    return len(value) if isinstance(value, tuple) else GIVEN
+    return way, first, actor.is_admin, place, query.sort, fixed_limit(query), kinds_of_filters(query)
 
 
 @cached(LRUCache(MOST_STATEMENTS), key=_way_to_ask)

@@ -1,12 +1,15 @@
+from collections.abc import Hashable
 from datetime import timedelta
 from functools import cache
 from uuid import UUID
 
+from cachetools import LRUCache, cached
 from pydantic import JsonValue
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Interval,
+    Select,
     and_,
     any_,
     bindparam,
@@ -28,12 +31,19 @@ from app.events.jobs import ask_for_job
 from app.events.types import TaskAssigned
 from app.models import JobName, Task, TaskStatus, UserTaskAssociation, is_blocked
 from app.schemas.task import TaskClaimNext, TaskFilter
-from app.search_words import as_tsquery
 from app.services.account_locks import lock_active_user
 from app.services.assignment_service import AssignmentService, UserNotFound
 from app.services.preconditions import UNCONDITIONAL, Precondition, has_run_out
 from app.services.readiness import require_unblocked
-from app.services.task_filter import RAREST, WORDS, count_up_to, filter_tasks, has_rarest_word, rare_searches
+from app.services.task_filter import (
+    RAREST,
+    count_up_to,
+    filter_tasks,
+    filter_values,
+    has_rarest_word,
+    kinds_of_filters,
+    rare_searches,
+)
 from app.services.workflow import TRANSITIONS
 
 
@@ -59,12 +69,27 @@ class NotAvailable(Conflict):
 CHOICES = 5
 # Words are rare if so many tasks at most have them. Of those that more have, the first is soon found.
 FEW = 2_000
+# More ways to ask for the next task than anybody has; past that the one that was used least recently is made anew.
+MOST_WAYS = 100
 # By urgency, then by due time (those without one last), then by age, as the index has it.
 CLAIM_ORDER = (Task.priority_rank, Task.due_at, Task.created_at, Task.id)
 
 
 def has_expired_lease() -> ColumnElement[bool]:
     return and_(Task.status == TaskStatus.IN_PROGRESS, Task.lease_expires_at <= func.clock_timestamp())
+
+
+def _way_to_choose(actor: Actor, filters: TaskFilter, *, is_rare: bool) -> Hashable:
+    return actor.is_admin, kinds_of_filters(filters), is_rare
+
+
+@cached(LRUCache(MOST_WAYS), key=_way_to_choose)
+def _choices(actor: Actor, filters: TaskFilter, *, is_rare: bool) -> tuple[Select[Task], Select[Task]]:
+    """What finds the first available task, and the first one whose lease has run out."""
+    rare = has_rarest_word() if is_rare else None
+    ready = filter_tasks(select_visible_tasks(actor), filters, actor, rare=rare).where(~is_blocked())
+    found = ready.order_by(*CLAIM_ORDER).limit(literal_column("1")).with_for_update(skip_locked=True)
+    return keep(found.where(Task.status == TaskStatus.AVAILABLE)), keep(found.where(has_expired_lease()))
 
 
 @cache
@@ -133,15 +158,10 @@ class ClaimService:
             raise UserNotFound
         filters = TaskFilter(category=wanted.category, priority=wanted.priority, q=wanted.q)
         rarest = await self._rare_search(wanted.q) if wanted.q is not None else None
-        words = {WORDS: as_tsquery(wanted.q or ""), RAREST: rarest}
-        rare = None if rarest is None else has_rarest_word()
-        listed = filter_tasks(select_visible_tasks(actor), filters, actor, rare=rare)
-        ready = listed.where(~is_blocked())
-        found = ready.order_by(*CLAIM_ORDER).limit(1)
-        first = found.where(Task.status == TaskStatus.AVAILABLE).with_for_update(skip_locked=True)
-        overdue = found.where(has_expired_lease()).with_for_update(skip_locked=True)
+        first, overdue = _choices(actor, filters, is_rare=rarest is not None)
+        given = {"viewer_id": actor.id, RAREST: rarest, **filter_values(filters)}
         for _ in range(CHOICES):
-            task = await self._transaction.scalar(first, words) or await self._transaction.scalar(overdue, words)
+            task = await self._transaction.scalar(first, given) or await self._transaction.scalar(overdue, given)
             if task is None:
                 return None
             if task.status is TaskStatus.IN_PROGRESS:

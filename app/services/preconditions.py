@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import func, select
+from sqlalchemy import DateTime, bindparam, func, select
 
 from app.core.errors import HiveError
 from app.core.etags import PreconditionRequired, etag_of, versions_in_if_match
 from app.core.permissions import Actor, Permission, access_task, require_permission
+from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.models import Task, TaskStatus, User
 from app.schemas.task import TaskResponse
@@ -39,11 +40,14 @@ class LeaseLost(HiveError):
         super().__init__("This lease of the task is over.")
 
 
+_HAS_RUN_OUT = keep(select(bindparam("until", type_=DateTime(timezone=True)) <= func.clock_timestamp()))
+
+
 async def has_run_out(transaction: Transaction, task: Task) -> bool:
     """Whether the lease of the task, locked by now, is over by PostgreSQL's clock."""
     if task.lease_expires_at is None:
         return False
-    return bool(await transaction.scalar(select(task.lease_expires_at <= func.clock_timestamp())))
+    return bool(await transaction.scalar(_HAS_RUN_OUT, {"until": task.lease_expires_at}))
 
 
 @dataclass(frozen=True, slots=True)

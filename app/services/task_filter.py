@@ -1,7 +1,7 @@
 """The filters of the task list as SQL. What is asked for has names in it, so that a statement serves all who ask so."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from uuid import UUID
 
 from sqlalchemy import (
@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.permissions import Actor, viewer_id
+from app.db.statements import GIVEN, keep
 from app.models import Task, is_ready
 from app.schemas.task import TaskFilter
 from app.search_words import as_tsquery, likely_rarest
@@ -30,6 +31,8 @@ from app.search_words import as_tsquery, likely_rarest
 WORDS, RAREST = "words", "rarest"
 # That of the tasks that were looked up, and how many they may be.
 IDS, MOST_IDS = "ids", 2_000
+# The values that are in the statement itself. All others are given at each use.
+FIXED = frozenset({(), None, True, False, "me", "none"})
 
 
 def filter_tasks(
@@ -69,7 +72,7 @@ def rare_searches(q: str) -> list[str]:
 @cache
 def count_up_to(most: int) -> Select[int]:
     """Count the tasks that have the rarest word, visible or not, up to one more than `most`."""
-    return select(func.count()).select_from(_some_with_rarest_word(most))
+    return keep(select(func.count()).select_from(_some_with_rarest_word(most)))
 
 
 @cache
@@ -91,6 +94,18 @@ def filter_values(wanted: TaskFilter) -> Mapping[str, object]:
     values |= {"owner": wanted.owner, "assignee": wanted.assignee}
     values |= {"due_before": wanted.due_before, "due_after": wanted.due_after}
     return values | {WORDS: as_tsquery(wanted.q or "")}
+
+
+@lru_cache(maxsize=1024)
+def kinds_of_filters(wanted: TaskFilter) -> tuple[object, ...]:
+    """Equal for all filters that one statement can serve."""
+    return tuple(_kind_of(getattr(wanted, name)) for name in TaskFilter.model_fields)
+
+
+def _kind_of(value: object) -> object:
+    if value in FIXED:
+        return value
+    return len(value) if isinstance(value, tuple) else GIVEN
 
 
 def _each(name: str, values: Sequence[str]) -> list[BindParameter[str]]:
