@@ -45,7 +45,7 @@ from app.config import Settings
 from app.core.logging import configure_logging
 from app.core.redis import connect_redis
 from app.core.security import issue_token
-from app.database import Database
+from app.database import SERVER_SETTINGS, Database
 from app.db.limit import ConnectionLimit
 from app.db.pool import Connections, DriverPool
 from app.events.published import read_log
@@ -225,6 +225,12 @@ async def driver_connections(connection: AsyncConnection | None, database_url: s
     pool = DriverPool(ConnectionLimit(patient_options(database_url), most=30, wait_seconds=PATIENCE))
     yield pool
     await pool.close()
+
+
+@pytest.fixture
+def long_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application's own connections wait for a lock as long as a test does, as those that tests share do."""
+    monkeypatch.setitem(SERVER_SETTINGS, "lock_timeout", f"{PATIENCE:.0f}s")
 
 
 @pytest.fixture

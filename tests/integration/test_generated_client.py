@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import httpx2
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,7 +13,7 @@ from app.config import Settings
 from app.models import TaskPriority, User
 from tests.builders.tasks import create_task
 from tests.conftest import RunningSystem, token_of
-from tests.utils.test_utils import events_of
+from tests.utils.test_utils import PATIENCE, events_of
 
 GENERATOR = Path(__file__).resolve().parents[2] / ".client-generator" / "bin"
 # It runs with the generator's packages, for the client needs httpx and attrs. Each answer is read by the client, too.
@@ -20,12 +21,18 @@ PROGRAM = """
 import os
 import sys
 
+from httpx import Timeout
 from made import AuthenticatedClient
 from made.api.tasks import create_task, list_tasks, put_task, update_task
 from made.api.users import get_me, update_me
 from made.models import TaskCreate, TaskResponse, TaskUpdate, UserResponse, UserUpdate
 
-client = AuthenticatedClient(base_url=os.environ["HIVE"], token=os.environ["TOKEN"], raise_on_unexpected_status=True)
+client = AuthenticatedClient(
+    base_url=os.environ["HIVE"],
+    token=os.environ["TOKEN"],
+    timeout=Timeout(float(os.environ["PATIENCE"])),
+    raise_on_unexpected_status=True,
+)
 with client:
     changed = update_task.sync(sys.argv[1], client=client, body=TaskUpdate(title="Roses"))
     assert isinstance(changed, TaskResponse), changed
@@ -55,9 +62,11 @@ def program(running_system: RunningSystem, tmp_path: Path) -> Path:
     configuration = tmp_path / "configuration.yml"
     # The client is run and not read, so nothing has to be brought into form.
     configuration.write_text("post_hooks: []\n")
+    document = tmp_path / "openapi.json"
     address = running_system.address.removesuffix("/api/v1") + "/openapi.json"
+    document.write_bytes(httpx2.get(address, timeout=PATIENCE).raise_for_status().content)
     options = ["--meta=none", f"--output-path={tmp_path / 'made'}", f"--config={configuration}", "--fail-on-warning"]
-    command = [str(GENERATOR / "openapi-python-client"), "generate", f"--url={address}", *options]
+    command = [str(GENERATOR / "openapi-python-client"), "generate", f"--path={document}", *options]
     ended = run(command)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     path = tmp_path / "program.py"
@@ -74,7 +83,8 @@ async def test_a_generated_client_changes_what_it_names_and_no_more(
     user.skills, user.mail_notifications, name, address = ["watering"], False, user.display_name, user.email
     await session.commit()
 
-    environment = {"HIVE": running_system.address.removesuffix("/api/v1"), "TOKEN": token_of(user, settings)}
+    served_at = running_system.address.removesuffix("/api/v1")
+    environment = {"HIVE": served_at, "TOKEN": token_of(user, settings), "PATIENCE": str(PATIENCE)}
     command = [str(GENERATOR / "python"), str(program), str(task.id)]
     ended = await asyncio.to_thread(run, command, environment)
 

@@ -81,6 +81,7 @@ async def test_one_connection_is_enough_for_a_request_with_a_key(
 
 
 @pytest.mark.committed
+@pytest.mark.usefixtures("long_locks")
 async def test_batches_that_wait_for_their_turn_leave_connections_to_others(
     site: Site,
     session: AsyncSession,

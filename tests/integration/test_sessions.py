@@ -247,7 +247,7 @@ async def test_who_did_not_get_the_answer_may_ask_again(
 ) -> None:
     first = await sign_in(user)
     lost = Held.of(await refresh(client, first.refresh))
-    await age(session, first, seconds=9)
+    await age(session, first, seconds=5)
 
     again = Held.of(await refresh(client, first.refresh))
 

@@ -111,7 +111,7 @@ async def test_a_list_without_words_may_take_longer(
     assert (await listing).status_code == 200
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_locks", "patient")
 async def test_one_user_has_few_searches_at_a_time_and_others_read_meanwhile(
     signed_in: httpx2.AsyncClient, signed_in_other: httpx2.AsyncClient, database_url: str, engine: AsyncEngine
 ) -> None:
@@ -134,7 +134,7 @@ async def test_one_user_has_few_searches_at_a_time_and_others_read_meanwhile(
     assert (await signed_in.get("/tasks?q=roses")).status_code == 200
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_locks", "patient")
 async def test_searches_of_one_user_wait_for_each_other_and_hold_nothing_meanwhile(
     signed_in: httpx2.AsyncClient, database_url: str, engine: AsyncEngine, app: FastAPI
 ) -> None:
@@ -150,7 +150,7 @@ async def test_searches_of_one_user_wait_for_each_other_and_hold_nothing_meanwhi
     assert {(await search).status_code for search in searches} == {200}
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_locks", "patient")
 async def test_claims_of_one_user_by_words_are_looked_for_one_after_the_other(
     signed_in: httpx2.AsyncClient, session: AsyncSession, database_url: str, engine: AsyncEngine, user: User
 ) -> None:
@@ -166,7 +166,7 @@ async def test_claims_of_one_user_by_words_are_looked_for_one_after_the_other(
     assert titles == {f"Rose {number}" for number in range(4)}
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_locks", "patient")
 async def test_a_search_for_which_there_is_no_turn_is_told_so(
     signed_in: httpx2.AsyncClient,
     signed_in_other: httpx2.AsyncClient,

@@ -23,7 +23,8 @@ WAYS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 REQUESTS_PER_SECOND = 50
 # As many as the API has connections to PostgreSQL, or a slow machine would have some refused for the wait.
 PEOPLE = 10
-# For how long after PostgreSQL is ready a request may still be refused.
+# For how long after PostgreSQL is ready a new request may still be refused. How soon a refusal is made and arrives
+# depends on the machine.
 REST_SECONDS = 1.0
 
 
@@ -33,8 +34,9 @@ class Outage:
     began_at: float
     ready_at: float
 
-    def covers(self, moment: float) -> bool:
-        return self.began_at <= moment <= self.ready_at + REST_SECONDS
+    def covers(self, answer: Answer) -> bool:
+        """Whether the request was asked before new ones have to be served again."""
+        return self.began_at <= answer.answered_at and answer.asked_at <= self.ready_at + REST_SECONDS
 
 
 async def test_a_restart_of_postgresql_costs_nothing_but_503s(scale: Scale, report: Report) -> None:
@@ -59,7 +61,7 @@ async def test_a_restart_of_postgresql_costs_nothing_but_503s(scale: Scale, repo
 def late_refusals(load: Load, outages: Sequence[Outage]) -> list[str]:
     """What no outage is the reason for, by its distance from the last one before it."""
     refused = [answer for answer in load.answers if answer.status == 503]
-    late = [answer for answer in refused if not any(outage.covers(answer.answered_at) for outage in outages)]
+    late = [answer for answer in refused if not any(outage.covers(answer) for outage in outages)]
     return [
         f"{_since_ready(answer, outages):.2f} s after PostgreSQL was ready, asked {answer.seconds:.2f} s before"
         for answer in late
@@ -102,7 +104,7 @@ async def check_written(system: ChaosSystem, load: Load) -> None:
 
 def tell(report: Report, load: Load, outages: Sequence[Outage]) -> None:
     for outage in outages:
-        refused = [answer for answer in load.answers if answer.status == 503 and outage.covers(answer.answered_at)]
+        refused = [answer for answer in load.answers if answer.status == 503 and outage.covers(answer)]
         last = max((answer.answered_at for answer in refused), default=outage.ready_at)
         lasted = f"ready after {outage.ready_at - outage.began_at:.2f} s, {len(refused)} times 503"
         report.add(f"{outage.way} restart", f"{lasted}, the last one {last - outage.ready_at:+.2f} s from ready")
