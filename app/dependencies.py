@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from app.core.auth import NotSignedIn, SignedIn
 from app.core.errors import MalformedInput
 from app.core.etags import CONDITION
-from app.core.permissions import Actor
+from app.core.permissions import Actor, require_admin
 from app.db.transaction import Transaction
 from app.limits.sign_ins import Attempt
 from app.models import Scope
@@ -33,7 +33,7 @@ from app.services.agent_service import AgentService
 from app.services.api_token_service import ApiTokenService
 from app.services.event_ticket_service import EventTicketService
 from app.services.job_admin import JobAdmin
-from app.services.operator import AdminsOnly, AuditLog, Operator
+from app.services.operator import AuditLog, Operator
 from app.services.pages import CursorCodec, Pager
 from app.services.preconditions import Precondition, precondition_of
 from app.services.user_admin import UserAdmin
@@ -164,8 +164,7 @@ ClientDeparture = Annotated[Departure, Depends(get_departure)]
 
 
 async def get_current_admin(actor: CurrentUser) -> Actor:
-    if not actor.is_admin:
-        raise AdminsOnly
+    require_admin(actor)
     return actor
 
 

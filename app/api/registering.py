@@ -3,17 +3,15 @@
 import json
 from dataclasses import dataclass
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Depends, Request
 
 from app.api.once import IdempotencyKey, begin_once, body_of
+from app.core.permissions import NOBODY
 from app.core.security import hash_password, keyed_hash
 from app.dependencies import StateDep, TransactionDep, state_of
 from app.schemas.auth import UserRegister, address_named_in
 from app.services.registration import RegistrationClosed, is_registration_open
-
-NOBODY = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Permissions: the one place that decides who may see and do what, for REST, sockets and jobs alike."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
@@ -20,6 +20,52 @@ class ActorType(StrEnum):
     SYSTEM = "system"  # Nobody: a reminder comes by itself.
 
 
+# No account has this id.
+NOBODY = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Visibility:
+    """What decides which tasks and events somebody sees. Two who are equal in this see the same.
+
+    What is kept for many (a statement, an encoded batch of events) is kept by the part of it that they have in common.
+    """
+
+    user_id: UUID
+    is_admin: bool = False
+
+    def sees(self, task: Task) -> bool:
+        return self.is_admin or task.status is not TaskStatus.DRAFT or task.owner_id == self.user_id
+
+    def reads(self, event_type: str, audience: "Audience") -> bool:
+        if audience is None or self.user_id in audience:
+            return True
+        return self.is_admin and event_type not in PERSONAL_TYPES
+
+    @property
+    def viewer_id(self) -> BindParameter[UUID]:
+        """The viewer in a statement. It has a name, so that the statement serves all (see `app/db/statements.py`)."""
+        return bindparam("viewer_id", self.user_id, Uuid())
+
+    @property
+    def statement_key(self) -> "Visibility":
+        """Equal for all whose statements have the same text, and all that such a text may be made of."""
+        return _OF_NOBODY[self.is_admin]
+
+    @property
+    def statement_values(self) -> dict[str, object]:
+        """What the names in such a statement stand for."""
+        return {"viewer_id": self.user_id}
+
+    @property
+    def group(self) -> "Visibility":
+        """Equal for all who get the same of those events that concern none of them in person."""
+        return _OF_NOBODY[self.is_admin]
+
+
+_OF_NOBODY = {is_admin: Visibility(NOBODY, is_admin) for is_admin in (False, True)}
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """The account that acts: the part of it that permissions depend on."""
@@ -27,6 +73,11 @@ class Actor:
     id: UUID
     is_admin: bool = False
     type: ActorType = ActorType.USER
+    # Made with the actor, for each request asks for it several times.
+    visibility: Visibility = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "visibility", Visibility(self.id, self.is_admin))
 
     @classmethod
     def of(cls, user: User) -> "Actor":
@@ -34,7 +85,7 @@ class Actor:
         return cls(id=user.id, is_admin=user.is_admin, type=kind)
 
 
-SYSTEM = Actor(UUID(int=0), type=ActorType.SYSTEM)
+SYSTEM = Actor(NOBODY, type=ActorType.SYSTEM)
 
 
 class Permission(StrEnum):
@@ -64,6 +115,13 @@ class TaskNotFound(NotFound):
         super().__init__("There is no such task.")
 
 
+class AdminsOnly(Forbidden):
+    code = "admins_only"
+
+    def __init__(self) -> None:
+        super().__init__("Only an admin may do this.")
+
+
 class PermissionDenied(Forbidden):
     def __init__(self, permission: Permission) -> None:
         super().__init__(f"You may not do this to the task ({permission}).", permission=permission)
@@ -71,23 +129,23 @@ class PermissionDenied(Forbidden):
 
 def permissions_on(actor: Actor, task: Task) -> frozenset[Permission]:
     """What the actor may do to a task; nothing at all means that they may not know of it."""
+    if not actor.visibility.sees(task):
+        return frozenset()
     if actor.is_admin or task.owner_id == actor.id:
         return OWNER
-    if task.status is TaskStatus.DRAFT:
-        return frozenset()
     return ASSIGNEE if task.assignee_id == actor.id else ANYBODY
 
 
-def viewer_id(actor: Actor) -> BindParameter[UUID]:
-    """The actor in a statement. It has a name, so that the statement serves all (see `app/db/statements.py`)."""
-    return bindparam("viewer_id", actor.id, Uuid())
-
-
-def select_visible_tasks(actor: Actor) -> Select[Task]:
-    """Every list and search of tasks starts from here."""
-    if actor.is_admin:
+def select_visible_tasks(visibility: Visibility) -> Select[Task]:
+    """`Visibility.sees` as SQL. Every list and search of tasks starts from here."""
+    if visibility.is_admin:
         return select(Task)
-    return select(Task).where(or_(Task.status != TaskStatus.DRAFT, Task.owner_id == viewer_id(actor)))
+    return select(Task).where(or_(Task.status != TaskStatus.DRAFT, Task.owner_id == visibility.viewer_id))
+
+
+def require_admin(actor: Actor) -> None:
+    if not actor.is_admin:
+        raise AdminsOnly
 
 
 _SEEN = keep(select(Task).where(Task.id == bindparam("task_id")))
@@ -126,15 +184,14 @@ def audience_of(task: Task, *, previous_owner: UUID | None = None) -> Audience:
     return [previous_owner, task.owner_id]
 
 
-def may_read_event(actor: Actor, event_type: str, audience: Audience) -> bool:
-    if audience is None or actor.id in audience:
-        return True
-    return actor.is_admin and event_type not in PERSONAL_TYPES
+def is_within(audience: Audience, wider: Audience) -> bool:
+    """Whether all who are in the one are in the other as well."""
+    return wider is None or (audience is not None and set(audience) <= set(wider))
 
 
-def select_visible_events(actor: Actor) -> Select[Event]:
-    """`may_read_event` as SQL."""
-    is_in_audience = or_(Event.audience.is_(None), Event.audience.contains(array([viewer_id(actor)])))
-    if actor.is_admin:
+def select_visible_events(visibility: Visibility) -> Select[Event]:
+    """`Visibility.reads` as SQL."""
+    is_in_audience = or_(Event.audience.is_(None), Event.audience.contains(array([visibility.viewer_id])))
+    if visibility.is_admin:
         return select(Event).where(or_(Event.type.not_in(PERSONAL_TYPES), is_in_audience))
     return select(Event).where(is_in_audience)

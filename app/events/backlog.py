@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, BindParameter, Select, Text, bindparam, cast, select
 
 from app.core.errors import HiveError
-from app.core.permissions import SYSTEM, Actor, select_visible_events
+from app.core.permissions import SYSTEM, Actor, Visibility, select_visible_events
 from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.events.filters import EventFilter
@@ -76,9 +76,9 @@ async def read_backlog(
     Raises:
         Resync: what follows is past its keep time, or the position is one of another history.
     """
-    statement = _page(is_admin=actor.is_admin, is_of_task=wanted.task_id is not None)
-    given = {"after": after.seq, "most": size.events, "most_bytes": size.bytes, "viewer_id": actor.id}
-    rows = await transaction.execute(statement, given | wanted.values())
+    statement = _page(actor.visibility.statement_key, is_of_task=wanted.task_id is not None)
+    given = {"after": after.seq, "most": size.events, "most_bytes": size.bytes}
+    rows = await transaction.execute(statement, given | actor.visibility.statement_values | wanted.values())
     state, count = _State(*rows[0][:4]), rows[0][4]
     if not _is_in(state, after):
         raise Resync
@@ -101,13 +101,13 @@ async def _events_in(rows: Sequence[tuple[Any, ...]]) -> list[PublishedEvent]:
 
 
 @cache
-def _page(*, is_admin: bool, is_of_task: bool) -> Select[Any]:
+def _page(visibility: Visibility, *, is_of_task: bool) -> Select[Any]:
     """The log's state, and the events. It's made once for all who ask in this way: that takes longer than to read them.
 
     The reader and the task are given at each use.
     """
     of_task = SYSTEM.id if is_of_task else None
-    following = EventFilter(task_id=of_task).apply(select_visible_events(Actor(SYSTEM.id, is_admin=is_admin)))
+    following = EventFilter(task_id=of_task).apply(select_visible_events(visibility))
     following = following.where(Event.seq > _number("after"))
     found = first_bytes_of(following.order_by(Event.seq).limit(_number("most")))
     event = found.event

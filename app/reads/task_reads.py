@@ -7,7 +7,7 @@ from uuid import UUID
 from asyncpg import Record
 from cachetools import LRUCache, cached
 
-from app.core.permissions import Actor, TaskNotFound
+from app.core.permissions import Actor, TaskNotFound, Visibility
 from app.database import Database
 from app.db.statements import Statement
 from app.limits.answers import AnswersInFlight
@@ -82,7 +82,9 @@ class TaskReads:
 
     async def get(self, actor: Actor, task_id: UUID) -> FoundTask:
         """Raises `TaskNotFound` for one that the actor may not know of, too."""
-        row = await self._read(one_task(actor), {"task_id": task_id, "viewer_id": actor.id})
+        visibility = actor.visibility
+        given = {"task_id": task_id, **visibility.statement_values}
+        row = await self._read(one_task(visibility.statement_key), given)
         if row is None:
             raise TaskNotFound
         return FoundTask(*row)
@@ -92,11 +94,12 @@ class TaskReads:
             query = settle_filter(query, await self._time_zone(actor))
         scope = scope_of_tasks(actor, query)
         position = self._cursors.decode(query.cursor, scope=scope) if query.cursor else None
+        key, given = actor.visibility.statement_key, self._given(actor, query, position)
         if query.q is None:
-            row = await self._read(_page(_Way.LISTED, actor, query, position), self._given(actor, query, position))
+            row = await self._read(_page(_Way.LISTED, key, query, position), given)
         else:
             async with self._searches.of(str(actor.id)):
-                row = await self._search(query.q, actor, query, position, self._given(actor, query, position))
+                row = await self._search(query.q, key, query, position, given)
         assert row is not None
         json, seq, epoch, last_key, last_id, *_ = row
         cursor = self._cursors.encode(Position(last_key, last_id), scope=scope) if last_id else None
@@ -108,10 +111,10 @@ class TaskReads:
         return str(row[0])
 
     async def _search(
-        self, q: str, actor: Actor, query: TaskListQuery, position: Position | None, given: Mapping[str, object]
+        self, q: str, key: Visibility, query: TaskListQuery, position: Position | None, given: Mapping[str, object]
     ) -> Record | None:
         """The page of the tasks that have the words. How it's looked for depends on how many have them."""
-        row = await self._searched(_page(_Way.FIRST, actor, query, position, first=FIRST), given)
+        row = await self._searched(_page(_Way.FIRST, key, query, position, first=FIRST), given)
         *_, is_whole = row or (False,)
         if is_whole:
             return row
@@ -120,13 +123,13 @@ class TaskReads:
             count, ids = await self._searched(_rare(FEW), given) or (0, None)
             if count <= FEW:
                 way = _Way.GIVEN if count <= MOST_IDS else _Way.RARE
-                return await self._searched(_page(way, actor, query, position), {**given, IDS: ids or []})
-        return await self._searched(_page(_Way.LISTED, actor, query, position), given)
+                return await self._searched(_page(way, key, query, position), {**given, IDS: ids or []})
+        return await self._searched(_page(_Way.LISTED, key, query, position), given)
 
     def _given(self, actor: Actor, query: TaskListQuery, position: Position | None) -> Mapping[str, object]:
         after = {"after_key": position.key, "after_id": position.id} if position else {}
         most = {"limit": query.limit, "most_bytes": self._answers.page_bytes}
-        return {"viewer_id": actor.id, **most, **after, **filter_values(query)}
+        return {**actor.visibility.statement_values, **most, **after, **filter_values(query)}
 
     async def _searched(self, statement: Statement, given: Mapping[str, object]) -> Record | None:
         return await self._database.search(statement.sql, statement.arguments(given))
@@ -146,16 +149,16 @@ def _rare(most: int) -> Statement:
 
 
 def _way_to_ask(
-    way: _Way, actor: Actor, query: TaskListQuery, position: Position | None, *, first: int = 0
+    way: _Way, key: Visibility, query: TaskListQuery, position: Position | None, *, first: int = 0
 ) -> Hashable:
     """Equal for all requests that one statement can answer."""
     place = position and (position.key is None, "after")
-    return way, first, actor.is_admin, place, query.sort, fixed_limit(query), kinds_of_filters(query)
+    return way, first, key, place, query.sort, fixed_limit(query), kinds_of_filters(query)
 
 
 @cached(LRUCache(MOST_STATEMENTS), key=_way_to_ask)
-def _page(way: _Way, actor: Actor, query: TaskListQuery, position: Position | None, *, first: int = 0) -> Statement:
+def _page(way: _Way, key: Visibility, query: TaskListQuery, position: Position | None, *, first: int = 0) -> Statement:
     """A page of a list. `first` is how many tasks are gone through where only the first ones are."""
     if way is _Way.FIRST:
-        return page_of_first_tasks(actor, query, position, first=first)
-    return page_of_tasks(actor, query, position, rare=_RARE_BY.get(way))
+        return page_of_first_tasks(key, query, position, first=first)
+    return page_of_tasks(key, query, position, rare=_RARE_BY.get(way))

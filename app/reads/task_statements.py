@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
-from operator import attrgetter
+from functools import cache, lru_cache
 from typing import Any
 
-from cachetools import cached
 from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, func, literal_column, select, true
 from sqlalchemy.orm import aliased
 
-from app.core.permissions import Actor, select_visible_tasks, viewer_id
+from app.core.permissions import Visibility, select_visible_tasks
 from app.db.statements import Statement
 from app.models import EventLog, Task, TaskStatus
 from app.reads.json_columns import as_json, columns_of, moment
@@ -25,29 +23,31 @@ _SIZE = func.octet_length(Task.description)
 USUAL_LIMITS = frozenset({20, 50, 100, 200})
 
 
-@cached({}, key=attrgetter("is_admin"))
-def one_task(actor: Actor) -> Statement:
-    visible = select_visible_tasks(actor).where(Task.id == bindparam("task_id"))
-    task = visible.with_only_columns(*columns_of(TaskResponse, Task, _computed(actor))).subquery("task")
+@cache
+def one_task(visibility: Visibility) -> Statement:
+    visible = select_visible_tasks(visibility).where(Task.id == bindparam("task_id"))
+    task = visible.with_only_columns(*columns_of(TaskResponse, Task, _computed(visibility))).subquery("task")
     return Statement.of(select(task.c.version, as_json(task)))
 
 
 def page_of_tasks(
-    actor: Actor, query: TaskListQuery, position: Position | None, *, rare: ColumnElement[bool] | None = None
+    visibility: Visibility, query: TaskListQuery, position: Position | None, *, rare: ColumnElement[bool] | None = None
 ) -> Statement:
     """One statement, and so one state of the database: the page, the log's end, and the place after which to go on."""
-    listed = filter_tasks(select_visible_tasks(actor), query, actor, rare=rare)
-    return Statement.of(_page(listed, actor, query, position))
+    listed = filter_tasks(select_visible_tasks(visibility), query, visibility, rare=rare)
+    return Statement.of(_page(listed, visibility, query, position))
 
 
-def page_of_first_tasks(actor: Actor, query: TaskListQuery, position: Position | None, *, first: int) -> Statement:
+def page_of_first_tasks(
+    visibility: Visibility, query: TaskListQuery, position: Position | None, *, first: int
+) -> Statement:
     """The page, if the `first` tasks after the position have all of it, as they do if the words are frequent.
 
     The last column says whether it has.
     """
     order = ORDERS[query.sort]
     unsearched = query.model_copy(update={"q": None})
-    tasks = filter_tasks(select_visible_tasks(actor), unsearched, actor).order_by(*order.columns())
+    tasks = filter_tasks(select_visible_tasks(visibility), unsearched, visibility).order_by(*order.columns())
     if position:
         tasks = tasks.where(order.after(position))
     tasks = tasks.with_only_columns(Task.id, order.key, Task.words).limit(literal_column(str(first)))
@@ -55,16 +55,16 @@ def page_of_first_tasks(actor: Actor, query: TaskListQuery, position: Position |
     its_order = replace(order, key=getattr(looked_at, order.key.key), id=looked_at.id)
     found = select(looked_at.id).where(has_words(looked_at.words)).order_by(*its_order.columns())
     listed = select(Task).where(is_one_of(found.limit(_limit_of(query) + literal_column("1"))))
-    page = _page(listed, actor, query, position)
+    page = _page(listed, visibility, query, position)
     # Where another page follows there is nothing to count, and nothing is counted.
     are_all = select(func.count() < literal_column(str(first))).select_from(tasks.order_by(None).subquery("all"))
     is_whole = case((page.selected_columns.id.is_not(None), true()), else_=are_all.scalar_subquery())
     return Statement.of(page.add_columns(is_whole))
 
 
-def _page(listed: Select[Task], actor: Actor, query: TaskListQuery, position: Position | None) -> Select[Any]:
+def _page(listed: Select[Task], visibility: Visibility, query: TaskListQuery, position: Position | None) -> Select[Any]:
     limit = _limit_of(query)
-    columns = columns_of(TaskResponse, Task, _computed(actor))
+    columns = columns_of(TaskResponse, Task, _computed(visibility))
     page = page_parts(listed, ORDERS[query.sort], position, columns, limit=limit, size=_SIZE)
     statement = select(page.items, EventLog.last_seq, EventLog.epoch, *page.last.c)
     return statement.select_from(EventLog).outerjoin(page.last, true())
@@ -87,9 +87,9 @@ def fixed_limit(query: TaskListQuery) -> int | None:
     return query.limit if query.limit in USUAL_LIMITS and not is_filtered else None
 
 
-def _computed(actor: Actor) -> Mapping[str, ColumnElement[object]]:
+def _computed(visibility: Visibility) -> Mapping[str, ColumnElement[object]]:
     """What isn't a column: the lease, as `TaskResponse.of` has it."""
-    is_holder = and_(Task.status == TaskStatus.IN_PROGRESS, Task.assignee_id == viewer_id(actor))
+    is_holder = and_(Task.status == TaskStatus.IN_PROGRESS, Task.assignee_id == visibility.viewer_id)
     lease = func.json_build_object(
         literal_column("'token'"), Task.lease_token, literal_column("'expires_at'"), moment(Task.lease_expires_at)
     )

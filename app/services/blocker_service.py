@@ -1,12 +1,11 @@
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
+from functools import cache
 from uuid import UUID
 
-from cachetools import cached
 from sqlalchemy import Select, bindparam, func, select
 
 from app.core.errors import Conflict, NotFound
-from app.core.permissions import Actor, Permission, access_task, audience_of, select_visible_tasks
+from app.core.permissions import Actor, Permission, Visibility, access_task, audience_of, select_visible_tasks
 from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.types import TaskBlocked
@@ -115,9 +114,9 @@ class BlockerService:
     async def list_visible(self, actor: Actor, task_id: UUID, query: PageQuery, pager: Pager) -> Page[Task]:
         """The blockers that the actor may see, completed ones too, in the order in which they were made."""
         await access_task(self._transaction, actor, task_id, Permission.TASK_VIEW)
-        given = {"task_id": task_id, "viewer_id": actor.id}
+        given = {"task_id": task_id, **actor.visibility.statement_values}
         scope = scope_of("blockers", actor=actor.id, task=task_id)
-        return await pager.fetch(_visible_blockers(actor), given, query, scope=scope)
+        return await pager.fetch(_visible_blockers(actor.visibility.statement_key), given, query, scope=scope)
 
     async def _find(self, task_id: UUID, blocker_id: UUID) -> TaskBlocker | None:
         is_the_one = (TaskBlocker.task_id == task_id, TaskBlocker.blocker_id == blocker_id)
@@ -153,7 +152,7 @@ class BlockerService:
         return await self._transaction.scalar(select(Task.id).where(Task.id == task_id, is_blocked())) is not None
 
 
-@cached({}, key=attrgetter("is_admin"))
-def _visible_blockers(actor: Actor) -> Listing[Task]:
-    blockers = select_visible_tasks(actor).join(TaskBlocker, TaskBlocker.blocker_id == Task.id)
+@cache
+def _visible_blockers(visibility: Visibility) -> Listing[Task]:
+    blockers = select_visible_tasks(visibility).join(TaskBlocker, TaskBlocker.blocker_id == Task.id)
     return Listing(blockers.where(TaskBlocker.task_id == bindparam("task_id")), Order(key=Task.created_at, id=Task.id))

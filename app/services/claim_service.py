@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.core.errors import Conflict, ServiceUnavailable
-from app.core.permissions import SYSTEM, Actor, Permission, access_task, select_visible_tasks
+from app.core.permissions import Actor, Permission, Visibility, access_task, select_visible_tasks
 from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.events import outbox
@@ -79,26 +79,26 @@ def has_expired_lease() -> ColumnElement[bool]:
     return and_(Task.status == TaskStatus.IN_PROGRESS, Task.lease_expires_at <= func.clock_timestamp())
 
 
-def _way_to_choose(actor: Actor, filters: TaskFilter, *, is_rare: bool) -> Hashable:
-    return actor.is_admin, kinds_of_filters(filters), is_rare
+def _way_to_choose(visibility: Visibility, filters: TaskFilter, *, is_rare: bool) -> Hashable:
+    return visibility, kinds_of_filters(filters), is_rare
 
 
 @cached(LRUCache(MOST_WAYS), key=_way_to_choose)
-def _choices(actor: Actor, filters: TaskFilter, *, is_rare: bool) -> tuple[Select[Task], Select[Task]]:
+def _choices(visibility: Visibility, filters: TaskFilter, *, is_rare: bool) -> tuple[Select[Task], Select[Task]]:
     """What finds the first available task, and the first one whose lease has run out."""
     rare = has_rarest_word() if is_rare else None
-    ready = filter_tasks(select_visible_tasks(actor), filters, actor, rare=rare).where(~is_blocked())
+    ready = filter_tasks(select_visible_tasks(visibility), filters, visibility, rare=rare).where(~is_blocked())
     found = ready.order_by(*CLAIM_ORDER).limit(literal_column("1")).with_for_update(skip_locked=True)
     return keep(found.where(Task.status == TaskStatus.AVAILABLE)), keep(found.where(has_expired_lease()))
 
 
 @cache
-def _take_as(is_admin: bool) -> ReturningUpdate[Task]:  # noqa: FBT001  # What the cache goes by.
+def _take_as(visibility: Visibility) -> ReturningUpdate[Task]:
     versions = bindparam("versions", type_=ARRAY(BigInteger()))
     # With its version, for a change since the statement began may have made it wait for others:
     # PostgreSQL looks again at the row that it waited for, and not at the rows of its blockers.
     seen = (
-        select_visible_tasks(Actor(SYSTEM.id, is_admin=is_admin))
+        select_visible_tasks(visibility)
         .with_only_columns(Task.id, Task.version)
         .where(Task.id == bindparam("claimed_id"), or_(versions.is_(None), Task.version == any_(versions)))
     )
@@ -158,8 +158,8 @@ class ClaimService:
             raise UserNotFound
         filters = TaskFilter(category=wanted.category, priority=wanted.priority, q=wanted.q)
         rarest = await self._rare_search(wanted.q) if wanted.q is not None else None
-        first, overdue = _choices(actor, filters, is_rare=rarest is not None)
-        given = {"viewer_id": actor.id, RAREST: rarest, **filter_values(filters)}
+        first, overdue = _choices(actor.visibility.statement_key, filters, is_rare=rarest is not None)
+        given = {**actor.visibility.statement_values, RAREST: rarest, **filter_values(filters)}
         for _ in range(CHOICES):
             task = await self._transaction.scalar(first, given) or await self._transaction.scalar(overdue, given)
             if task is None:
@@ -184,13 +184,13 @@ class ClaimService:
         """Claim the task in one statement, if it is visible, available, and as it's taken to be."""
         given = {
             "claimed_id": task_id,
-            "viewer_id": actor.id,
+            **actor.visibility.statement_values,
             "versions": None if precondition.versions is None else sorted(precondition.versions),
             "claimer_id": actor.id,
             "lease": None if lease_seconds is None else timedelta(seconds=lease_seconds),
             "seconds": lease_seconds,
         }
-        task: Task | None = await self._transaction.scalar(_take_as(actor.is_admin), given)
+        task: Task | None = await self._transaction.scalar(_take_as(actor.visibility.statement_key), given)
         if task is None:
             return None
         event = TaskAssigned(

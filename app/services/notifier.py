@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils.compat import uuid7
 
-from app.core.permissions import SYSTEM, Actor, ActorType, permissions_on
+from app.core.permissions import SYSTEM, Actor, ActorType
 from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.events import outbox
@@ -104,7 +104,7 @@ class Notifier:
             told = await self._without_recently_mentioned(told, event.actor_id)
         told |= notices_of(data, actor_id=event.actor_id, owner_id=task.owner_id) if task else {}
         for user in await self._active(told):
-            if task is None or permissions_on(Actor.of(user), task):
+            if task is None or Actor.of(user).visibility.sees(task):
                 notice = Notice(
                     user_id=user.id,
                     kind=told[user.id],

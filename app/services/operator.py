@@ -9,19 +9,11 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Text, any_, bindparam, select
 
 from app.core import security_log
-from app.core.errors import Forbidden
 from app.core.permissions import SYSTEM, Actor
 from app.db.transaction import Transaction
 from app.models import AuditAction, AuditEntry
 from app.schemas.admin import AuditQuery
 from app.services.pages import Listing, Order, Page, Pager, scope_of
-
-
-class AdminsOnly(Forbidden):
-    code = "admins_only"
-
-    def __init__(self) -> None:
-        super().__init__("Only an admin may do this.")
 
 
 @dataclass(frozen=True, slots=True)

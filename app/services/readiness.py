@@ -7,7 +7,7 @@ from sqlalchemy import Uuid, any_, bindparam, func, literal_column, select, unio
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.errors import Conflict
-from app.core.permissions import Actor, select_visible_tasks
+from app.core.permissions import Actor, audience_of, is_within, select_visible_tasks
 from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.events import outbox
@@ -45,15 +45,13 @@ async def require_unblocked(transaction: Transaction, actor: Actor, task_id: UUI
 
 async def visible_among(transaction: Transaction, actor: Actor, task_ids: Iterable[UUID]) -> frozenset[UUID]:
     """Those of the tasks that the actor may know of."""
-    visible = select_visible_tasks(actor).with_only_columns(Task.id)
+    visible = select_visible_tasks(actor.visibility).with_only_columns(Task.id)
     return frozenset(await transaction.scalars(visible.where(Task.id.in_(set(task_ids)))))
 
 
 def name_for_readers(blocker: Task, task: Task) -> UUID | None:
     """Return the blocker's id for an event of the task; None unless all readers of the event may see the blocker."""
-    is_hidden = blocker.status is TaskStatus.DRAFT
-    is_for_its_owner = task.status is TaskStatus.DRAFT and task.owner_id == blocker.owner_id
-    return blocker.id if is_for_its_owner or not is_hidden else None
+    return blocker.id if is_within(audience_of(task), audience_of(blocker)) else None
 
 
 # The ids that a statement is given by this name.

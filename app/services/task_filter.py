@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.core.permissions import Actor, viewer_id
+from app.core.permissions import Visibility
 from app.db.statements import GIVEN, keep
 from app.models import Task, is_ready
 from app.schemas.task import TaskFilter
@@ -36,9 +36,9 @@ FIXED = frozenset({(), None, True, False, "me", "none"})
 
 
 def filter_tasks(
-    statement: Select[Task], wanted: TaskFilter, actor: Actor, *, rare: ColumnElement[bool] | None = None
+    statement: Select[Task], wanted: TaskFilter, visibility: Visibility, *, rare: ColumnElement[bool] | None = None
 ) -> Select[Task]:
-    """The tasks that pass all filters; a filter with several values passes any of them.
+    """The tasks that pass all filters; a filter with several values passes any of them. `me` is who asks.
 
     `rare` decides how the words of `q` are looked for, and not what is found: it's what few tasks pass, and all that
     have the words.
@@ -50,9 +50,9 @@ def filter_tasks(
     if wanted.category:
         statement = statement.where(Task.category.in_(_each("category", wanted.category)))
     if wanted.owner is not None:
-        statement = statement.where(_is_person(Task.owner_id, "owner", wanted.owner, actor))
+        statement = statement.where(_is_person(Task.owner_id, "owner", wanted.owner, visibility))
     if wanted.assignee is not None:
-        statement = statement.where(_is_person(Task.assignee_id, "assignee", wanted.assignee, actor))
+        statement = statement.where(_is_person(Task.assignee_id, "assignee", wanted.assignee, visibility))
     if wanted.due_before is not None:
         statement = statement.where(Task.due_at < bindparam("due_before", wanted.due_before))
     if wanted.due_after is not None:
@@ -120,11 +120,11 @@ def _is_person(
     column: InstrumentedAttribute[UUID] | InstrumentedAttribute[UUID | None],
     name: str,
     person: UUID | str,
-    actor: Actor,
+    visibility: Visibility,
 ) -> ColumnElement[bool]:
     if person == "none":
         return column.is_(None)
-    return column == (viewer_id(actor) if person == "me" else bindparam(name, person))
+    return column == (visibility.viewer_id if person == "me" else bindparam(name, person))
 
 
 def has_words(column: InstrumentedAttribute[str | None]) -> ColumnElement[bool]:

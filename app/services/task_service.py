@@ -1,7 +1,6 @@
-from operator import attrgetter
+from functools import cache
 from uuid import UUID
 
-from cachetools import cached
 from pydantic import MISSING
 from sqlalchemy import bindparam
 from uuid_utils.compat import uuid7
@@ -10,6 +9,7 @@ from app.core.permissions import (
     SYSTEM,
     Actor,
     Permission,
+    Visibility,
     access_task,
     audience_of,
     require_permission,
@@ -122,16 +122,16 @@ class TaskService:
     async def history(self, actor: Actor, task_id: UUID, query: PageQuery, pager: Pager) -> Page[Event]:
         """The task's events that the actor may read, newest first."""
         await access_task(self._transaction, actor, task_id, Permission.TASK_VIEW)
-        given = {"task_id": task_id, "viewer_id": actor.id}
+        given = {"task_id": task_id, **actor.visibility.statement_values}
         scope = scope_of("history by position", actor=actor.id, task=task_id)
-        return await pager.fetch(_history(actor), given, query, scope=scope)
+        return await pager.fetch(_history(actor.visibility.statement_key), given, query, scope=scope)
 
     async def _access(self, actor: Actor, task_id: UUID, permission: Permission) -> Task:
         return await access_for_change(self._transaction, actor, task_id, permission, self._precondition)
 
 
-@cached({}, key=attrgetter("is_admin"))
-def _history(actor: Actor) -> Listing[Event]:
+@cache
+def _history(visibility: Visibility) -> Listing[Event]:
     # One without any value can't be in a statement that has an IN, as that for admins has.
-    events = select_visible_events(actor).where(Event.task_id == bindparam("task_id", SYSTEM.id))
+    events = select_visible_events(visibility).where(Event.task_id == bindparam("task_id", SYSTEM.id))
     return Listing(events, NEWEST_FIRST, size_of(Event.data))

@@ -11,6 +11,7 @@ from sqlalchemy import Text, bindparam, func, or_, select
 
 from app.core.errors import Conflict
 from app.core.passwords import refuse_own_names
+from app.core.permissions import AdminsOnly
 from app.core.security import hash_password
 from app.db.transaction import Transaction
 from app.events import outbox
@@ -20,7 +21,7 @@ from app.schemas.admin import AccountQuery, AdminUserResponse
 from app.services.account_endings import end_account_and_agents, require_other_admin
 from app.services.account_locks import lock_admins, lock_with_owner
 from app.services.assignment_service import UserNotFound
-from app.services.operator import AdminsOnly, AuditLog, Operator
+from app.services.operator import AuditLog, Operator
 from app.services.pages import Listing, Order, Page, Pager, scope_of
 from app.services.preconditions import UNCONDITIONAL, Precondition
 from app.services.sign_outs import end_sign_ins

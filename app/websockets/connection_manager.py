@@ -8,7 +8,7 @@ from uuid import UUID
 
 from cachetools import FIFOCache
 
-from app.core.permissions import Actor, ActorType
+from app.core.permissions import ActorType, Visibility
 from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
 from app.events.types import AccountChanged, SignInEnded
@@ -19,34 +19,28 @@ from app.websockets.tally import Tally
 
 # More than end in the moment between looking a token up and being here.
 REMEMBERED_ENDS = 1024
-NOBODY = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """Readers of one kind are to have the same of all that concerns none of them in person."""
+class _Group:
+    """Readers of one group are to have the same of all that concerns none of them in person."""
 
     wanted: EventFilter
-    is_admin: bool
+    visibility: Visibility
 
     @classmethod
-    def of(cls, connection: Connection) -> "_Kind":
-        return cls(connection.wanted, connection.actor.is_admin)
-
-    @property
-    def actor(self) -> Actor:
-        """One of them, as far as rights go."""
-        return Actor(NOBODY, self.is_admin)
+    def of(cls, connection: Connection) -> "_Group":
+        return cls(connection.wanted, connection.actor.visibility.group)
 
 
 class ConnectionManager:
     def __init__(self) -> None:
-        self._by_kind: dict[_Kind, set[Connection]] = {}
+        self._by_group: dict[_Group, set[Connection]] = {}
         self._by_user: dict[UUID, dict[UUID, Connection]] = {}
         self._gone = {kind: Tally() for kind in ReaderKind}
         self._ended: deque[UUID] = deque(maxlen=REMEMBERED_ENDS)
-        # Whether those are admins whose rights have changed lately.
-        self._rights: FIFOCache[UUID, bool] = FIFOCache(REMEMBERED_ENDS)
+        # What those see whose rights have changed lately.
+        self._changed: FIFOCache[UUID, Visibility] = FIFOCache(REMEMBERED_ENDS)
         self._position = 0
         self._is_following = asyncio.Event()
 
@@ -82,11 +76,12 @@ class ConnectionManager:
     def add(self, connection: Connection) -> None:
         """Add a reader of events. If its account has ended while it signed in, it's closed at once."""
         self._by_user.setdefault(connection.actor.id, {})[connection.id] = connection
-        self._by_kind.setdefault(_Kind.of(connection), set()).add(connection)
+        self._by_group.setdefault(_Group.of(connection), set()).add(connection)
+        visibility = connection.actor.visibility
         # Its end may have been told after its token was looked up.
         if connection.sign_in_id in self._ended or connection.actor.id in self._ended:
             connection.end(CloseCode.UNAUTHORIZED)
-        elif self._rights.get(connection.actor.id, connection.actor.is_admin) != connection.actor.is_admin:
+        elif self._changed.get(connection.actor.id, visibility) != visibility:
             connection.end(CloseCode.TRY_AGAIN_LATER)
 
     def remove(self, connection: Connection) -> None:
@@ -97,10 +92,10 @@ class ConnectionManager:
         self._gone[connection.kind].count(connection)
         if not of_user:
             del self._by_user[connection.actor.id]
-        kind = _Kind.of(connection)
-        self._by_kind[kind].remove(connection)
-        if not self._by_kind[kind]:
-            del self._by_kind[kind]
+        group = _Group.of(connection)
+        self._by_group[group].remove(connection)
+        if not self._by_group[group]:
+            del self._by_group[group]
 
     async def deliver_batch(self, events: Iterable[PublishedEvent]) -> None:
         """Deliver events in order, and let the readers empty their queues now and then.
@@ -120,9 +115,9 @@ class ConnectionManager:
         self._end_who_has_to(parcel.events[0])
         concerned = {each for user_id in parcel.concerned for each in self._by_user.get(user_id, {}).values()}
         for connection in concerned:
-            connection.take(parcel.share_of(connection.actor, connection.wanted))
-        for kind, connections in self._by_kind.items():
-            share = parcel.share_of(kind.actor, kind.wanted)
+            connection.take(parcel.share_of(connection.actor.visibility, connection.wanted))
+        for group, connections in self._by_group.items():
+            share = parcel.share_of(group.visibility, group.wanted)
             if share.messages:
                 for connection in connections - concerned:
                     connection.take(share)
@@ -171,9 +166,9 @@ class ConnectionManager:
         """End what has other rights than the account has now; its client comes again, and is looked up anew."""
         user_id = changed.user_id
         self._ended = deque((each for each in self._ended if each != user_id), maxlen=REMEMBERED_ENDS)
-        self._rights[user_id] = changed.is_admin
+        self._changed[user_id] = present = Visibility(user_id, changed.is_admin)
         for connection in list(self._by_user.get(user_id, {}).values()):
-            if connection.actor.is_admin != changed.is_admin:
+            if connection.actor.visibility != present:
                 connection.end(CloseCode.TRY_AGAIN_LATER)
 
     def _end_all_of(self, user_id: UUID) -> None:

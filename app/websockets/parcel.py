@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
 
-from app.core.permissions import Actor, may_read_event
+from app.core.permissions import Visibility
 from app.events.filters import EventFilter
 from app.events.published import PublishedEvent
 from app.models import EventType
@@ -59,15 +59,15 @@ class Parcel:
         """Whom something in it is for, or about, in person. All others of the same rights and wishes have the same."""
         return frozenset(user_id for event in self.events for user_id in _concerned_by(event))
 
-    def share_of(self, actor: Actor, wanted: EventFilter) -> Share:
+    def share_of(self, visibility: Visibility, wanted: EventFilter) -> Share:
         return Share(
             [
                 message
                 for event, message in zip(self.events, self._messages, strict=True)
                 if wanted.admits(event)
-                and may_read_event(actor, event.type, event.audience)
+                and visibility.reads(event.type, event.audience)
                 # That oneself is online or offline is no news to oneself.
-                and not (event.type in PRESENCE and event.actor_id == actor.id)
+                and not (event.type in PRESENCE and event.actor_id == visibility.user_id)
             ]
         )
 

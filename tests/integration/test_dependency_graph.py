@@ -131,8 +131,9 @@ class System:
                 await self._serving(TaskService).delete(self._actor, self._tasks[task])
 
     async def listed(self, *, ready: bool) -> set[int]:
-        visible = select_visible_tasks(self._actor)
-        found = await self._session.scalars(filter_tasks(visible, TaskFilter(ready=ready), self._actor))
+        visibility = self._actor.visibility
+        visible = select_visible_tasks(visibility)
+        found = await self._session.scalars(filter_tasks(visible, TaskFilter(ready=ready), visibility))
         return {self._tasks.index(task.id) for task in found if task.id in self._tasks}
 
     async def told(self) -> Counter[int]:

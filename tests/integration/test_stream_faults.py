@@ -146,7 +146,7 @@ class FailsOnce(ConnectionManager):
         if not self.has_failed:
             self.has_failed = True
             first = next(iter(self))
-            first.take(Parcel(list(events)[:2]).share_of(first.actor, first.wanted))
+            first.take(Parcel(list(events)[:2]).share_of(first.actor.visibility, first.wanted))
             raise RuntimeError
         await super().deliver_batch(events)
 

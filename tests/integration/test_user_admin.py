@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import accounts
 from app.config import Settings
-from app.core.permissions import Actor
+from app.core.permissions import Actor, AdminsOnly
 from app.database import Database
 from app.events.published import PublishedEvent
 from app.models import ApiToken, AuditEntry, Event, EventType, Task, TaskStatus, User, UserSession
-from app.services.operator import AdminsOnly, Operator
+from app.services.operator import Operator
 from app.services.user_admin import UserAdmin
 from tests.builders.agents import create_agent
 from tests.builders.tasks import create_task

@@ -14,9 +14,9 @@ from app.core.permissions import (
     Permission,
     PermissionDenied,
     TaskNotFound,
+    Visibility,
     access_task,
     audience_of,
-    may_read_event,
     permissions_on,
     select_visible_events,
     select_visible_tasks,
@@ -198,10 +198,11 @@ async def test_the_tasks_of_a_list_are_those_that_one_may_view(
     ]
 
     for actor in (*map(Actor.of, three_people), Actor(uuid4()), Actor(uuid4(), is_admin=True)):
-        in_sql = {task.id for task in await session.scalars(select_visible_tasks(actor))}
+        in_sql = {task.id for task in await session.scalars(select_visible_tasks(actor.visibility))}
         in_python = {task.id for task in tasks if VIEW in permissions_on(actor, task)}
         assert in_sql == in_python
         assert in_sql == {task.id for task in tasks if permissions_on(actor, task)}
+        assert in_sql == {task.id for task in tasks if actor.visibility.sees(task)}
 
 
 async def test_the_events_of_a_list_are_those_that_one_may_read(
@@ -218,8 +219,8 @@ async def test_the_events_of_a_list_are_those_that_one_may_read(
     await session.commit()
 
     for actor in (*map(Actor.of, three_people), Actor(uuid4()), Actor(uuid4(), is_admin=True)):
-        in_sql = {event.id for event in await session.scalars(select_visible_events(actor))}
-        assert in_sql == {event.id for event in events if may_read_event(actor, event.type, event.audience)}
+        in_sql = {event.id for event in await session.scalars(select_visible_events(actor.visibility))}
+        assert in_sql == {event.id for event in events if actor.visibility.reads(event.type, event.audience)}
 
 
 @pytest.mark.parametrize(
@@ -232,13 +233,13 @@ def test_who_may_read_of_a_task_may_view_it(status: TaskStatus, is_private: bool
     assert audience == ([task.owner_id] if is_private else None)
     for kind in PEOPLE:
         actor = actor_of(kind)
-        assert may_read_event(actor, "task.updated", audience) == (VIEW in permissions_on(actor, task))
+        assert actor.visibility.reads("task.updated", audience) == (VIEW in permissions_on(actor, task))
 
 
 def test_what_is_personal_is_not_for_admins_either() -> None:
     person, admin = uuid4(), Actor(uuid4(), is_admin=True)
 
     for kind in PERSONAL_TYPES:
-        assert may_read_event(Actor(person), kind, [person])
-        assert not may_read_event(admin, kind, [person])
-    assert may_read_event(admin, "task.updated", [person])
+        assert Visibility(person).reads(kind, [person])
+        assert not admin.visibility.reads(kind, [person])
+    assert admin.visibility.reads("task.updated", [person])

@@ -192,7 +192,7 @@ async def test_the_manager_knows_who_has_a_socket_until_the_last_one_goes() -> N
     assert (list(manager), manager.users()) == ([other], frozenset({GRACE.id}))
 
     manager.remove(other)
-    assert (manager._by_user, manager._by_kind) == ({}, {})
+    assert (manager._by_user, manager._by_group) == ({}, {})
 
 
 async def test_what_is_gone_is_given_nothing() -> None:
