@@ -1,12 +1,13 @@
 """A transaction: SQLAlchemy's words, sent by the driver. See ADR 54."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 from typing import Any, TypeAlias, TypeVar, overload
 
 import asyncpg
 from asyncpg.transaction import Transaction as DriverTransaction
-from sqlalchemy import Executable, select
+from sqlalchemy import Executable, Select, bindparam, select
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.selectable import TypedReturnsRows
@@ -14,7 +15,7 @@ from sqlalchemy.sql.selectable import TypedReturnsRows
 from app.db.known import NO_VALUES, Known
 from app.db.limit import Use
 from app.db.pool import Driver
-from app.db.statements import Answer, Statement, sql_of
+from app.db.statements import Answer, Statement, keep, sql_of
 from app.db.writes import Kind, Table, Verb, Write, table_of, together
 
 Given = Mapping[str, object]
@@ -133,13 +134,12 @@ class Transaction:
 
     async def get(self, model: type[Row], key: object, /) -> Row | None:
         """The row with this primary key, as it is now; None if there is none."""
-        [column] = table_of(model).key
-        return await self.scalar(select(model).where(column == key))
+        found: Row | None = await self.scalar(_by_key(model), {"key": key})
+        return found
 
     async def get_locked(self, model: type[Row], key: object, /) -> Row:
         """The row with this primary key, which is there, locked for changes of all but its keys."""
-        [column] = table_of(model).key
-        found = await self.scalar(select(model).where(column == key).with_for_update(key_share=True))
+        found: Row | None = await self.scalar(_locked_by_key(model), {"key": key})
         if found is None:
             raise NoResultFound(f"there is no such row of {model.__name__}")
         return found
@@ -354,6 +354,17 @@ class Savepoint:
             await self._transaction.flush()
             self._is_active = False
             await self._nested.commit()
+
+
+@cache
+def _by_key(model: type[Row]) -> Select[Row]:
+    [column] = table_of(model).key
+    return keep(select(model).where(column == bindparam("key")))
+
+
+@cache
+def _locked_by_key(model: type[Row]) -> Select[Row]:
+    return keep(_by_key(model).with_for_update(key_share=True))
 
 
 def _require_rows(writes: Sequence[Write], *, found: bool) -> None:

@@ -4,14 +4,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from redis.typing import EncodableT, FieldT
-from sqlalchemy import select
+from sqlalchemy import BigInteger, Integer, Select, bindparam, select
 
 from app.core.permissions import Audience
 from app.core.redis import PrefixedRedis
+from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.events.sizes import first_bytes_of
 from app.limits.answers import MAX_PAGE_BYTES
@@ -110,14 +112,24 @@ def stream_key(redis: PrefixedRedis, epoch: UUID) -> str:
     return redis.key(f"events:{epoch}")
 
 
+_LOG = keep(select(EventLog))
+
+
 async def read_log(transaction: Transaction) -> EventLog:
     """The state of the log; what it counts is true for this moment."""
-    [log] = await transaction.scalars(select(EventLog))
+    [log] = await transaction.scalars(_LOG)
     return log
 
 
 async def read_published(transaction: Transaction, *, after: int, limit: int) -> list[PublishedEvent]:
     """The events that follow `after`, in order; fewer than `limit` if they are large."""
-    found = first_bytes_of(select(Event).where(Event.seq > after).order_by(Event.seq).limit(limit))
-    statement = select(found.event).where(found.before < MAX_PAGE_BYTES).order_by(found.event.seq)
-    return [PublishedEvent.of(event) for event in await transaction.scalars(statement)]
+    given = {"after": after, "limit": limit, "most_bytes": MAX_PAGE_BYTES}
+    return [PublishedEvent.of(event) for event in await transaction.scalars(_following(), given)]
+
+
+@cache
+def _following() -> Select[Event]:
+    following = select(Event).where(Event.seq > bindparam("after")).order_by(Event.seq)
+    found = first_bytes_of(following.limit(bindparam("limit", type_=Integer())))
+    fits = found.before < bindparam("most_bytes", type_=BigInteger())
+    return keep(select(found.event).where(fits).order_by(found.event.seq))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from uuid import UUID
 
-from sqlalchemy import Uuid, any_, bindparam, func, or_, select
+from sqlalchemy import Uuid, any_, bindparam, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db.statements import keep
@@ -25,6 +25,15 @@ _LOCK_ACTIVE_USERS = keep(
     _ACTIVE.where(User.id == any_(bindparam("user_ids", type_=ARRAY(Uuid()))))
     .order_by(*LOCK_ORDER)
     .with_for_update(read=True)
+)
+_LOCK_ADMINS = keep(select(func.pg_advisory_xact_lock(literal_column(str(ADMINS_LOCK)))))
+_ACTIVE_ADMINS = keep(_ACTIVE.where(User.is_admin))
+_IS_THE_ONE = User.id == bindparam("user_id")
+_LOCK_WITH_OWNER = keep(
+    select(User)
+    .where(or_(_IS_THE_ONE, User.id == select(User.owner_id).where(_IS_THE_ONE).scalar_subquery()))
+    .order_by(*LOCK_ORDER)
+    .with_for_update(key_share=True)
 )
 
 
@@ -46,13 +55,10 @@ async def lock_admins(transaction: Transaction) -> set[UUID]:
     Returns the ids of those who are active admins once that is so. Their rows are not locked, for admins get tasks as
     others do.
     """
-    await transaction.execute(select(func.pg_advisory_xact_lock(ADMINS_LOCK)))
-    return set(await transaction.scalars(select(User.id).where(User.is_admin, User.is_active)))
+    await transaction.execute(_LOCK_ADMINS)
+    return set(await transaction.scalars(_ACTIVE_ADMINS))
 
 
 async def lock_with_owner(transaction: Transaction, user_id: UUID) -> Mapping[UUID, User]:
     """Keep others from changing an account and, if it's an agent, its owner; both as they are once that is so."""
-    owner = select(User.owner_id).where(User.id == user_id).scalar_subquery()
-    found = select(User).where(or_(User.id == user_id, User.id == owner)).order_by(*LOCK_ORDER)
-    locked = found.with_for_update(key_share=True)
-    return {user.id: user for user in await transaction.scalars(locked)}
+    return {user.id: user for user in await transaction.scalars(_LOCK_WITH_OWNER, {"user_id": user_id})}

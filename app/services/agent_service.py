@@ -6,6 +6,7 @@ from sqlalchemy import Select, bindparam, func, select
 from app.core.auth import SignedIn
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor
+from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.models import User
 from app.schemas.agent import AgentCreate
@@ -21,10 +22,11 @@ from app.services.sign_in_locks import lock_account_and_sign_in
 MOST_AGENTS = 50
 # With those that have ended and are not emptied yet: their rows stay for good.
 MOST_WITH_ENDED = 500
-_AGENTS = Listing(
-    select(User).where(User.owner_id == bindparam("owner_id"), User.is_active),
-    Order(key=User.created_at, id=User.id, descending=True),
-)
+_IS_OWN = User.owner_id == bindparam("owner_id")
+_AGENTS = Listing(select(User).where(_IS_OWN, User.is_active), Order(key=User.created_at, id=User.id, descending=True))
+_AGENT = keep(_AGENTS.rows.where(User.id == bindparam("agent_id")))
+_LOCKED_AGENT = keep(_AGENT.with_for_update(key_share=True))
+_COUNT = keep(select(func.count().filter(User.is_active), func.count()).where(_IS_OWN, User.emptied_at.is_(None)))
 
 
 class AgentNotFound(NotFound):
@@ -90,9 +92,7 @@ class AgentService:
         return NewAgent(agent, await ApiTokenService(self._transaction).make(agent.id, token))
 
     async def _require_room(self, owner: Actor) -> None:
-        own = select(func.count().filter(User.is_active), func.count())
-        is_own = (User.owner_id == owner.id, User.emptied_at.is_(None))
-        active, with_ended = await self._transaction.one(own.where(*is_own))
+        active, with_ended = await self._transaction.one(_COUNT, {"owner_id": owner.id})
         if active >= MOST_AGENTS:
             raise TooManyAgents
         if with_ended >= MOST_WITH_ENDED:
@@ -121,7 +121,7 @@ class AgentService:
         Raises:
             AgentNotFound: it has ended, or is somebody else's.
         """
-        return await self._found(_own(owner, agent_id))
+        return await self._found(_AGENT, owner, agent_id)
 
     async def access(self, owner: Actor, agent_id: UUID) -> User:
         """One's own agent, which can't end before the transaction does.
@@ -129,17 +129,13 @@ class AgentService:
         Raises:
             AgentNotFound: as above.
         """
-        return await self._found(_own(owner, agent_id).with_for_update(key_share=True))
+        return await self._found(_LOCKED_AGENT, owner, agent_id)
 
-    async def _found(self, own: Select[User]) -> User:
-        agent = await self._transaction.scalar(own)
+    async def _found(self, one: Select[User], owner: Actor, agent_id: UUID) -> User:
+        agent = await self._transaction.scalar(one, {"owner_id": owner.id, "agent_id": agent_id})
         if agent is None:
             raise AgentNotFound
         return agent
 
     async def end(self, owner: Actor, agent_id: UUID) -> None:
         await end_accounts(self._transaction, [await self.access(owner, agent_id)], by=owner)
-
-
-def _own(owner: Actor, agent_id: UUID) -> Select[User]:
-    return select(User).where(User.id == agent_id, User.owner_id == owner.id, User.is_active)

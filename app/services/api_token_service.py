@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import and_, bindparam, delete, func, select
 
 from app.core.auth import API_TOKEN_PREFIX, SignedIn
 from app.core.errors import Conflict, NotFound
@@ -12,6 +12,7 @@ from app.core.permissions import Actor
 from app.core.security import hash_secret, new_secret
 from app.core.security_log import note
 from app.db.purging import purge_some
+from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.models import ApiToken, User
 from app.schemas.api_token import ApiTokenCreate
@@ -24,10 +25,13 @@ from app.services.sign_in_locks import lock_account_and_sign_in
 KEEP_EXPIRED = timedelta(days=30)
 # With those that ran out lately.
 MOST_TOKENS = 100
-_TOKENS = Listing(
-    select(ApiToken).where(ApiToken.user_id == bindparam("user_id")),
-    Order(key=ApiToken.created_at, id=ApiToken.id, descending=True),
-)
+_IS_OWN = ApiToken.user_id == bindparam("user_id")
+_TOKENS = Listing(select(ApiToken).where(_IS_OWN), Order(key=ApiToken.created_at, id=ApiToken.id, descending=True))
+_IS_THE_ONE = and_(_IS_OWN, ApiToken.id == bindparam("token_id"))
+_TOKEN = keep(select(ApiToken).where(_IS_THE_ONE))
+_REVOKE = keep(delete(ApiToken).where(_IS_THE_ONE).returning(ApiToken.id))
+_COUNT = keep(select(func.count()).select_from(ApiToken).where(_IS_OWN))
+_LOCK_ACCOUNT = keep(select(User.id).where(User.id == bindparam("user_id")).with_for_update(key_share=True))
 
 
 class TokenNotFound(NotFound):
@@ -71,9 +75,8 @@ class ApiTokenService:
     async def make(self, user_id: UUID, new: ApiTokenCreate) -> NewToken:
         """Make a token of an account for somebody whose sign-in is locked. Raises `TooManyTokens`."""
         # Two that are made at once wait for each other here, or both would be the last one.
-        await self._transaction.scalar(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
-        own = select(func.count()).select_from(ApiToken).where(ApiToken.user_id == user_id)
-        if (await self._transaction.scalar(own) or 0) >= MOST_TOKENS:
+        await self._transaction.scalar(_LOCK_ACCOUNT, {"user_id": user_id})
+        if (await self._transaction.scalar(_COUNT, {"user_id": user_id}) or 0) >= MOST_TOKENS:
             raise TooManyTokens
         token = API_TOKEN_PREFIX + new_secret()
         row = ApiToken(
@@ -93,18 +96,15 @@ class ApiTokenService:
         return await pager.fetch(_TOKENS, {"user_id": user_id}, query, scope=scope_of("api_tokens", user=user_id))
 
     async def get(self, user_id: UUID, token_id: UUID) -> ApiToken:
-        found = await self._transaction.scalar(
-            select(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id)
-        )
+        found = await self._transaction.scalar(_TOKEN, {"token_id": token_id, "user_id": user_id})
         if found is None:
             raise TokenNotFound
         return found
 
     async def revoke(self, actor: Actor, user_id: UUID, token_id: UUID) -> None:
         """Revoke the token. Sockets and streams that were opened with it close."""
-        own = delete(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id)
         # Of two who revoke it at once, one does.
-        if await self._transaction.scalar(own.returning(ApiToken.id)) is None:
+        if await self._transaction.scalar(_REVOKE, {"token_id": token_id, "user_id": user_id}) is None:
             raise TokenNotFound
         note(self._transaction.info, "token revoked", account_id=user_id, id=token_id)
         await tell_of_ended_sign_ins(self._transaction, [token_id], user_id=user_id, actor=actor)

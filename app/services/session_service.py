@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, select
+from sqlalchemy import ColumnElement, Integer, Interval, bindparam, delete, func, select
 
 from app.core.auth import InvalidCredentials
 from app.core.errors import NotFound, Unauthorized
@@ -11,6 +11,7 @@ from app.core.refresh_tokens import RefreshToken
 from app.core.security_log import note
 from app.database import Database
 from app.db.purging import purge_some
+from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.models import User, UserSession
 from app.schemas.fields import PageQuery
@@ -22,10 +23,28 @@ LIFETIME = timedelta(days=30)
 # How long the token before the last one is answered again, for the answer may have been lost.
 GRACE = timedelta(seconds=10)
 MOST_OF_USER_AGENT = 200
-_IS_ALIVE = UserSession.expires_at > func.now()
+_IS_OWN, _IS_ALIVE = UserSession.user_id == bindparam("user_id"), UserSession.expires_at > func.now()
 _SESSIONS = Listing(
-    select(UserSession).where(UserSession.user_id == bindparam("user_id"), _IS_ALIVE),
+    select(UserSession).where(_IS_OWN, _IS_ALIVE),
     Order(key=UserSession.created_at, id=UserSession.id, descending=True),
+)
+_LOCK_AS_CHECKED = keep(
+    select(User.id)
+    .where(User.id == bindparam("user_id"), User.is_active, User.password_hash == bindparam("password_hash"))
+    .with_for_update(key_share=True)
+)
+# Those that were kept up before so many others.
+_KEPT_UP_BEFORE = keep(
+    select(UserSession.id)
+    .where(_IS_OWN)
+    .order_by(UserSession.refreshed_at.desc(), UserSession.id.desc())
+    .offset(bindparam("number", type_=Integer()))
+)
+_LOCK_SESSION = keep(
+    select(UserSession, UserSession.refreshed_at > func.clock_timestamp() - bindparam("grace", type_=Interval()))
+    .join(User, User.id == UserSession.user_id)
+    .where(UserSession.family_hash == bindparam("family_hash"), _IS_ALIVE, User.is_active)
+    .with_for_update(of=UserSession)
 )
 
 
@@ -68,11 +87,8 @@ class SessionService:
         """
         # Locked, so that a change of the password either sees this session or is seen here, and so does another one
         # that is opened at the same time.
-        is_as_checked = (User.id == user.id, User.is_active, User.password_hash == user.password_hash)
-        if (
-            await self._transaction.scalar(select(User.id).where(*is_as_checked).with_for_update(key_share=True))
-            is None
-        ):
+        checked = {"user_id": user.id, "password_hash": user.password_hash}
+        if await self._transaction.scalar(_LOCK_AS_CHECKED, checked) is None:
             raise InvalidCredentials
         await self._make_room(user, most)
         token = RefreshToken.new()
@@ -131,20 +147,11 @@ class SessionService:
 
     async def _make_room(self, user: User, most: int) -> None:
         """End what is too much beside one more session of the account, which is locked."""
-        lately_kept_up = (UserSession.refreshed_at.desc(), UserSession.id.desc())
-        too_many = select(UserSession.id).where(UserSession.user_id == user.id).order_by(*lately_kept_up)
-        if ids := list(await self._transaction.scalars(too_many.offset(most - 1))):
+        if ids := list(await self._transaction.scalars(_KEPT_UP_BEFORE, {"user_id": user.id, "number": most - 1})):
             await self._end_where(user.id, UserSession.id.in_(ids), by=Actor.of(user))
 
     async def _lock_session_of(self, token: RefreshToken) -> tuple[UserSession, bool] | None:
-        is_in_grace = UserSession.refreshed_at > func.clock_timestamp() - GRACE
-        statement = (
-            select(UserSession, is_in_grace)
-            .join(User, User.id == UserSession.user_id)
-            .where(UserSession.family_hash == token.family_hash, _IS_ALIVE, User.is_active)
-            .with_for_update(of=UserSession)
-        )
-        found = await self._transaction.first(statement)
+        found = await self._transaction.first(_LOCK_SESSION, {"family_hash": token.family_hash, "grace": GRACE})
         return None if found is None else (found[0], found[1])
 
     async def _end_where(self, user_id: UUID, which: ColumnElement[bool], *, by: Actor) -> int:

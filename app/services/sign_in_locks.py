@@ -1,10 +1,19 @@
 """Keeping a sign-in from ending before what is made by it is there to end with it."""
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from app.core.auth import NotSignedIn, SignedIn
+from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.models import ApiToken, User, UserSession
+
+_LOCK_SESSION, _LOCK_TOKEN = (
+    keep(select(held.id).where(held.id == bindparam("sign_in_id")).with_for_update(read=True, key_share=True))
+    for held in (UserSession, ApiToken)
+)
+_LOCK_ACTIVE = keep(
+    select(User.id).where(User.id == bindparam("user_id"), User.is_active).with_for_update(key_share=True)
+)
 
 
 async def lock_sign_in(transaction: Transaction, signed_in: SignedIn) -> None:
@@ -13,9 +22,8 @@ async def lock_sign_in(transaction: Transaction, signed_in: SignedIn) -> None:
     Raises:
         NotSignedIn: it has ended meanwhile.
     """
-    held = UserSession.id if signed_in.scopes is None else ApiToken.id
-    locked = select(held).where(held == signed_in.id).with_for_update(read=True, key_share=True)
-    if await transaction.scalar(locked) is None:
+    lock = _LOCK_SESSION if signed_in.scopes is None else _LOCK_TOKEN
+    if await transaction.scalar(lock, {"sign_in_id": signed_in.id}) is None:
         raise NotSignedIn
 
 
@@ -28,8 +36,7 @@ async def lock_account_and_sign_in(transaction: Transaction, signed_in: SignedIn
         NotSignedIn: the sign-in or the account has ended meanwhile.
     """
     # The account before all else, as a change of the password locks it.
-    active = select(User.id).where(User.id == signed_in.actor.id, User.is_active)
-    if await transaction.scalar(active.with_for_update(key_share=True)) is None:
+    if await transaction.scalar(_LOCK_ACTIVE, {"user_id": signed_in.actor.id}) is None:
         raise NotSignedIn
     # A statement of its own: one that had waited for the account would find a session as it was before the wait.
     await lock_sign_in(transaction, signed_in)

@@ -1,15 +1,25 @@
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, literal_column, select
 
 from app.core.auth import NotSignedIn, SignedIn
 from app.core.permissions import Actor, ActorType
+from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.models import ApiToken, Scope, Task, TaskStatus, User
 from app.schemas.whoami import HeldTask, TokenKind, WhoamiAccount, WhoamiResponse
 
 MOST_HELD = 200
 SCOPES_OF_TASKS = frozenset({Scope.TASKS_READ, Scope.TASKS_WRITE, Scope.TASKS_CLAIM})
+
+_ACCOUNT = keep(select(User).where(User.id == bindparam("user_id"), User.is_active))
+_END_OF_TOKEN = keep(select(ApiToken.expires_at).where(ApiToken.id == bindparam("token_id")))
+_HELD = keep(
+    select(Task)
+    .where(Task.assignee_id == bindparam("user_id"), Task.status == TaskStatus.IN_PROGRESS)
+    .order_by(Task.created_at, Task.id)
+    .limit(literal_column(str(MOST_HELD)))
+)
 
 
 class WhoamiService:
@@ -20,9 +30,7 @@ class WhoamiService:
 
     async def tell(self, signed_in: SignedIn) -> WhoamiResponse:
         """Raises `NotSignedIn` if the account has ended meanwhile."""
-        user: User | None = await self._transaction.scalar(
-            select(User).where(User.id == signed_in.actor.id, User.is_active)
-        )
+        user: User | None = await self._transaction.scalar(_ACCOUNT, {"user_id": signed_in.actor.id})
         if user is None:
             raise NotSignedIn
         account = WhoamiAccount(
@@ -46,13 +54,10 @@ class WhoamiService:
         if signed_in.scopes is None:
             return signed_in.expires_at
         # As it was asked for. What is remembered of a sign-in is by this process's own clock.
-        end: datetime | None = await self._transaction.scalar(
-            select(ApiToken.expires_at).where(ApiToken.id == signed_in.id)
-        )
+        end: datetime | None = await self._transaction.scalar(_END_OF_TOKEN, {"token_id": signed_in.id})
         return end
 
     async def _held_by(self, actor: Actor) -> list[HeldTask]:
-        held = select(Task).where(Task.assignee_id == actor.id, Task.status == TaskStatus.IN_PROGRESS)
         return [
             HeldTask(
                 task_id=task.id,
@@ -60,7 +65,7 @@ class WhoamiService:
                 lease_token=task.lease_token,
                 lease_expires_at=task.lease_expires_at,
             )
-            for task in await self._transaction.scalars(held.order_by(Task.created_at, Task.id).limit(MOST_HELD))
+            for task in await self._transaction.scalars(_HELD, {"user_id": actor.id})
         ]
 
 
