@@ -34,6 +34,7 @@ from app.models import IS_FREE, IS_UNFINISHED, Job, JobState, Lane
 PATIENCE = timedelta(seconds=30)
 # In an empty queue nothing waits: what was sent this long ago and nobody is at was lost with its broker or its worker.
 PATIENCE_WITH_EMPTY_QUEUE = timedelta(seconds=3)
+PATIENCE_LEFT = PATIENCE - PATIENCE_WITH_EMPTY_QUEUE
 PAUSE_WITHOUT_CARRIER = timedelta(seconds=2)
 
 
@@ -68,7 +69,7 @@ class DueJob:
 
 def _is_due(*, is_queue_empty: bool) -> ColumnElement[bool]:
     is_late = Job.run_after <= func.now()
-    left = bindparam("patience_left", PATIENCE - PATIENCE_WITH_EMPTY_QUEUE, Interval())
+    left = bindparam("patience_left", PATIENCE_LEFT, Interval())
     is_lost = and_(Job.state == JobState.SENT, Job.run_after <= func.now() + left)
     return and_(IS_UNFINISHED, IS_FREE, or_(is_late, is_lost) if is_queue_empty else is_late)
 
@@ -105,10 +106,17 @@ _TAKE = {
 }
 
 
+def _has_due(queue: QueueName) -> Select[bool]:
+    lanes: list[ColumnElement[int]] = [literal_column(str(int(lane))) for lane in LANES_OF[queue]]
+    return keep(select(select(Job.id).where(Job.lane.in_(lanes), _is_due(is_queue_empty=True)).exists()))
+
+
+_HAS_DUE = {queue: _has_due(queue) for queue in QueueName}
+
+
 async def may_have_due_jobs(transaction: Transaction, queue: QueueName) -> bool:
     """Whether there are any that are due, or would be if the queue were empty."""
-    due = select(Job.id).where(Job.lane.in_(LANES_OF[queue]), _is_due(is_queue_empty=True))
-    return bool(await transaction.scalar(select(due.exists())))
+    return bool(await transaction.scalar(_HAS_DUE[queue], {"patience_left": PATIENCE_LEFT}))
 
 
 async def take_due_jobs(
@@ -119,7 +127,7 @@ async def take_due_jobs(
     Marked before they are sent, for a worker may have a job done before its sender has drawn breath. Should the
     sender die in between, the job is late, and sent then. One that a worker is at is locked or held, and left alone.
     """
-    given = {"most": limit, "patience": PATIENCE, "patience_left": PATIENCE - PATIENCE_WITH_EMPTY_QUEUE}
+    given = {"most": limit, "patience": PATIENCE, "patience_left": PATIENCE_LEFT}
     return [DueJob(*row) for row in await transaction.execute(_TAKE[queue, is_queue_empty], given)]
 
 

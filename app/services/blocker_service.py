@@ -2,10 +2,11 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 
 from app.core.errors import Conflict, NotFound
 from app.core.permissions import Actor, Permission, Visibility, access_task, audience_of, select_visible_tasks
+from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.types import TaskBlocked
@@ -20,6 +21,11 @@ from app.services.workflow import TRANSITIONS
 # What waits for a task is locked, changed and told of in the transaction that ends it. See ADR 50.
 MOST_WAITING = 200
 MOST_BLOCKERS = 100
+_IS_OF_TASK = TaskBlocker.task_id == bindparam("task_id")
+_IS_OF_BLOCKER = TaskBlocker.blocker_id == bindparam("blocker_id")
+_DEPENDENCY = keep(select(TaskBlocker).where(_IS_OF_TASK, _IS_OF_BLOCKER))
+# How many the task waits for, and how many wait for the blocker.
+_COUNTS = keep(select(*(select(func.count()).where(each).scalar_subquery() for each in (_IS_OF_TASK, _IS_OF_BLOCKER))))
 
 
 class DependencyCycle(Conflict):
@@ -119,22 +125,18 @@ class BlockerService:
         return await pager.fetch(_visible_blockers(actor.visibility.statement_key), given, query, scope=scope)
 
     async def _find(self, task_id: UUID, blocker_id: UUID) -> TaskBlocker | None:
-        is_the_one = (TaskBlocker.task_id == task_id, TaskBlocker.blocker_id == blocker_id)
-        found: TaskBlocker | None = await self._transaction.scalar(select(TaskBlocker).where(*is_the_one))
+        given = {"task_id": task_id, "blocker_id": blocker_id}
+        found: TaskBlocker | None = await self._transaction.scalar(_DEPENDENCY, given)
         return found
 
     async def _require_room(self, task_id: UUID, blocker_id: UUID) -> None:
         """Both are locked, so no other dependency of them is made meanwhile."""
-        blockers = select(func.count()).where(TaskBlocker.task_id == task_id)
-        if await self._count(blockers) >= MOST_BLOCKERS:
+        given = {"task_id": task_id, "blocker_id": blocker_id}
+        blockers, waiting = await self._transaction.one(_COUNTS, given)
+        if blockers >= MOST_BLOCKERS:
             raise TooManyBlockers
-        waiting = select(func.count()).where(TaskBlocker.blocker_id == blocker_id)
-        if await self._count(waiting) >= MOST_WAITING:
+        if waiting >= MOST_WAITING:
             raise TooManyWaiting
-
-    async def _count(self, counted: Select[int]) -> int:
-        [count] = await self._transaction.scalars(counted)
-        return count
 
     async def _lock_both(self, actor: Actor, task_id: UUID, blocker_id: UUID) -> tuple[Task, Task]:
         """Both, in the order in which all lock tasks. The blocker too: it must not be completed or go meanwhile."""
@@ -155,4 +157,4 @@ class BlockerService:
 @cache
 def _visible_blockers(visibility: Visibility) -> Listing[Task]:
     blockers = select_visible_tasks(visibility).join(TaskBlocker, TaskBlocker.blocker_id == Task.id)
-    return Listing(blockers.where(TaskBlocker.task_id == bindparam("task_id")), Order(key=Task.created_at, id=Task.id))
+    return Listing(blockers.where(_IS_OF_TASK), Order(key=Task.created_at, id=Task.id))

@@ -1,15 +1,18 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Interval, bindparam, func, select
 
 from app.core.errors import Conflict
 from app.core.permissions import Actor, Permission, access_task
+from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.models import Task, TaskStatus
 from app.services.assignment_service import AssignmentService
 from app.services.claim_service import ask_for_expiry
 from app.services.preconditions import UNCONDITIONAL, LeaseLost, Precondition, has_run_out
+
+_END = keep(select(func.clock_timestamp() + bindparam("lease", type_=Interval())))
 
 
 class NoLease(Conflict):
@@ -42,7 +45,7 @@ class LeaseService:
         if seconds is None:
             raise NoLease
         earlier_end = task.lease_expires_at
-        end = await self._transaction.scalar(select(func.clock_timestamp() + timedelta(seconds=seconds)))
+        end = await self._transaction.scalar(_END, {"lease": timedelta(seconds=seconds)})
         task.lease_seconds, task.lease_expires_at = seconds, end
         # The job of a later end goes on waiting until then, and finds nothing to do.
         if earlier_end is None or task.lease_expires_at is None or task.lease_expires_at < earlier_end:

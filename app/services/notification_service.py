@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
 from app.core.errors import NotFound
 from app.core.permissions import Actor
 from app.db.purging import purge_found, purge_some
+from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.jobs import ask_for_job
@@ -19,6 +20,10 @@ READ_AT_ONCE = 500
 NEWEST_FIRST = Order(key=Notification.created_at, id=Notification.id, descending=True)
 _OWN = Listing(select(Notification).where(Notification.user_id == bindparam("user_id")), NEWEST_FIRST)
 _UNREAD = Listing(_OWN.rows.where(Notification.read_at.is_(None)), NEWEST_FIRST)
+# With the time.
+_LOCK_OWN = keep(
+    _OWN.rows.where(Notification.id == bindparam("notification_id")).add_columns(func.now()).with_for_update()
+)
 
 
 # What nobody looks at for so long is nobody's concern.
@@ -46,12 +51,12 @@ class NotificationService:
 
     async def mark_read(self, actor: Actor, notification_id: UUID) -> Notification:
         """Once read it stays read, with the time of the first time."""
-        own = select(Notification).where(Notification.id == notification_id, Notification.user_id == actor.id)
-        notification = await self._transaction.scalar(own.with_for_update())
-        if notification is None:
+        found = await self._transaction.first(_LOCK_OWN, {"user_id": actor.id, "notification_id": notification_id})
+        if found is None:
             raise NotificationNotFound
+        notification: Notification = found[0]
         if notification.read_at is None:
-            notification.read_at = await self._transaction.scalar(select(func.now()))
+            notification.read_at = found[1]
             await self._transaction.flush()
             await self._tell_devices(actor, [notification.id])
         return notification
