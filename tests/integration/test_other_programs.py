@@ -1,13 +1,15 @@
-"""Alembic and Uvicorn, run by themselves: what is wrong is told in a sentence there too, with an exit code."""
+"""Alembic, Uvicorn and Celery, run by themselves: what is wrong is told in a sentence there too, with an exit code."""
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.utils.processes import free_port, run_program
+from tests.utils.test_utils import PATIENCE
 
 ALEMBIC = ["-m", "alembic", "upgrade", "head"]
 UVICORN = ["-m", "uvicorn", "app.main:app"]
@@ -45,3 +47,13 @@ def test_what_is_wrong_is_told_in_a_sentence(
     assert told in said
     assert "Traceback" not in said
     assert "geheim" not in said
+
+
+def test_a_refused_worker_ends_with_a_sentence_and_starts_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "celery", "-A", "app.workers.celery_app", "worker", "--pool=threads"]
+    environment = {"PATH": os.environ["PATH"], "HIVE_DATA_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("hive: a worker can't have the pool threads: ")
+    assert ended.stderr.count("\n") == 1
+    assert {entry.name for entry in tmp_path.iterdir()} <= {"secrets.json"}

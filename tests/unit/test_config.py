@@ -1,10 +1,7 @@
 """Settings: what is refused, what is made and kept, how addresses are translated, and the two example files."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +13,6 @@ from app.config import MIN_SECRET_LENGTH, PUBLISHED_SECRETS, ConfigurationError,
 from app.core.redis import connect_redis
 from app.workers.celery_app import configuration
 from tests.conftest import ROOT
-from tests.utils.test_utils import PATIENCE
 
 STRONG = "a-strong-secret-of-more-than-32-characters"
 OTHER = "another-strong-secret-of-more-than-32-characters"
@@ -104,19 +100,6 @@ def test_many_that_start_at_once_have_the_same_secrets(folder: Path) -> None:
 
     assert len(set(found)) == 1
     assert [path.name for path in (folder / ".hive").iterdir()] == ["secrets.json"]
-
-
-def test_processes_that_start_at_once_have_the_same_secrets(folder: Path) -> None:
-    command = [sys.executable, "-c", "from app.config import load_settings; print(load_settings().jwt_key)"]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-
-    started = [
-        subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
-    found = {process.communicate(timeout=PATIENCE)[0] for process in started}
-
-    assert len(found) == 1
-    assert found == {load_settings().jwt_key + "\n"}
 
 
 def test_a_secret_that_is_set_is_used_and_the_other_one_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,14 @@
 """What HIVE is deployed by, as it stands in the repository: containers and the unit of systemd."""
 
 import re
-import shutil
-import subprocess
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.utils.systemd import documented_unit
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -62,10 +62,7 @@ def test_the_image_is_run_by_an_ordinary_account() -> None:
 @pytest.fixture
 def unit() -> str:
     """The unit that docs/production.md has."""
-    production = (ROOT / "docs" / "production.md").read_text()
-    found = re.search(r"# /etc/systemd/system/hive@\.service\n(.*?)\n\n(?=\S)", production, re.DOTALL)
-    assert found
-    return re.sub(r"^ {4}", "", found[1], flags=re.MULTILINE)
+    return documented_unit()
 
 
 def test_the_unit_has_no_more_than_it_needs(unit: str) -> None:
@@ -79,15 +76,3 @@ def test_the_unit_has_no_more_than_it_needs(unit: str) -> None:
     assert service["CapabilityBoundingSet"] == ""
     assert service["Environment"] == f"HIVE_DATA_DIR=/var/lib/{service['StateDirectory']}"
     assert service["User"] != "root"
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze")
-def test_systemd_understands_the_unit(unit: str, tmp_path: Path) -> None:
-    path = tmp_path / "hive@api.service"
-    # There needn't be such a program on this machine.
-    path.write_text(unit.replace("/opt/hive/.venv/bin/hive", "/bin/true"))
-    verified = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True, check=False, timeout=60
-    )
-
-    assert [line for line in verified.stderr.splitlines() if str(tmp_path) in line or "hive@" in line] == []

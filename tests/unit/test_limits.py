@@ -8,17 +8,14 @@ from uuid import uuid4
 
 import pytest
 from limits import RateLimitItemPerMinute
-from redis.asyncio import Redis
 
-from app.core.redis import connect_redis
 from app.limits.address import LOCAL, client_of
 from app.limits.allowance import Allowance
 from app.limits.known_tokens import MOST_TOKENS, KnownCaller, KnownTokens
 from app.limits.leases import LEASE_SECONDS, MOST_LEASES, Lease, Leases
 from app.limits.memory import RecentHits
-from app.limits.requests import RequestLimit
 from app.limits.rules import Rule
-from app.limits.shared import LANES, Reach, SharedStorage, SlidingWindow
+from app.limits.shared import Reach, SlidingWindow
 from app.limits.turns import MOST_WAITING, TooBusy, Turns
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("192.0.2.7"), ip_network("2001:db8:1::/48"))
@@ -263,18 +260,6 @@ async def test_a_busy_process_does_not_take_redis_for_dead() -> None:
     await writer.wait_closed()
 
 
-async def test_many_questions_at_once_are_all_answered(redis_url: str) -> None:
-    redis = connect_redis(redis_url)
-    reach = Reach()
-
-    answers = await asyncio.gather(*(reach.ask(redis.time) for _ in range(500)))
-
-    assert len(answers) == 500
-    assert all(answers)
-    assert len(redis.connection_pool._available_connections) <= LANES
-    await redis.aclose()
-
-
 @pytest.mark.parametrize(
     ("window", "is_granted", "told"),
     [
@@ -393,38 +378,3 @@ def test_a_busy_caller_keeps_their_lease_however_many_come() -> None:
         leases.of(f"caller {number}")
         if number % 1_000 == 0:
             assert leases.of("busy") is busy
-
-
-@pytest.mark.usefixtures("clean_redis")
-async def test_blocks_are_counted_to_the_last_request(redis_url: str) -> None:
-    """By two processes, whose callers ask at once."""
-    redis = connect_redis(redis_url)
-    before = await _asked(redis)
-    processes = [RequestLimit(SharedStorage(redis), Reach(), 1_000) for _ in range(2)]
-
-    found = [await asyncio.gather(*(process.count("caller") for _ in range(20))) for process in processes * 30]
-    granted = [allowance.is_granted for batch in found for allowance in batch if allowance]
-
-    # What the other one has taken beforehand is not lost, but there is nobody left to use it.
-    assert 990 <= granted.count(True) <= 1_000
-    assert granted.count(False) == 1_200 - granted.count(True)
-    asked = await _asked(redis) - before
-    await redis.aclose()
-    assert asked < 2 * (1_200 - 1_000) * 2
-
-
-async def _asked(redis: Redis) -> int:
-    """Scripts that were run: two each time."""
-    return int((await redis.info("commandstats")).get("cmdstat_evalsha", {"calls": 0})["calls"])
-
-
-@pytest.mark.usefixtures("clean_redis")
-async def test_what_is_told_falls_by_one_each_time(redis_url: str) -> None:
-    redis = connect_redis(redis_url)
-    limit = RequestLimit(SharedStorage(redis), Reach(), 500)
-
-    told = [await limit.count("caller") for _ in range(501)]
-
-    await redis.aclose()
-    assert [allowance.remaining for allowance in told if allowance] == [*range(499, -1, -1), 0]
-    assert [allowance.is_granted for allowance in told if allowance] == [True] * 500 + [False]

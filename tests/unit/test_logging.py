@@ -1,41 +1,25 @@
 """One log for HIVE and its libraries: its form, its request id, and that no secret is ever in it."""
 
-import io
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import httpx2
 import pytest
 import structlog
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
 from app.config import Environment, Settings
-from app.core.logging import configure_logging
+from tests.utils.logs import SECRET, Configure, Read, own_log
 
-# As long as the tokens are that HIVE makes.
-SECRET = "hunter2-nobody-may-read-this-at-any-time-ok"
 SENTENCE = "correct horse battery hunter2"
-Read = Callable[[], str]
-Configure = Callable[..., Read]
 
 
 @pytest.fixture
 def configure(settings: Settings) -> Iterator[Configure]:
     """Sets up the real log, and gives what reads the lines that went to it."""
-
-    def with_settings(environment: Environment = Environment.DEVELOPMENT, level: str = "DEBUG") -> Read:
-        written = io.StringIO()
-        configure_logging(settings.model_copy(update={"environment": environment, "log_level": level}), "api")
-        [handler] = logging.getLogger().handlers
-        assert isinstance(handler, logging.StreamHandler)
-        handler.setStream(written)
-        return written.getvalue
-
-    yield with_settings
-    structlog.contextvars.clear_contextvars()
-    configure_logging(settings, "test")
+    with own_log(settings) as configure:
+        yield configure
 
 
 @pytest.fixture(params=[Environment.DEVELOPMENT, Environment.PRODUCTION])
@@ -224,16 +208,3 @@ def test_the_address_of_a_request_is_not_logged_a_second_time_with_its_query(log
     logging.getLogger("uvicorn.access").info('%s - "GET %s HTTP/1.1" 200', "127.0.0.1", f"/?q={SECRET}")
 
     assert log() == ""
-
-
-async def test_each_request_is_logged_once_without_its_query(configure: Configure, client: httpx2.AsyncClient) -> None:
-    read = configure(Environment.PRODUCTION, "INFO")
-
-    await client.get(f"/health?q={SECRET}", headers={"X-Request-ID": "trace-0001", "Authorization": f"Bearer {SECRET}"})
-
-    # The test's own client speaks too.
-    entries = [entry for entry in map(json.loads, read().splitlines()) if entry["logger"] != "httpx2"]
-    [entry] = [entry for entry in entries if entry["event"] == "request"]
-    assert (entry["method"], entry["path"], entry["status"]) == ("GET", "/api/v1/health", 422)
-    assert entry["request_id"] == "trace-0001"
-    assert SECRET not in str(entries)

@@ -1,11 +1,7 @@
 """What a worker's process sees to around its work."""
 
 import gc
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from celery import signals
@@ -15,8 +11,6 @@ from app.processes.stopping import STOP_SIGNALS
 from app.workers import process, stopping
 from app.workers.celery_app import celery_app
 from app.workers.pools import refuse_what_does_not_work
-from tests.conftest import ROOT
-from tests.utils.test_utils import PATIENCE
 
 
 def test_before_it_forks_the_collector_of_garbage_lets_go_of_what_is_loaded() -> None:
@@ -43,16 +37,6 @@ def test_a_pool_that_does_not_work_is_refused_at_start(options: dict[str, str], 
     with pytest.raises(SystemExit) as refused:
         refuse_what_does_not_work(options, conf=celery_app.conf)
     assert told in str(refused.value)
-
-
-def test_a_refused_worker_ends_with_a_sentence_and_starts_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "celery", "-A", "app.workers.celery_app", "worker", "--pool=threads"]
-    environment = {"PATH": os.environ["PATH"], "HIVE_DATA_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.startswith("hive: a worker can't have the pool threads: ")
-    assert ended.stderr.count("\n") == 1
-    assert {entry.name for entry in tmp_path.iterdir()} <= {"secrets.json"}
 
 
 def test_a_worker_under_nohup_goes_on_and_is_not_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:

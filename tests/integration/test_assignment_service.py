@@ -10,11 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.permissions import Actor, PermissionDenied, TaskNotFound
 from app.models import Task, TaskStatus, User, UserTaskAssociation
 from app.services import AssignmentService, ClaimService, TaskService
-from app.services.assignment_service import (
-    AlreadyCompleted,
-    NotAssigned,
-    UserNotFound,
-)
+from app.services.assignment_service import AlreadyCompleted, NotAssigned, UserNotFound
 from app.services.claim_service import AlreadyClaimed, NotAvailable
 from tests.builders.tasks import create_task
 from tests.builders.users import create_user

@@ -18,9 +18,7 @@ from app.events.backlog import BacklogPage, LogPosition, PageSize, Resync
 from app.events.filters import EventFilter
 from app.models import EventType
 from app.websockets import conversation
-from app.websockets.connection import (
-    MAX_QUEUED_MESSAGES,
-)
+from app.websockets.connection import MAX_QUEUED_MESSAGES
 from app.websockets.connection_manager import ConnectionManager
 from app.websockets.conversation import MAX_MESSAGE_BYTES, SocketServer, converse
 from app.websockets.message import RESYNC
