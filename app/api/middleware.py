@@ -121,6 +121,9 @@ class BodyRules:
 
     A compressed body would have to be limited twice, and no client has to compress what is that small.
     Neither JSON in UTF-8 nor a form has a NUL byte, but Python would take JSON in UTF-16 for good: it's refused too.
+
+    FastAPI's `max_body_size` is no help: it's outermost, and answers an announced length in plain text, in place of a
+    problem that has been made already and without the headers of every answer. It knows no limit of forms either.
     """
 
     def __init__(self, app: ASGIApp) -> None:
