@@ -219,7 +219,7 @@ async def prove_change(
     if not changes.names_credentials:
         return None
     async with database.unit_of_work(is_reading=True) as transaction:
-        user = await transaction.scalar(select(User).where(User.id == actor.id))
+        user = await transaction.get(User, actor.id)
     if user is None:
         raise WrongPassword
     is_respelled = bool(changes.current_password) and changes.email != user.email
@@ -243,7 +243,7 @@ async def prove_password(
         TooManyAttempts: too many were wrong, here or at sign-in.
     """
     async with database.unit_of_work(is_reading=True) as transaction:
-        user = await transaction.scalar(select(User).where(User.id == actor.id))
+        user = await transaction.get(User, actor.id)
     if user is None:
         raise WrongPassword
     async with _telling_owner(database, attempt(user.email_key)) as target:

@@ -31,7 +31,6 @@ _IS_THE_ONE = and_(_IS_OWN, ApiToken.id == bindparam("token_id"))
 _TOKEN = keep(select(ApiToken).where(_IS_THE_ONE))
 _REVOKE = keep(delete(ApiToken).where(_IS_THE_ONE).returning(ApiToken.id))
 _COUNT = keep(select(func.count()).select_from(ApiToken).where(_IS_OWN))
-_LOCK_ACCOUNT = keep(select(User.id).where(User.id == bindparam("user_id")).with_for_update(key_share=True))
 
 
 class TokenNotFound(NotFound):
@@ -75,7 +74,7 @@ class ApiTokenService:
     async def make(self, user_id: UUID, new: ApiTokenCreate) -> NewToken:
         """Make a token of an account for somebody whose sign-in is locked. Raises `TooManyTokens`."""
         # Two that are made at once wait for each other here, or both would be the last one.
-        await self._transaction.scalar(_LOCK_ACCOUNT, {"user_id": user_id})
+        await self._transaction.get_locked(User, user_id)
         if (await self._transaction.scalar(_COUNT, {"user_id": user_id}) or 0) >= MOST_TOKENS:
             raise TooManyTokens
         token = API_TOKEN_PREFIX + new_secret()

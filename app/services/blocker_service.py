@@ -109,7 +109,8 @@ class BlockerService:
         dependency = await self._find(task_id, blocker_id)
         if dependency is None:
             raise NotABlocker
-        [blocker] = await self._transaction.scalars(select(Task).where(Task.id == blocker_id))
+        blocker = await self._transaction.get(Task, blocker_id)
+        assert blocker is not None
         await self._transaction.delete(dependency)
         await tell_unblocked(self._transaction, actor, [task], blocker)
         was_in_the_way = blocker.status is not TaskStatus.COMPLETED

@@ -55,8 +55,6 @@ class Notice:
     due_at: datetime | None = None
 
 
-_EVENT = keep(select(Event).where(Event.id == bindparam("event_id")))
-_TASK = keep(select(Task).where(Task.id == bindparam("task_id")))
 _ACTIVE = keep(
     select(User).where(User.id == any_(bindparam("user_ids", type_=ARRAY(Uuid()))), User.is_active).order_by(User.id)
 )
@@ -91,10 +89,10 @@ class Notifier:
 
     async def tell_of(self, event_id: UUID) -> None:
         """Notify those whom an event of the log concerns, as far as they may see its task now."""
-        event: Event | None = await self._transaction.scalar(_EVENT, {"event_id": event_id})
-        task: Task | None = None
+        event = await self._transaction.get(Event, event_id)
+        task = None
         if event is not None and event.task_id is not None:
-            task = await self._transaction.scalar(_TASK, {"task_id": event.task_id})
+            task = await self._transaction.get(Task, event.task_id)
         if event is None or (event.task_id is not None and task is None):
             # The task is gone, and with it the reason to look at it.
             return
