@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -13,7 +13,7 @@ from sqlalchemy import JSON, Column, Executable, Select, UpdateBase, inspect
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.sql.elements import ClauseElement, NamedColumn
 from sqlalchemy.types import TypeEngine
 
 DIALECT = dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects have no types.
@@ -123,10 +123,16 @@ def sql_of(statement: Executable) -> Statement:
 
 
 @cache
-def columns_read(model: type[DeclarativeBase]) -> tuple[Column[Any], ...]:
-    """The columns that a statement reads when it names the model: all that aren't deferred."""
+def columns_read(model: type[DeclarativeBase]) -> Mapping[str, NamedColumn[Any]]:
+    """What a statement reads when it names the model: what isn't deferred of its columns and `column_property`s."""
     mapper = inspect(model)
-    return tuple(mapper.columns[attribute.key] for attribute in mapper.column_attrs if not attribute.deferred)
+    read = {each.key: mapper.columns[each.key] for each in mapper.column_attrs if not each.deferred}
+    return {name: column if isinstance(column, Column) else column.label(name) for name, column in read.items()}
+
+
+def whole(model: type[DeclarativeBase]) -> Iterable[NamedColumn[Any]]:
+    """What an UPDATE has to return for the objects of its rows. The model alone would be without `column_property`s."""
+    return columns_read(model).values()
 
 
 def encoder(type_: TypeEngine[Any]) -> Convert | None:
@@ -187,8 +193,11 @@ def _answers(statement: Executable) -> Iterator[Answer]:
 
 def _answers_of_change(statement: UpdateBase) -> Iterator[Answer]:
     model = statement.entity_description.get("entity") if statement.exported_columns else None
-    if model is not None and statement.exported_columns.keys() == model.__table__.columns.keys():
+    names = list(statement.exported_columns.keys())
+    if model is not None and names == list(columns_read(model)):
         yield Answer(model, 0, None)
         return
+    if model is not None and names == list(model.__table__.columns.keys()):
+        raise TypeError(f"for objects the statement has to return whole({model.__name__})")
     for place, column in enumerate(statement.exported_columns):
         yield Answer(None, place, decoder(column.type))

@@ -17,13 +17,16 @@ from sqlalchemy import (
     bindparam,
     delete,
     insert,
+    literal_column,
     select,
     true,
     update,
 )
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert, ReturningUpdate
+from sqlalchemy.sql.elements import NamedColumn
 from sqlalchemy.sql.schema import CallableColumnDefault
+from sqlalchemy.sql.visitors import ExternallyTraversible, replacement_traverse
 
 from app.db.statements import Statement, columns_read, decoder
 
@@ -35,14 +38,19 @@ class Table:
 
     def __init__(self, model: type[DeclarativeBase]) -> None:
         self.model = model
-        self.columns: Mapping[str, Column[Any]] = {column.name: column for column in sqlalchemy.inspect(model).columns}
-        self.columns_read = tuple(column.name for column in columns_read(model))
+        self.name = model.__table__.description
+        mapped = sqlalchemy.inspect(model).columns
+        self.columns: Mapping[str, Column[Any]] = {each.name: each for each in mapped if isinstance(each, Column)}
+        read = columns_read(model)
+        self.columns_read = tuple(read)
+        # What isn't stored in the row, and is read and returned with it.
+        self.properties = [column for name, column in read.items() if name not in self.columns]
         self.key = [column for column in self.columns.values() if column.primary_key]
         self.key_places = [self.columns_read.index(column.name) for column in self.key]
         self.made_by_updates = [column for column in self.columns.values() if column.onupdate or column.computed]
         # Their values can be changed in place.
         self.collections = [name for name, column in self.columns.items() if isinstance(column.type, ARRAY | JSON)]
-        self._decoders = {name: decoder(column.type) for name, column in self.columns.items()}
+        self._decoders = {name: decoder(column.type) for name, column in {**self.columns, **read}.items()}
         self._defaults = {
             name: cast("Callable[[None], object]", column.default.arg)
             for name, column in self.columns.items()
@@ -100,15 +108,27 @@ class Kind:
         names = frozenset(values).difference(name for name, _ in expressions)
         return cls(verb, table, names, expressions, tuple(id(value) for _, value in expressions))
 
-    def answered(self) -> list[Column[Any]]:
+    def answered(self) -> Sequence[NamedColumn[Any]]:
         """What the database makes of the row besides what it's given."""
-        worked_out = [self.table.columns[name] for name, _ in self.expressions]
-        others = {
-            Verb.INSERT: [self.table.columns[name] for name in self.table.columns_read if name not in self.names],
-            Verb.UPDATE: [*self.table.made_by_updates, *worked_out],
+        columns, properties = self.table.columns, self.table.properties
+        worked_out = [columns[name] for name, _ in self.expressions]
+        defaults = [columns[name] for name in self.table.columns_read if name in columns and name not in self.names]
+        others: Mapping[Verb, Sequence[NamedColumn[Any]]] = {
+            Verb.INSERT: [*defaults, *map(self._of_new_row, properties)],
+            Verb.UPDATE: [*self.table.made_by_updates, *worked_out, *properties],
             Verb.DELETE: [],
         }
         return others[self.verb] or self.table.key
+
+    def _of_new_row(self, of_row: NamedColumn[Any]) -> NamedColumn[Any]:
+        """Name the row's columns as text: SQLAlchemy would have a query in an INSERT read the table itself again."""
+
+        def by_name(element: ExternallyTraversible, **_: Any) -> ColumnElement[Any] | None:
+            if not isinstance(element, Column) or element.table.name != self.table.name:
+                return None
+            return literal_column(f"{self.table.name}.{element.name}", element.type)
+
+        return cast("NamedColumn[Any]", replacement_traverse(of_row, {}, by_name))
 
     def given(self, number: int) -> Iterator[tuple[str, str]]:
         """The names of what the statement is used with, and those of the columns that they are for."""

@@ -5,15 +5,13 @@ from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import ColumnElement, DateTime, Label, Subquery, Text, cast, func, literal_column
-from sqlalchemy.orm import InstrumentedAttribute
-
-from app.models import Base
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 
 
 def columns_of(
-    response: type[BaseModel], model: type[Base], computed: Mapping[str, ColumnElement[Any]]
+    response: type[BaseModel], model: type[DeclarativeBase], computed: Mapping[str, ColumnElement[Any]]
 ) -> Iterator[Label[Any]]:
-    """The fields of the response: those that are computed, and for the others the columns of the same name."""
+    """The fields of the response: those that are computed, and for the others what the model has of the same name."""
     for name in response.model_fields:
         column: ColumnElement[Any] = computed[name] if name in computed else getattr(model, name)
         yield (moment(column) if isinstance(column.type, DateTime) else column).label(name)

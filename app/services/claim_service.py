@@ -24,7 +24,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.core.errors import Conflict, ServiceUnavailable
 from app.core.permissions import Actor, Permission, Visibility, access_task, select_visible_tasks
-from app.db.statements import keep
+from app.db.statements import keep, whole
 from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.jobs import ask_for_job
@@ -115,7 +115,7 @@ def _take_as(visibility: Visibility) -> ReturningUpdate[Task]:
             lease_expires_at=func.clock_timestamp() + bindparam("lease", type_=Interval()),
             lease_seconds=bindparam("seconds"),
         )
-        .returning(Task)
+        .returning(*whole(Task))
     )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.errors import Conflict
 from app.core.permissions import Actor, audience_of, is_within, select_visible_tasks
-from app.db.statements import keep
+from app.db.statements import keep, whole
 from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.types import EventData, TaskReady, TaskUnblocked
@@ -84,7 +84,7 @@ _RAISE_VERSIONS = keep(
     update(Task)
     .where(Task.id == any_(bindparam("task_ids", type_=ARRAY(Uuid()))))
     .values(version=Task.version + literal_column("1"))
-    .returning(Task)
+    .returning(*whole(Task))
 )
 
 

@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 from app.core.errors import HiveError
 from app.database import Database
 from app.db.pool import Connections
-from app.db.statements import columns_read
+from app.db.statements import columns_read, whole
 from app.db.transaction import WAKES_RELAY, Transaction
 from app.models import (
     Event,
@@ -61,7 +61,7 @@ async def test_a_row_is_the_object_that_sqlalchemy_makes_of_it(
     async with database.unit_of_work() as transaction:
         found = await find(transaction, task)
 
-    names = [column.name for column in columns_read(Task)]
+    names = columns_read(Task)
     assert len(names) > 15
     for name in names:
         assert getattr(found, name) == getattr(task, name)
@@ -162,7 +162,7 @@ async def test_what_was_changed_is_written_before_the_next_statement(
     database: Database, session: AsyncSession, user: User
 ) -> None:
     task = await create_task(session, owner=user)
-    raised = update(Task).where(Task.id == task.id).values(version=Task.version + 1).returning(Task)
+    raised = update(Task).where(Task.id == task.id).values(version=Task.version + 1).returning(*whole(Task))
     async with database.unit_of_work() as transaction:
         found = await find(transaction, task)
         found.title = "Roses"
