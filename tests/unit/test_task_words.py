@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +16,16 @@ SQL = re.compile(r"\b(?:UPDATE|INSERT\s+INTO|MERGE\s+INTO|COPY)\s+(?:ONLY\s+)?ta
 
 def bypasses(source: str) -> list[str]:
     """The statements past the model that write texts of tasks, or of which one can't see what they write."""
-    tree = ast.parse(source)
-    values = {id(root): call for call in calls_of(tree, "values") for root in chain_of(call)}
-    statements = [call for name in ("update", "insert") for call in calls_of(tree, name) if is_of_tasks(call)]
+    nodes = list(ast.walk(ast.parse(source)))
+    values = {id(root): call for call in calls_of(nodes, "values") for root in chain_of(call)}
+    statements = [call for name in ("update", "insert") for call in calls_of(nodes, name) if is_of_tasks(call)]
     found = [ast.unparse(each) for each in statements if id(each) not in values or writes_text(values[id(each)])]
-    strings = [each.value for each in ast.walk(tree) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    strings = [each.value for each in nodes if isinstance(each, ast.Constant) and isinstance(each.value, str)]
     return found + [each for each in strings if SQL.search(each) and any(text in each for text in TEXTS)]
 
 
-def calls_of(tree: ast.AST, name: str) -> Iterator[ast.Call]:
-    for call in ast.walk(tree):
+def calls_of(nodes: Iterable[ast.AST], name: str) -> Iterator[ast.Call]:
+    for call in nodes:
         if isinstance(call, ast.Call) and name in (getattr(call.func, "id", None), getattr(call.func, "attr", None)):
             yield call
 

@@ -71,9 +71,17 @@ def test_plain_english_is_let_through(text: str) -> None:
 
 def _docstrings() -> Iterator[tuple[str, str]]:
     for path in sorted(path for room in ("app", "bench", "tests") for path in (ROOT / room).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                yield str(path.relative_to(ROOT)), ast.get_docstring(node) or ""
+        for node in _definitions(ast.parse(path.read_text())):
+            yield str(path.relative_to(ROOT)), ast.get_docstring(node) or ""
+
+
+def _definitions(node: ast.AST) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The node, if it can have a docstring, and what is defined in it. An expression has none in it."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        yield node
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.stmt | ast.excepthandler):
+            yield from _definitions(inner)
 
 
 def _around(match: re.Match[str]) -> str:
