@@ -6,6 +6,8 @@ afterwards; HIVE's are in `tests/conftest.py`. The tests run in a few processes 
 needs another one to have run before it would be found out. The longest come first, and a process that has nothing left
 to do takes over tests of another one.
 
+PostgreSQL and Valkey are started when the first test needs them. `tests/unit` needs none, and is over in seconds.
+
 With `--cov` the lines that are reached are counted, in every process that a test starts, and their share is printed;
 it has to be 85 %. That doubles the time which the suite takes, so it is a command of its own, `make coverage`.
 """
@@ -17,15 +19,25 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Twice as many as the cores of a small machine: most tests of whole systems wait for other processes.
-PROCESSES = ["-n4", "--dist=worksteal"]
+PROCESSES = 4
+# Unit tests wait for nothing, and each process has to load everything once more.
+PROCESSES_OF_UNIT_TESTS = 2
+
+
+def processes_for(arguments: list[str]) -> list[str]:
+    """How many processes there are to be, for pytest; nothing if the arguments say it."""
+    if any(argument.startswith("-n") for argument in arguments):
+        return []
+    places = [argument for argument in arguments if argument.startswith("tests")]
+    are_units = bool(places) and all(place.startswith("tests/unit") for place in places)
+    return [f"-n{PROCESSES_OF_UNIT_TESTS if are_units else PROCESSES}", "--dist=worksteal"]
 
 
 def main(arguments: list[str]) -> int:
     """pytest's exit code."""
-    processes = [] if any(argument.startswith("-n") for argument in arguments) else PROCESSES
     # What Python has compiled once serves the many processes that the tests start.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [sys.executable, "-m", "pytest", *processes, *arguments]
+    command = [sys.executable, "-m", "pytest", *processes_for(arguments), *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 

@@ -7,7 +7,7 @@ each test.
 How tests are kept apart:
 
 - Each test process has a database and a Redis of its own, built by the real migrations on a real, throw-away
-  PostgreSQL.
+  PostgreSQL. The servers are started when the first test needs one; those in `tests/unit` never do.
 - Processes of HIVE that serve many tests (`running_system`, `running_worker`, an API of a module) have another database
   and another Redis, made from `system_environment`. A test that needs one of them has its rows there, and so do its
   `session`, `client` and `settings`; all other tests have theirs where no such process comes. Nobody chooses: the
@@ -27,7 +27,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -48,6 +48,8 @@ from app.core.security import issue_token
 from app.database import SERVER_SETTINGS, Database
 from app.db.limit import ConnectionLimit
 from app.db.pool import Connections, DriverPool
+from app.embedded import LEAVE_PATIENCE
+from app.embedded.folder import Folder
 from app.events.published import read_log
 from app.main import build_state
 from app.models import EventLog, User
@@ -101,24 +103,28 @@ def _is_long(item: pytest.Item) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the servers once, in the process that distributes the tests; the others join them.
+    """Name the folder of the servers, which are started when a test needs one.
 
-    Each logs as HIVE's own processes do, whichever test comes first.
+    Each process logs as HIVE's own processes do, whichever test comes first.
     """
     configure_logging(Settings(_env_file=ROOT / ".env.test"), "test")
     # Under nohup it's ignored, and the programs that the tests start would inherit that.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    if hasattr(config, "workerinput"):
-        return
-    folder = tempfile.mkdtemp(prefix="hive-")
-    os.environ[SERVERS_FOLDER] = folder
-    embedded.join(folder, durable=False)
+    if not hasattr(config, "workerinput"):
+        os.environ[SERVERS_FOLDER] = tempfile.mkdtemp(prefix="hive-")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):
-        embedded.leave()
-        shutil.rmtree(os.environ.pop(SERVERS_FOLDER), ignore_errors=True)
+    """Wait for the end of the servers and delete their folder, in the process that distributes the tests."""
+    if hasattr(config, "workerinput"):
+        # Its end is the end of its wish for them.
+        return
+    embedded.leave()
+    folder = os.environ.pop(SERVERS_FOLDER)
+    # They end with the last process that has joined them, and write into their folder until then.
+    with suppress(AssertionError):
+        wait_until(lambda: embedded.is_unlocked(Folder.at(folder)), timeout=LEAVE_PATIENCE, what="the servers' end")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +135,10 @@ def worker_number(worker_id: str) -> int:
 
 @pytest.fixture(scope="session")
 def servers() -> str:
-    """The data folder of the throw-away PostgreSQL and Valkey."""
+    """The data folder of the throw-away PostgreSQL and Valkey.
+
+    The first test process that needs them starts them, and the others join.
+    """
     folder = os.environ[SERVERS_FOLDER]
     embedded.join(folder, durable=False)
     return folder
