@@ -175,13 +175,16 @@ def require_permission(actor: Actor, task: Task, permission: Permission) -> None
         raise PermissionDenied(permission)
 
 
-def audience_of(task: Task, *, previous_owner: UUID | None = None) -> Audience:
-    """Return who may read an event about the task as it stands, besides admins: both owners of a draft handed over."""
-    if task.status is not TaskStatus.DRAFT:
+def audience_of(task: Task) -> Audience:
+    """Return who sees the task as it stands, besides admins."""
+    return [task.owner_id] if task.status is TaskStatus.DRAFT else None
+
+
+def either_of(before: Audience, after: Audience) -> Audience:
+    """Return who may read of a change: those who saw the task before it have to learn that they don't any more."""
+    if before is None or after is None:
         return None
-    if previous_owner is None or previous_owner == task.owner_id:
-        return [task.owner_id]
-    return [previous_owner, task.owner_id]
+    return list(dict.fromkeys([*before, *after]))
 
 
 def is_within(audience: Audience, wider: Audience) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.errors import Conflict, NotFound
-from app.core.permissions import SYSTEM, Actor, Permission
+from app.core.permissions import SYSTEM, Actor, Permission, audience_of
 from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.events import outbox
@@ -94,7 +94,7 @@ class AssignmentService:
         task.assignee_id, task.status = user_id, TaskStatus.IN_PROGRESS
         task.version += 1
         self.begin_hold(task, user_id, by=actor)
-        await outbox.record(self._transaction, event, actor=actor, task=task, audience=None)
+        await outbox.record(self._transaction, event, actor=actor, task=task, audience=audience_of(task))
         return task
 
     async def unassign(self, actor: Actor, task_id: UUID) -> Task:
@@ -146,13 +146,13 @@ class AssignmentService:
         )
         await self.end_hold(task)
         _make_available(task)
-        await outbox.record(self._transaction, event, actor=SYSTEM, task=task, audience=None)
+        await outbox.record(self._transaction, event, actor=SYSTEM, task=task, audience=audience_of(task))
 
     async def _release(self, actor: Actor, task: Task) -> None:
         event = _given_back(task)
         await self.end_hold(task)
         _make_available(task)
-        await outbox.record(self._transaction, event, actor=actor, task=task, audience=None)
+        await outbox.record(self._transaction, event, actor=actor, task=task, audience=audience_of(task))
 
     async def _access(self, actor: Actor, task_id: UUID, permission: Permission) -> Task:
         return await access_for_change(self._transaction, actor, task_id, permission, self._precondition)

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.core.errors import Conflict, ServiceUnavailable
-from app.core.permissions import Actor, Permission, Visibility, access_task, select_visible_tasks
+from app.core.permissions import Actor, Permission, Visibility, access_task, audience_of, select_visible_tasks
 from app.db.statements import keep, whole
 from app.db.transaction import Transaction
 from app.events import outbox
@@ -200,7 +200,7 @@ class ClaimService:
             new_status=TaskStatus.IN_PROGRESS,
         )
         self._transaction.add(UserTaskAssociation(task_id=task.id, user_id=actor.id, assigned_by=actor.id))
-        await outbox.record(self._transaction, event, actor=actor, task=task, audience=None)
+        await outbox.record(self._transaction, event, actor=actor, task=task, audience=audience_of(task))
         if lease_seconds is not None:
             ask_for_expiry(self._transaction, task)
         return task

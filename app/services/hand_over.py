@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from app.core.permissions import SYSTEM, audience_of
+from app.core.permissions import SYSTEM, audience_of, either_of
 from app.db.transaction import Transaction
 from app.events import outbox
 from app.events.types import TaskUpdated
@@ -34,9 +34,10 @@ async def hand_over_batch(transaction: Transaction, *, owners: Collection[UUID],
     locked = owned.where(Task.id.in_(first)).order_by(Task.id).with_for_update()
     tasks = list(await transaction.scalars(locked))
     for task in tasks:
-        previous_owner, task.owner_id = task.owner_id, new_owner
+        before = audience_of(task)
+        task.owner_id = new_owner
         task.version += 1
         event = TaskUpdated(changed={"owner_id": str(new_owner)})
-        audience = audience_of(task, previous_owner=previous_owner)
+        audience = either_of(before, audience_of(task))
         await outbox.record(transaction, event, actor=SYSTEM, task=task, audience=audience)
     return len(tasks)

@@ -12,6 +12,7 @@ from app.core.permissions import (
     Visibility,
     access_task,
     audience_of,
+    either_of,
     require_permission,
     select_visible_events,
 )
@@ -89,12 +90,12 @@ class TaskService:
             return
         if "owner_id" in changed and not is_owner_active:
             raise UserNotFound
-        previous_owner = task.owner_id
+        before = audience_of(task)
         for field, value in changed.items():
             setattr(task, field, value)
         task.version += 1
         event = TaskUpdated(changed=changes.model_dump(mode="json", include=set(changed)))
-        audience = audience_of(task, previous_owner=previous_owner)
+        audience = either_of(before, audience_of(task))
         await outbox.record(self._transaction, event, actor=actor, task=task, audience=audience)
 
     async def delete(self, actor: Actor, task_id: UUID) -> None:

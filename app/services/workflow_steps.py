@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 
 from app.core.errors import ServiceUnavailable
-from app.core.permissions import Actor, Permission, access_task
+from app.core.permissions import Actor, Permission, access_task, audience_of, either_of
 from app.db.statements import keep
 from app.db.transaction import Transaction
 from app.events import outbox
@@ -73,7 +73,7 @@ class WorkflowSteps:
             Blocked: the task waits for others.
             ChangedMeanwhile: somebody else holds the task than when the step was prepared.
         """
-        old = task.status
+        old, before = task.status, audience_of(task)
         require_transition(old, step.wanted)
         if task.assignee_id != step.previous:
             raise ChangedMeanwhile
@@ -87,8 +87,8 @@ class WorkflowSteps:
             previous_assignee_id=step.previous,
             completed_at=task.completed_at,
         )
-        # One side of each step is public, and those who saw the task must learn that it was withdrawn.
-        await outbox.record(self._transaction, event, actor=actor, task=task, audience=None)
+        audience = either_of(before, audience_of(task))
+        await outbox.record(self._transaction, event, actor=actor, task=task, audience=audience)
         if step.waiting:
             await step.waiting.tell_of_completion(actor, task)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 import app
-from app.core.permissions import Audience, Visibility, is_within
+from app.core.permissions import Audience, Visibility, either_of, is_within
 from app.models import EventType
 
 ADA, GRACE, ROOT, LINUS = (UUID(int=number) for number in (1, 2, 3, 4))
@@ -28,6 +28,23 @@ ABOUT_ACCOUNTS = {
     # It's told of accounts that have been promoted or demoted.
     "websockets/connection_manager.py",
 }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (None, None, None),
+        ([ADA], None, None),
+        (None, [ADA], None),
+        ([ADA], [ADA], [ADA]),
+        ([ADA], [GRACE], [ADA, GRACE]),
+    ],
+    ids=["for all", "published", "withdrawn", "edited", "handed over"],
+)
+def test_change_is_told_to_those_who_saw_the_task_before_or_after(
+    before: Audience, after: Audience, expected: Audience
+) -> None:
+    assert either_of(before, after) == expected
 
 
 @pytest.mark.parametrize("visibility", PEOPLE, ids=["ada", "grace", "root"])
