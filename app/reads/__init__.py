@@ -5,6 +5,6 @@
 - `task_reads.py` and its like: the reads of one noun.
 
 What may be seen, and which filters there are, is the services' to say: a read begins with their statements. A new
-read is a statement in the file of its noun, and a test like those in `tests/integration/test_reads.py` that its answer
-is what the response model says. See ADR 27.
+read is a statement in the file of its noun, and a test like those in `tests/integration/reads/test_reads.py` that its
+answer is what the response model says. See ADR 27.
 """

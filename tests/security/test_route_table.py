@@ -94,7 +94,7 @@ TABLE: dict[RouteKey, Row] = {
     ("GET", f"{API}/health/ready"): anyone(READY_OR_NOT),
     ("GET", "/openapi.json"): anyone(),
     ("HEAD", "/openapi.json"): anyone(),
-    # It tells whether the system is ready; tests/integration/test_front_page.py asks for it.
+    # It tells whether the system is ready; tests/integration/api/test_front_page.py asks for it.
     ("GET", FRONT_PAGE): anyone(READY_OR_NOT),
     ("HEAD", FRONT_PAGE): anyone(READY_OR_NOT),
     ("GET", "/docs"): anyone(),

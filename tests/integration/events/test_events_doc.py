@@ -18,7 +18,7 @@ from tests.utils.processes import HiveProcess, answers, free_port
 from tests.utils.routes import document
 from tests.utils.test_utils import PATIENCE, wait_until, wait_until_async
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "events.md").read_text()
+DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "events.md").read_text()
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FORMATS = {"uuid": "id", "date-time": "time"}
 

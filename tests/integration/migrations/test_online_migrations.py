@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, event
 
 from app.migrate import alembic_config, migrate_database
 from app.revisions import newest_revision
-from tests.integration.test_migrations import fill
+from tests.integration.migrations.test_migrations import fill
 from tests.utils.databases import new_database, run_sql
 from tests.utils.test_utils import wait_until_async
 

@@ -20,7 +20,7 @@ from tests.builders.agents import create_agent
 from tests.builders.tasks import create_task
 from tests.builders.users import create_user
 from tests.conftest import ClientAs
-from tests.integration.test_batch import assign, send, update
+from tests.integration.api.test_batch import assign, send, update
 from tests.utils.test_utils import problem, wait_for_lock_waiter, wait_until_async
 
 pytestmark = pytest.mark.committed

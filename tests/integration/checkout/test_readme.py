@@ -17,7 +17,7 @@ from app.models import JobName, JobState, NotificationKind, Scope
 from tests.conftest import RunningSystem
 from tests.utils.test_utils import PATIENCE
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 README = ROOT / "README.md"
 # One shell reads them in this order.
 TOUR = [README, ROOT / "docs" / "api-access.md", ROOT / "docs" / "accounts.md"]

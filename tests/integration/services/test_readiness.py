@@ -15,7 +15,7 @@ from app.database import Database
 from app.models import Event, EventType, Task, TaskBlocker, TaskStatus, User
 from app.services import BlockerService
 from tests.builders.tasks import create_task
-from tests.integration.test_blockers import block
+from tests.integration.api.test_blockers import block
 from tests.utils.test_utils import events_of, wait_for_lock_waiter
 
 

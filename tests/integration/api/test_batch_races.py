@@ -14,8 +14,8 @@ from app.models import Task, TaskStatus, User
 from tests.builders.tasks import create_task
 from tests.builders.users import create_user
 from tests.conftest import ClientAs
-from tests.integration.test_batch import CREATE, KEY, assign, delete, send, step, update
-from tests.integration.test_blockers import block
+from tests.integration.api.test_batch import CREATE, KEY, assign, delete, send, step, update
+from tests.integration.api.test_blockers import block
 from tests.utils.test_utils import events_of, problem, wait_for_lock_waiter
 
 

@@ -15,7 +15,7 @@ from tests.builders.tasks import create_task
 from tests.conftest import RunningSystem, token_of
 from tests.utils.test_utils import PATIENCE, events_of
 
-GENERATOR = Path(__file__).resolve().parents[2] / ".client-generator" / "bin"
+GENERATOR = Path(__file__).resolve().parents[3] / ".client-generator" / "bin"
 # It runs with the generator's packages, for the client needs httpx and attrs. Each answer is read by the client, too.
 PROGRAM = """
 import os

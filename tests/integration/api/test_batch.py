@@ -15,7 +15,7 @@ from app.limits.answers import MAX_BYTES_IN_FLIGHT
 from app.limits.turns import MOST_WAITING, Turns
 from app.models import Event, Job, JobName, Task, TaskStatus, User, UserTaskAssociation
 from tests.builders.tasks import create_task
-from tests.integration.test_blockers import block
+from tests.integration.api.test_blockers import block
 from tests.utils.test_utils import events_of, problem
 
 Item = dict[str, Any]

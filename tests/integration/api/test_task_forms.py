@@ -12,7 +12,7 @@ from app.models import Scope, Task, TaskStatus, User, UserTaskAssociation
 from tests.builders.tasks import create_task
 from tests.builders.tokens import create_token
 from tests.conftest import ClientAs, ClientWith
-from tests.integration.test_blockers import block
+from tests.integration.api.test_blockers import block
 from tests.utils.test_utils import events_of, problem
 
 Change = Callable[..., Awaitable[httpx2.Response]]

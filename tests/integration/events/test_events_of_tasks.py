@@ -22,7 +22,7 @@ from app.models import Task, TaskStatus, User
 from app.websockets.connection import Connection
 from app.websockets.connection_manager import ConnectionManager
 from tests.builders.tasks import create_task
-from tests.integration.test_events_doc import is_event
+from tests.integration.events.test_events_doc import is_event
 from tests.utils.serving import Serving
 from tests.utils.test_utils import events_of
 
