@@ -97,6 +97,8 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=_lifespan,
         generate_unique_id_function=operation_id,
+        # HIVE has metrics of its own. Each request would ask three times whether there are others.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     app.state.checks_servers = False

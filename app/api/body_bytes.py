@@ -5,8 +5,8 @@ from uuid import UUID
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.bearer import bearer_token
 from app.api.limiting import CALLER, find_caller, refuse
+from app.core.bearer import bearer_token
 from app.limits.bytes_sent import TooManyBytes
 from app.limits.known_tokens import KnownCaller
 from app.state import State

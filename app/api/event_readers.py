@@ -15,7 +15,7 @@ from app.websockets.readers import until_following
 
 
 async def get_issuer_of_ticket(request: Request, state: StateDep, token: BearerToken) -> SignedIn:
-    async with state.limits.look_ups.of(caller_of(request.scope, state)):
+    async with state.limits.look_ups.of(caller_of(request.scope)):
         # Looked up, as for a socket: it's for hours, and the end of a sign-in a moment before would not be told.
         signed_in = await state.sign_ins.look_up(token)
     signed_in.require(Scope.EVENTS_READ)

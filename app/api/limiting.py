@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.bearer import bearer_token
 from app.api.problems import problem_response
+from app.core.bearer import bearer_token
 from app.core.errors import HiveError
 from app.core.security import InvalidToken, read_token
+from app.dependencies import READING_METHODS
 from app.limits.allowance import Allowance
 from app.limits.known_tokens import KnownCaller
 from app.limits.pace import TooFast
@@ -21,9 +22,10 @@ from app.wire.http_protocol import IS_GONE
 # Whether the process lives is asked all the time, costs nothing, and doesn't wait for Redis. All else is counted.
 NOT_COUNTED = frozenset({"/health", "/api/v1/health"})
 SOCKETS = ("/ws", "/api/v1/ws")
-READS = frozenset({"GET", "HEAD"})
-# What `CallerPace` notes in the scope: the `KnownCaller` that the token speaks for, or None.
+# What `CallerPace` notes in the scope: the `KnownCaller` that the token speaks for, or None, and the name by which the
+# request is counted.
 CALLER = "hive_caller"
+_NAME = "hive_caller_name"
 _TOO_FAST = "hive_too_fast"
 
 
@@ -39,10 +41,12 @@ class CallerPace:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (state := _state_of(scope)) is not None:
-            scope[CALLER] = find_caller(_token_of(scope), state)
-            pace = state.limits.pace_of_users if scope[CALLER] else state.limits.pace_of_addresses
+            caller = scope[CALLER] = find_caller(_token_of(scope), state)
+            name = caller_of_user(caller.user_id) if caller else caller_at(state.limits.client_of(scope))
+            scope[_NAME] = name
+            pace = state.limits.pace_of_users if caller else state.limits.pace_of_addresses
             try:
-                await pace.keep(caller_of(scope, state))
+                await pace.keep(name)
             except TooFast as error:
                 scope[_TOO_FAST] = error
         if not await _is_for_nobody(scope):
@@ -51,7 +55,7 @@ class CallerPace:
 
 async def _is_for_nobody(scope: Scope) -> bool:
     """Whether this asks for what nobody will read, for the client has gone while it waited. A change is made anyway."""
-    if scope.get("method") in READS and IS_GONE in scope and scope[IS_GONE]():
+    if scope.get("method") in READING_METHODS and IS_GONE in scope and scope[IS_GONE]():
         # The server hears of it in this turn of the loop. It would miss an answer before.
         await asyncio.sleep(0)
         return True
@@ -79,7 +83,7 @@ class RequestLimits:
 
 async def _count(scope: Scope) -> Allowance | None:
     state = _state_of(scope) if _is_counted(scope) else None
-    return await state.limits.requests.count(caller_of(scope, state)) if state else None
+    return await state.limits.requests.count(caller_of(scope)) if state else None
 
 
 def _state_of(scope: Scope) -> State | None:
@@ -101,10 +105,10 @@ def is_limited(path: str) -> bool:
     return path not in NOT_COUNTED
 
 
-def caller_of(scope: Scope, state: State) -> str:
+def caller_of(scope: Scope) -> str:
     """The name by which a request's caller is counted: the user, or else the address."""
-    caller: KnownCaller | None = scope[CALLER]
-    return caller_of_user(caller.user_id) if caller else caller_at(state.limits.client_of(scope))
+    name: str = scope[_NAME]
+    return name
 
 
 def find_caller(token: str, state: State) -> KnownCaller | None:

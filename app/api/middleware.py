@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
+from app.api.body_bytes import WITHOUT_BODY
 from app.api.measure import METHOD_SENT, count_request, method_of
 from app.api.problems import FRAMEWORK_CODES, UnusableBody, internal_error, problem_response
 from app.core.json_limits import TooManyParts, require_few_parts
@@ -18,6 +19,7 @@ from app.limits.address import client_of
 MAX_BODY_BYTES = 1024 * 1024
 # Of a form, which has a password or a token at most. To decode a megabyte of them holds up everybody for 0.2 s.
 MAX_FORM_BYTES = 64 * 1024
+ANNOUNCE_BODY = frozenset({b"content-length", b"transfer-encoding"})
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
 log = structlog.stdlib.get_logger("hive.request")
@@ -130,7 +132,7 @@ class BodyRules:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or _is_plain_read(scope):
             await self.app(scope, receive, send)
             return
         most = MAX_FORM_BYTES if _is_form(scope) else MAX_BODY_BYTES
@@ -160,6 +162,11 @@ class BodyRules:
             return message
 
         await self.app(scope, receive_within_limit, send)
+
+
+def _is_plain_read(scope: Scope) -> bool:
+    """Whether it's a read that announces no body. No route would look at one."""
+    return scope["method"] in WITHOUT_BODY and not any(name in ANNOUNCE_BODY for name, _ in scope["headers"])
 
 
 def _is_json(scope: Scope) -> bool:

@@ -20,6 +20,7 @@ from fastapi.utils import is_body_allowed_for_status_code
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from starlette.convertors import UUIDConvertor
+from starlette.types import Scope
 
 JSON = "application/json"
 # Longer ones aren't kept: they are seldom the same.
@@ -50,21 +51,24 @@ class Field(Protocol):
     def validate(self, value: Any, values: dict[str, Any], *, loc: tuple[int | str, ...]) -> tuple[Any, Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
 class HeaderParameter:
     """A header that the endpoint or one of its dependencies takes."""
 
-    name: str
-    header: str
-    field: Field
+    def __init__(self, field: Field) -> None:
+        self.name = field.name
+        self._header = field.alias.lower().encode("latin-1")
+        self._field = field
+        self._is_required = field.field_info.is_required()
+        # It's of a type that nobody can change.
+        self._default = None if self._is_required else field.get_default()
 
-    def value(self, request: Request) -> object:
-        given = request.headers.get(self.header)
-        if given is None:
-            if self.field.field_info.is_required():
-                raise NotPlain
-            return self.field.get_default()
-        return _valid(self.field, given)
+    def value(self, scope: Scope) -> object:
+        for name, given in scope["headers"]:
+            if name == self._header:
+                return _valid(self._field, given.decode("latin-1"))
+        if self._is_required:
+            raise NotPlain
+        return self._default
 
 
 def _valid(field: Field, given: object) -> Any:
@@ -157,6 +161,9 @@ class Plan:
         except NotPlain:
             return None
 
+    def calls(self, dependency: Callable[..., Any]) -> bool:
+        return any(step.call is dependency for step in self.steps)
+
     def bind(self, request: Request, content: bytes) -> None:
         """Note in the request what its parts are. Nothing is done yet.
 
@@ -168,7 +175,7 @@ class Plan:
         if self.query is None and query:
             raise NotPlain
         arguments_of: list[dict[str, object]] = [
-            {each.name: each.value(request) for each in step.headers} for step in self.steps
+            {each.name: each.value(scope) for each in step.headers} if step.headers else {} for step in self.steps
         ]
         # The endpoint is the last one that is called.
         arguments = arguments_of[-1]
@@ -230,7 +237,7 @@ def _steps_of(dependant: Dependant) -> Iterator[Step]:
         assert each.call is not None
         places[each.call] = len(places)
         names = (each.request_param_name, each.http_connection_param_name)
-        headers = (HeaderParameter(field.name, field.alias, field) for field in each.header_params)
+        headers = map(HeaderParameter, each.header_params)
         yield Step(each.call, tuple(given), tuple(name for name in names if name), tuple(headers))
 
     return visit(dependant)

@@ -16,7 +16,7 @@ from app.api.limiting import CALLER
 from app.api.once import Handler, SecretNotKept, answer_once, body_of
 from app.api.plans import NotPlain, Plan
 from app.api.problems import EVERY_ROUTE, answer_to, responses
-from app.dependencies import READING_METHODS, TRANSACTION, StrictParameters, state_of
+from app.dependencies import READING_METHODS, TRANSACTION, StrictParameters, get_transaction, state_of
 
 # As much of a stranger's request is validated before anybody asks for a token.
 MAX_STRANGER_BYTES = 2_000
@@ -35,7 +35,7 @@ def api_router(prefix: str, *, tag: str, route_class: type["HiveRoute"] | None =
 
 
 class HiveRoute(APIRoute):
-    """A route with one transaction, which is committed when the answer is made and before it leaves."""
+    """A route with one transaction at most, which is committed when the answer is made and before it leaves."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -44,7 +44,9 @@ class HiveRoute(APIRoute):
         self.plan = None if is_wrapped else Plan.of(self)
         if self.plan is not None:
             self._general_app, self.app = self.app, self._serve
-            self._handle_plain = self._in_transaction(self.plan.answer)
+            answer = self.plan.answer
+            # A read that is one statement asks the database for it, and has no use for a transaction.
+            self._handle_plain = self._in_transaction(answer) if self.plan.calls(get_transaction) else answer
 
     def get_route_handler(self) -> Handler:
         """The handler of requests that aren't plain."""

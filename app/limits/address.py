@@ -23,9 +23,14 @@ def client_of(scope: Mapping[str, Any], trusted: TrustedProxies) -> str:
     address = peer
     if _is_trusted(peer, trusted):
         address = _last_stranger(_forwarded_for(scope["headers"]), trusted) or peer
+    return LOCAL if address is None else _name_of(address)
+
+
+@lru_cache(maxsize=1024)
+def _name_of(address: Address) -> str:
     if isinstance(address, IPv6Address):
         return str(IPv6Network((int(address) >> 64 << 64, 64)))
-    return LOCAL if address is None else str(address)
+    return str(address)
 
 
 def is_trusted_peer(scope: Mapping[str, Any], trusted: TrustedProxies) -> bool:
