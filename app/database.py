@@ -1,7 +1,7 @@
 """The way to PostgreSQL: connections, transactions, reads. No service commits."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -133,7 +133,7 @@ class Database:
             RuntimeError: there was a second statement, a change in a transaction that is reading, or a statement after
                 the end of the block. It isn't sent.
         """
-        with _errors_translated():
+        try:
             async with AsyncExitStack() as stack:
                 # Only when there is something to send is there a connection to wait for.
                 async def entered(enter: Callable[[Use], AbstractAsyncContextManager[Driver]], use: Use) -> Driver:
@@ -159,6 +159,10 @@ class Database:
                     raise
                 finally:
                     transaction.close()
+        except Exception as error:
+            if translated := _translated(error):
+                raise translated from error
+            raise
         self._tell(transaction.info)
 
     def _tell(self, info: dict[Any, Any]) -> None:
@@ -174,8 +178,12 @@ class Database:
         Raises:
             HiveError: as `unit_of_work` does.
         """
-        with _errors_translated():
+        try:
             return await self._connections.fetch_row(sql, arguments)
+        except Exception as error:
+            if translated := _translated(error):
+                raise translated from error
+            raise
 
     async def search(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
         """As `read`, for what may take long by what somebody asks for: on few connections, and not for long.
@@ -185,13 +193,16 @@ class Database:
             TooManySearching: the connections for searches were all in use for a while.
             HiveError: as `unit_of_work` does.
         """
-        with _errors_translated():
-            try:
-                return await self._searches.fetch_row(sql, arguments)
-            except asyncpg.QueryCanceledError as error:
-                raise SearchTooSlow from error
-            except NoTurn as error:
-                raise TooManySearching from error
+        try:
+            return await self._searches.fetch_row(sql, arguments)
+        except asyncpg.QueryCanceledError as error:
+            raise SearchTooSlow from error
+        except NoTurn as error:
+            raise TooManySearching from error
+        except Exception as error:
+            if translated := _translated(error):
+                raise translated from error
+            raise
 
     async def hurry(self, transaction: Transaction) -> None:
         """Let no further statement of the transaction take longer than one of a search may."""
@@ -210,7 +221,7 @@ class Database:
         Raises:
             HiveError: as `unit_of_work` does.
         """
-        with _errors_translated():
+        try:
             async with self._connections.connection() as connection:
                 if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):
                     yield None
@@ -221,6 +232,10 @@ class Database:
                 finally:
                     # The lock goes with the connection, which must not return to the pool with it.
                     connection.terminate()
+        except Exception as error:
+            if translated := _translated(error):
+                raise translated from error
+            raise
 
     async def close(self) -> None:
         for pool in (self._connections, self._searches):
@@ -241,15 +256,12 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f}ms"
 
 
-@contextmanager
-def _errors_translated() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if translated := ConnectionsInUse() if isinstance(error, NoTurn) else from_database(error):
-            _log_seldom(translated)
-            raise translated from error
-        raise
+def _translated(error: Exception) -> HiveError | None:
+    """What the failure is as an answer; None if it's none of the database."""
+    translated = ConnectionsInUse() if isinstance(error, NoTurn) else from_database(error)
+    if translated:
+        _log_seldom(translated)
+    return translated
 
 
 def _log_seldom(error: HiveError) -> None:
