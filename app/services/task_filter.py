@@ -86,6 +86,7 @@ def _some_with_rarest_word(most: int) -> Subquery:
     return select(Task.id).where(_has(Task.words, RAREST)).limit(literal_column(str(most + 1))).subquery("some")
 
 
+@lru_cache(maxsize=1024)
 def filter_values(wanted: TaskFilter) -> Mapping[str, object]:
     """What the names in such a statement stand for."""
     values: dict[str, object] = {}
