@@ -19,9 +19,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Twice as many as the cores of a small machine: most tests of whole systems wait for other processes.
-PROCESSES = 4
-# Unit tests wait for nothing, and each process has to load everything once more.
-PROCESSES_OF_UNIT_TESTS = 2
+PROCESSES = ["-n4", "--dist=worksteal"]
+# They wait for nothing, and are over before further processes have loaded everything once more.
+PROCESSES_OF_UNIT_TESTS = ["-n0"]
 
 
 def processes_for(arguments: list[str]) -> list[str]:
@@ -30,7 +30,7 @@ def processes_for(arguments: list[str]) -> list[str]:
         return []
     places = [argument for argument in arguments if argument.startswith("tests")]
     are_units = bool(places) and all(place.startswith("tests/unit") for place in places)
-    return [f"-n{PROCESSES_OF_UNIT_TESTS if are_units else PROCESSES}", "--dist=worksteal"]
+    return PROCESSES_OF_UNIT_TESTS if are_units else PROCESSES
 
 
 def main(arguments: list[str]) -> int:
