@@ -36,13 +36,13 @@ def replace_check(table: str, name: str, condition: str) -> None:
     op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
 
 
-def replace_indexes(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+def replace_indexes(before: Mapping[str, str], after: Mapping[str, str], *, unique: bool = False) -> None:
     """Make indexes (`{"ix_tasks_words": "tasks USING gin (words)"}`), and then drop those which they replace."""
     with _patience_with_old_transactions():
         for name, definition in after.items():
             # One that was cut off is there, and of no use.
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {definition}")
+            op.execute(f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {definition}")
         for name in before:
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from alembic import op
 
-from migrations.online import online, replace_check, replace_indexes
+from migrations.online import fill, online, replace_check, replace_indexes
 
 revision: str = "0030"
 down_revision: str | None = "0029"
@@ -26,18 +26,17 @@ def upgrade() -> None:
         # The new one is there before the old one goes, which earlier processes keep to as well.
         replace_check("events", "ck_events_version_of_change", OF_CHANGE)
         op.execute("ALTER TABLE events DROP CONSTRAINT IF EXISTS ck_events_task_with_version")
-        replace_indexes({}, HISTORY)
-        # What an identity gives is given once. Two indexes would cost each event more than one.
+        # What an identity gives is given once. Two indexes would cost each event more than one. It comes before the new
+        # index, which takes long and would be made again if this didn't get its lock.
         op.execute("ALTER TABLE events DROP CONSTRAINT IF EXISTS uq_events_position")
+        replace_indexes({}, HISTORY)
 
 
 def downgrade() -> None:
-    # Earlier versions know of no event that is about a task and doesn't change it.
-    op.execute("UPDATE events SET task_id = NULL WHERE task_id IS NOT NULL AND task_version IS NULL")
     with online():
+        # Earlier versions know of no event that is about a task and doesn't change it.
+        fill("events", "task_id = NULL", "task_id IS NOT NULL AND task_version IS NULL")
         replace_check("events", "ck_events_task_with_version", "(task_id IS NULL) = (task_version IS NULL)")
         op.execute("ALTER TABLE events DROP CONSTRAINT IF EXISTS ck_events_version_of_change")
-        replace_indexes(HISTORY, {})
-        op.execute("DROP INDEX CONCURRENTLY IF EXISTS uq_events_position")
-        op.execute("CREATE UNIQUE INDEX CONCURRENTLY uq_events_position ON events (position)")
+        replace_indexes(HISTORY, {"uq_events_position": "events (position)"}, unique=True)
     op.execute("ALTER TABLE events ADD CONSTRAINT uq_events_position UNIQUE USING INDEX uq_events_position")
