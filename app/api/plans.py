@@ -95,8 +95,8 @@ class QueryParameters:
         self.name = field.name
         self._field = field
         self._lists = {each.alias or name for name, each in model.model_fields.items() if _is_list(each.annotation)}
-        # The same few are asked for again and again.
-        self._read_kept = lru_cache(maxsize=256)(self._read)
+        # The same few are asked for again and again, but for those that nobody else may have.
+        self._read_kept = self._read if getattr(model, "HAS_SECRET", False) else lru_cache(maxsize=256)(self._read)
 
     def value(self, query: bytes) -> object:
         return self._read_kept(query) if len(query) <= MAX_QUERY_BYTES else self._read(query)

@@ -1,7 +1,7 @@
 import json
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field, StringConstraints, WithJsonSchema
@@ -99,6 +99,9 @@ class ConfirmationAskedResponse(Sent):
 
 
 class ConfirmationQuery(Strict):
+    # It's not kept in memory.
+    HAS_SECRET: ClassVar = True
+
     code: str = Field(min_length=1, max_length=200, description="From the link in the mail.")
 
 

@@ -351,3 +351,15 @@ async def test_a_task_whose_answer_can_not_be_built_is_there_and_told_of(
     [task] = await session.scalars(select(Task))
     assert [event.type for event in await events_of(session, task)] == ["task.created"]
     assert woken == [True]
+
+
+def test_a_query_with_a_secret_is_not_kept_in_memory(routes_app: FastAPI) -> None:
+    plans = {route.path: route.plan for route in routes_app.routes if isinstance(route, HiveRoute)}
+
+    kept = {
+        path: hasattr(plan.query._read_kept, "cache_info")
+        for path in ("/api/v1/auth/confirm", "/api/v1/events")
+        if (plan := plans[path]) and plan.query
+    }
+
+    assert kept == {"/api/v1/auth/confirm": False, "/api/v1/events": True}
