@@ -55,7 +55,8 @@ class Bearer(OAuth2PasswordBearer):
         return bearer_token(request.scope)
 
 
-bearer = Bearer(tokenUrl=TOKEN_URL, refreshUrl=TOKEN_URL, auto_error=False)
+# The name in the document is what generated clients know it by.
+bearer = Bearer(TOKEN_URL, "OAuth2PasswordBearer", refreshUrl=TOKEN_URL, auto_error=False)
 
 
 def state_of(connection: HTTPConnection) -> State:
