@@ -133,7 +133,7 @@ class Database:
             RuntimeError: there was a second statement, a change in a transaction that is reading, or a statement after
                 the end of the block. It isn't sent.
         """
-        try:
+        with ERRORS_TRANSLATED:
             async with AsyncExitStack() as stack:
                 # Only when there is something to send is there a connection to wait for.
                 async def entered(enter: Callable[[Use], AbstractAsyncContextManager[Driver]], use: Use) -> Driver:
@@ -159,10 +159,6 @@ class Database:
                     raise
                 finally:
                     transaction.close()
-        except Exception as error:
-            if translated := _translated(error):
-                raise translated from error
-            raise
         self._tell(transaction.info)
 
     def _tell(self, info: dict[Any, Any]) -> None:
@@ -178,12 +174,8 @@ class Database:
         Raises:
             HiveError: as `unit_of_work` does.
         """
-        try:
+        with ERRORS_TRANSLATED:
             return await self._connections.fetch_row(sql, arguments)
-        except Exception as error:
-            if translated := _translated(error):
-                raise translated from error
-            raise
 
     async def search(self, sql: str, arguments: Sequence[object]) -> asyncpg.Record | None:
         """As `read`, for what may take long by what somebody asks for: on few connections, and not for long.
@@ -193,16 +185,13 @@ class Database:
             TooManySearching: the connections for searches were all in use for a while.
             HiveError: as `unit_of_work` does.
         """
-        try:
-            return await self._searches.fetch_row(sql, arguments)
-        except asyncpg.QueryCanceledError as error:
-            raise SearchTooSlow from error
-        except NoTurn as error:
-            raise TooManySearching from error
-        except Exception as error:
-            if translated := _translated(error):
-                raise translated from error
-            raise
+        with ERRORS_TRANSLATED:
+            try:
+                return await self._searches.fetch_row(sql, arguments)
+            except asyncpg.QueryCanceledError as error:
+                raise SearchTooSlow from error
+            except NoTurn as error:
+                raise TooManySearching from error
 
     async def hurry(self, transaction: Transaction) -> None:
         """Let no further statement of the transaction take longer than one of a search may."""
@@ -221,7 +210,7 @@ class Database:
         Raises:
             HiveError: as `unit_of_work` does.
         """
-        try:
+        with ERRORS_TRANSLATED:
             async with self._connections.connection() as connection:
                 if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):
                     yield None
@@ -232,10 +221,6 @@ class Database:
                 finally:
                     # The lock goes with the connection, which must not return to the pool with it.
                     connection.terminate()
-        except Exception as error:
-            if translated := _translated(error):
-                raise translated from error
-            raise
 
     async def close(self) -> None:
         for pool in (self._connections, self._searches):
@@ -256,12 +241,21 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f}ms"
 
 
-def _translated(error: Exception) -> HiveError | None:
-    """What the failure is as an answer; None if it's none of the database."""
-    translated = ConnectionsInUse() if isinstance(error, NoTurn) else from_database(error)
-    if translated:
-        _log_seldom(translated)
-    return translated
+class _ErrorsTranslated:
+    """Raises what a failure of the database is as an answer. Each statement that is read passes through it."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if not isinstance(error, Exception):
+            return
+        if translated := ConnectionsInUse() if isinstance(error, NoTurn) else from_database(error):
+            _log_seldom(translated)
+            raise translated from error
+
+
+ERRORS_TRANSLATED = _ErrorsTranslated()
 
 
 def _log_seldom(error: HiveError) -> None:
