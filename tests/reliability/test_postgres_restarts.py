@@ -36,7 +36,9 @@ class Outage:
 
     def covers(self, answer: Answer) -> bool:
         """Whether the request was asked before new ones have to be served again."""
-        return self.began_at <= answer.answered_at and answer.asked_at <= self.ready_at + REST_SECONDS
+        is_asked_meanwhile = self.began_at <= answer.answered_at and answer.asked_at <= self.ready_at + REST_SECONDS
+        # It waited for a connection or an answer then, and each of these waits has its end.
+        return is_asked_meanwhile and answer.seconds <= ANSWER_SECONDS
 
 
 async def test_a_restart_of_postgresql_costs_nothing_but_503s(scale: Scale, report: Report) -> None:
