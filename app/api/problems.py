@@ -152,7 +152,16 @@ def _answer_not_modified(_request: Request, error: Exception) -> Response:
 def _answer_validation_error(request: Request, error: Exception) -> Response:
     """Name each fault and its place, and never echo the input: it may be a password."""
     assert isinstance(error, RequestValidationError)
-    return answer_to(request, validation_error_of(error, is_list=_is_list(request)))
+    answer = answer_to(request, validation_error_of(error, is_list=_is_list(request)))
+    _let_go_of_frames(error)
+    return answer
+
+
+def _let_go_of_frames(error: BaseException | None) -> None:
+    """Have the body freed now. The frames of the error hold it, and the error, which holds them, four times over."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _is_list(request: Request) -> bool:
