@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.api.limiting import caller_of
+from app.api.limiting import caller_of, keep_pace
 from app.core.auth import SignedIn
 from app.core.logging import bind_user
 from app.dependencies import BearerToken, StateDep, TransactionDep, bearer, get_token
@@ -13,8 +13,12 @@ from app.models import Scope
 from app.services.event_ticket_service import EventTicketService
 from app.websockets.readers import until_following
 
+# What the start of a stream costs of the pace, in requests, besides the one that asks for it.
+STREAM_COST = 9
+
 
 async def get_issuer_of_ticket(request: Request, state: StateDep, token: BearerToken) -> SignedIn:
+    await keep_pace(request.scope, state, requests=STREAM_COST)
     async with state.limits.look_ups.of(caller_of(request.scope)):
         # Looked up, as for a socket: it's for hours, and the end of a sign-in a moment before would not be told.
         signed_in = await state.sign_ins.look_up(token)

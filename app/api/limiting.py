@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import problem_response
@@ -60,6 +61,19 @@ async def _is_for_nobody(scope: Scope) -> bool:
         await asyncio.sleep(0)
         return True
     return False
+
+
+async def keep_pace(scope: Scope, state: State, *, requests: int) -> None:
+    """Have a request wait that costs a user as much as so many more.
+
+    Raises:
+        TooFast: too many of theirs wait already.
+        HTTPException: the client has gone meanwhile, and nobody reads the answer.
+    """
+    if scope[CALLER] is not None:
+        await state.limits.pace_of_users.keep(caller_of(scope), requests=requests)
+    if await _is_for_nobody(scope):
+        raise HTTPException(400)
 
 
 class RequestLimits:

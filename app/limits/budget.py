@@ -17,13 +17,13 @@ class TokenBucket:
         self._refill(now)
         self._tokens -= tokens
 
-    def spend_after(self, now: float, *, most_seconds: float) -> float | None:
-        """Spend one, and tell how long it takes to pay off what was spent before it; None if that's too long."""
+    def spend_after(self, now: float, *, tokens: float = 1, most_seconds: float) -> float | None:
+        """Spend tokens, and tell how long it takes to pay off what was spent before; None if that's too long."""
         self._refill(now)
         seconds = -self._tokens / self._rate if self._tokens < 0 else 0.0
         if seconds > most_seconds:
             return None
-        self._tokens -= 1
+        self._tokens -= tokens
         return seconds
 
     def seconds_in_debt(self, now: float) -> float:

@@ -55,8 +55,8 @@ class Pace:
         per_second = max(per_minute // SHARE_OF_MINUTE, LEAST_PER_SECOND) if per_minute else 0
         return cls(per_second, seconds_at_once=0.5)
 
-    async def keep(self, caller: str) -> None:
-        """Wait until it's time to answer one more request of theirs.
+    async def keep(self, caller: str, *, requests: int = 1) -> None:
+        """Wait until it's time to answer one more request of theirs, which costs as much as so many.
 
         Raises:
             TooFast: as many wait already as there may be.
@@ -65,7 +65,7 @@ class Pace:
             return
         now = self._clock()
         bucket = self._bucket_of(caller, now)
-        seconds = bucket.spend_after(now, most_seconds=MOST_SECONDS)
+        seconds = bucket.spend_after(now, tokens=requests, most_seconds=MOST_SECONDS)
         if seconds is None:
             raise TooFast
         if seconds:

@@ -44,6 +44,16 @@ async def test_each_waits_for_those_before_it_of_the_same_caller(waited: list[fl
     assert waited == pytest.approx([0.1, 0.2])
 
 
+async def test_what_costs_as_much_as_many_has_the_next_one_wait_for_as_many(waited: list[float]) -> None:
+    pace = Pace(10, seconds_at_once=2, clock=Clock())
+    await pace.keep(ADA, requests=30)
+    assert waited == []
+
+    await pace.keep(ADA)
+
+    assert waited == pytest.approx([1.0])
+
+
 async def test_a_pause_makes_up_for_what_was_asked_before_it(waited: list[float]) -> None:
     clock = Clock()
     pace = Pace(10, seconds_at_once=2, clock=clock)

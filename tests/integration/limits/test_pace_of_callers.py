@@ -26,8 +26,8 @@ def paced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The callers that had to keep their pace."""
     callers: list[str] = []
 
-    async def keep(_: Pace, caller: str) -> None:
-        callers.append(caller)
+    async def keep(_: Pace, caller: str, *, requests: int = 1) -> None:
+        callers.extend([caller] * requests)
 
     monkeypatch.setattr(Pace, "keep", keep)
     return callers
@@ -72,6 +72,53 @@ async def test_what_a_user_asks_for_keeps_the_users(
 
     assert [answer.status_code for answer in (counted, refused, not_counted)] == [200, 429, 200]
     assert paced == [caller_of_user(user.id)] * 3
+
+
+async def test_a_ticket_for_a_stream_counts_as_ten_requests(
+    app: FastAPI, settings: Settings, user: User, paced: list[str]
+) -> None:
+    headers = {"Authorization": f"Bearer {token_of(user, settings)}"}
+    async with client_at(HERE, app, headers) as client:
+        assert (await client.post("/events/ticket")).status_code == 200
+
+    assert paced == [caller_of_user(user.id)] * 10
+
+
+async def test_a_stream_counts_as_ten_requests_and_does_not_begin_for_a_client_that_has_gone(
+    app: FastAPI, settings: Settings, user: User, paced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(app.state.hive.sign_ins, "look_up", begun.append)
+    answers: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+
+    # It goes while it waits for the pace of the stream.
+    is_gone = iter([False])
+    await app(
+        {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": "/api/v1/events/stream",
+            "query_string": b"",
+            "headers": [(b"authorization", f"Bearer {token_of(user, settings)}".encode())],
+            "client": (HERE, 1),
+            "server": ("hive.test", 80),
+            IS_GONE: lambda: next(is_gone, True),
+        },
+        receive,
+        send,
+    )
+
+    assert paced == [caller_of_user(user.id)] * 10
+    assert begun == []
 
 
 async def test_a_user_does_not_wait_for_others_of_the_address(
