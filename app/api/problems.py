@@ -157,13 +157,6 @@ def _answer_validation_error(request: Request, error: Exception) -> Response:
     return answer
 
 
-def _let_go_of_frames(error: BaseException | None) -> None:
-    """Have the body freed now. The frames of the error hold it, and the error, which holds them, four times over."""
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
-
-
 def _is_list(request: Request) -> bool:
     """Whether the route has pages that are asked for by `cursor`."""
     route = request.scope.get("route")
@@ -264,7 +257,7 @@ def _answer_http_exception(request: Request, error: Exception) -> Response:
 def _let_go_of_frames(error: BaseException) -> None:
     """Drop the tracebacks of an error and of those that led to it.
 
-    When a client breaks off its body, FastAPI keeps the error in a variable of the frame that raises it. Each would
+    When a client breaks off its body, or sends what can't be read, FastAPI keeps the error in a variable of the frame that raises it. Each would
     hold the other, and with them all that came of the body, until garbage is collected.
     """
     seen: BaseException | None = error
