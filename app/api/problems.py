@@ -257,8 +257,8 @@ def _answer_http_exception(request: Request, error: Exception) -> Response:
 def _let_go_of_frames(error: BaseException) -> None:
     """Drop the tracebacks of an error and of those that led to it.
 
-    When a client breaks off its body, or sends what can't be read, FastAPI keeps the error in a variable of the frame that raises it. Each would
-    hold the other, and with them all that came of the body, until garbage is collected.
+    When a client breaks off its body, or sends what can't be read, FastAPI keeps the error in a variable of the frame
+    that raises it. Each would hold the other, and with them all that came of the body, until garbage is collected.
     """
     seen: BaseException | None = error
     while seen is not None:
