@@ -64,7 +64,7 @@ async def _is_for_nobody(scope: Scope) -> bool:
 
 
 async def keep_pace(scope: Scope, state: State, *, requests: int) -> None:
-    """Have a request wait that costs a user as much as so many more.
+    """Keep the pace of a user for a request that costs as much as so many more.
 
     Raises:
         TooFast: too many of theirs wait already.
