@@ -242,7 +242,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 class _ErrorsTranslated:
-    """Raises what a failure of the database is as an answer. Each statement that is read passes through it."""
+    """Raises failures of the database as the errors that requests are answered with."""
 
     def __enter__(self) -> None:
         pass

@@ -49,7 +49,7 @@ TOKEN_URL = "/api/v1/auth/token"  # noqa: S105  # Where tokens are got, which is
 
 
 class Bearer(OAuth2PasswordBearer):
-    """Is OAuth's way in for the document, and finds the token where the limits do."""
+    """The bearer scheme of the OpenAPI document. It reads the token as the rate limits do."""
 
     async def __call__(self, request: HTTPConnection) -> str | None:
         return bearer_token(request.scope)

@@ -13,7 +13,7 @@ from app.models import Scope
 from app.services.event_ticket_service import EventTicketService
 from app.websockets.readers import until_following
 
-# What the start of a stream costs of the pace, in requests, besides the one that asks for it.
+# The start of a stream costs a user's pace as much as ten requests: itself, and so many more.
 STREAM_COST = 9
 
 

@@ -64,15 +64,16 @@ async def _is_for_nobody(scope: Scope) -> bool:
 
 
 async def keep_pace(scope: Scope, state: State, *, requests: int) -> None:
-    """Keep the pace of a user for a request that costs as much as so many more.
+    """Wait until the user's pace allows a request that costs as much as `requests` more.
 
     Raises:
-        TooFast: too many of theirs wait already.
-        HTTPException: the client has gone meanwhile, and nobody reads the answer.
+        TooFast: too many requests of the user wait already.
+        HTTPException: the client has gone meanwhile, so that nobody reads the answer.
     """
     if scope[CALLER] is not None:
         await state.limits.pace_of_users.keep(caller_of(scope), requests=requests)
     if await _is_for_nobody(scope):
+        # It's counted as a client that goes in the middle of its body.
         raise HTTPException(400)
 
 

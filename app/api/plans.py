@@ -95,7 +95,7 @@ class QueryParameters:
         self.name = field.name
         self._field = field
         self._lists = {each.alias or name for name, each in model.model_fields.items() if _is_list(each.annotation)}
-        # The same few are asked for again and again, but for those that nobody else may have.
+        # The same few are asked for again and again. One with a secret is used once, and must not stay in memory.
         self._read_kept = self._read if getattr(model, "HAS_SECRET", False) else lru_cache(maxsize=256)(self._read)
 
     def value(self, query: bytes) -> object:

@@ -12,12 +12,12 @@ NO_VALUES: dict[str, object] = {}
 
 
 class Known:
-    """An object, and what its row is."""
+    """An object, and the values of its row when it was read or written last."""
 
     __slots__ = ("_before", "_contents", "row")
 
     def __init__(self, row: DeclarativeBase, table: Table) -> None:
-        """The object is what its row is."""
+        """The object has the values of its row now."""
         self.row = row
         self._before = before = dict(row.__dict__)
         # Of what can be changed in place, what it held.

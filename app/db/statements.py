@@ -109,7 +109,7 @@ _MADE: WeakKeyDictionary[Executable, Statement] = WeakKeyDictionary()
 
 
 def keep(statement: AnyStatement) -> AnyStatement:
-    """Compile the statement once. For those that a module has for long: it's kept for as long as they are."""
+    """Compile the statement once, and keep its SQL for as long as the statement itself is held by somebody."""
     _KEPT.add(statement)
     return statement
 

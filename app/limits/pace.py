@@ -56,7 +56,7 @@ class Pace:
         return cls(per_second, seconds_at_once=0.5)
 
     async def keep(self, caller: str, *, requests: int = 1) -> None:
-        """Wait until it's time to answer one more request of theirs, which costs as much as so many.
+        """Wait until it's time to answer the caller's next request, which costs as much as `requests`.
 
         Raises:
             TooFast: as many wait already as there may be.

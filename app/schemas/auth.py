@@ -99,7 +99,7 @@ class ConfirmationAskedResponse(Sent):
 
 
 class ConfirmationQuery(Strict):
-    # It's not kept in memory.
+    # Queries of this model are not cached.
     HAS_SECRET: ClassVar = True
 
     code: str = Field(min_length=1, max_length=200, description="From the link in the mail.")
