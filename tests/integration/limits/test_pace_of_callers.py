@@ -119,6 +119,7 @@ async def test_a_stream_counts_as_ten_requests_and_does_not_begin_for_a_client_t
 
     assert paced == [caller_of_user(user.id)] * 10
     assert begun == []
+    assert [answer["status"] for answer in answers if answer["type"] == "http.response.start"] == [422]
 
 
 async def test_a_user_does_not_wait_for_others_of_the_address(
